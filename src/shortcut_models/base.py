@@ -1,0 +1,180 @@
+"""The whole protocol, on one screen: what a network, an objective and a task are to one another.
+
+A shortcut model is one network that predicts the average velocity of a flow over the interval [t, t + d]
+(Frans et al. 2024, arXiv 2410.12557, eq. 3)::
+
+    x_{t+d} = x_t + d * network(x_t, t, d)          t = 0 is noise, t = 1 is data
+
+Every method is a different way to make the target of that one network.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+from PIL import Image
+from torch import Tensor, nn
+
+from .config import check
+
+X = Float[Tensor, "b *event"]
+"""Any point of the path, noise (t = 0) to data (t = 1): event is (2,), (C, H, W), (horizon, action), ..."""
+T = Float[Tensor, "b"]
+"""A time in [0, 1], or a step size in [0, 1], per example; float32."""
+Cond = Mapping[str, Shaped[Tensor, "b ..."]]
+"""Named conditions: {} or {"label": int64 [b]} or {"state": float32 [b, n], ...}."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A class label, int64 [b] in [0, count)."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A vector of features, float32 [b, size]."""
+
+    size: int
+
+
+Condition = Label | Vector
+
+
+@dataclass
+class Batch:
+    """Examples and their conditions, batch axis first."""
+
+    data: Shaped[Tensor, b * event]
+    cond: Cond = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, rows: slice | Tensor) -> Batch:
+        return Batch(self.data[rows], {name: value[rows] for name, value in self.cond.items()})
+
+    def to(self, device: Any) -> Batch:
+        """The same batch on another device; asynchronous where its memory is pinned."""
+        move = lambda tensor: tensor.to(device, non_blocking=True)
+        return Batch(move(self.data), {name: move(value) for name, value in self.cond.items()})
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory (the data loader calls this)."""
+        return Batch(self.data.pin_memory(), {name: value.pin_memory() for name, value in self.cond.items()})
+
+
+class Network(nn.Module, abc.ABC):
+    """Average velocity of the flow over [t, t + d]. d = 0 asks for the instantaneous velocity."""
+
+    @abc.abstractmethod
+    def forward(self, x: X, t: T, d: T, context: Any = None) -> X:
+        """x [b, *event], t [b] and d [b] in [0, 1], context from `encode` -> velocity [b, *event]."""
+
+    def encode(self, cond: Cond, drop: Bool[Tensor, b] | None = None) -> Any:
+        """Conditions -> whatever `forward` wants. Run once per sample, not once per step.
+
+        drop [b]: true where the example's conditions are to be replaced by the null condition.
+        """
+        return None
+
+
+class NetworkConfig(abc.ABC):
+    """A frozen dataclass that holds a network's sizes and builds it; the data decides the shapes."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @abc.abstractmethod
+    def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> Network:
+        """A new network for events of this shape. Raises UserError where the sizes do not fit."""
+
+
+class Losses(NamedTuple):
+    """What an objective returns for a batch."""
+
+    per_example: T
+    """The loss of each example [b]; the trainer takes one mean over all of them."""
+    logs: dict[str, Tensor]
+    """Named figures for the log, scalar or [b]; NaN entries are left out of the mean."""
+
+
+class Objective(abc.ABC):
+    """How targets are made, and how a network trained on them is sampled. A frozen dataclass."""
+
+    uses_teacher: ClassVar[bool] = True
+    """Whether `losses` looks at the teacher; where it does not, no teacher is kept."""
+    max_steps: int
+    """The largest budget that `sample` takes."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @abc.abstractmethod
+    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
+        """Draw noise and times, make targets with the teacher (an EMA of net), return each row's loss."""
+
+    @abc.abstractmethod
+    def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
+        """Noise [b, *event] -> data in `steps` passes. Raises UserError where steps is not in 1..max_steps.
+
+        guidance w: uncond + w (cond - uncond); 1 is conditional alone, 0 unconditional.
+        """
+
+
+class Dataset(Protocol):
+    """Raw examples, fetched a batch at a time."""
+
+    def __len__(self) -> int: ...
+    def __getitems__(self, indices: list[int]) -> Batch: ...
+
+
+class Task(abc.ABC):
+    """One dataset or family: shapes, conditions, codec, and how samples are judged. A frozen dataclass."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def resolve(self) -> Task:
+        """Look at the data once and return this task with all that the data decides filled in."""
+        return self
+
+    @property
+    @abc.abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The event shape of one encoded example."""
+
+    @property
+    def conditions(self) -> Mapping[str, Condition]:
+        """What a network can be conditioned on, by name."""
+        return {}
+
+    @abc.abstractmethod
+    def dataset(self, split: str) -> Dataset:
+        """The raw examples of split "train" or "test" (held out)."""
+
+    @abc.abstractmethod
+    def encode(self, raw: Shaped[Tensor, "b ..."]) -> X:
+        """Raw examples, as the dataset gives them -> what the network sees."""
+
+    @abc.abstractmethod
+    def decode(self, x: X) -> np.ndarray:
+        """What the network makes -> the task's own units."""
+
+    def augment(self, x: X) -> X:
+        """Vary encoded training examples at random (torch's global generator)."""
+        return x
+
+    @abc.abstractmethod
+    def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """Decoded samples [n, ...] and the labels asked for [n] (-1: none) -> named measures."""
+
+    @abc.abstractmethod
+    def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
+        """Decoded samples as a picture, in rows of `columns` where the task has single pictures."""

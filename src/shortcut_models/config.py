@@ -1,0 +1,141 @@
+"""Configuration: frozen dataclasses whose fields carry their range (annotated-types) and meaning (docstrings).
+
+The same dataclasses are the Python interface, the command line's options, and what travels inside a checkpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import operator
+import types
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NamedTuple
+
+import annotated_types as at
+import docstring_parser
+
+from .errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A constraint that annotated-types has no name for."""
+
+    test: Callable[[Any], bool]
+    text: str
+
+
+def is_power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+PowerOfTwo = Annotated[int, Rule(is_power_of_two, "a power of two")]
+Positive = Annotated[int, at.Ge(1)]
+Count = Annotated[int, at.Ge(0)]
+Share = Annotated[float, at.Ge(0), at.Le(1)]
+
+
+class Option(NamedTuple):
+    """One field of a configuration: all that a parser, a help page or a check needs."""
+
+    name: str
+    kind: Any
+    """The type without its constraints."""
+    rules: tuple[Rule, ...]
+    help: str
+
+    @property
+    def range(self) -> str:
+        return ", ".join(rule.text for rule in self.rules)
+
+
+_COMPARISONS: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
+    at.Ge: ("ge", ">=", operator.ge),
+    at.Gt: ("gt", ">", operator.gt),
+    at.Le: ("le", "<=", operator.le),
+    at.Lt: ("lt", "<", operator.lt),
+}
+
+
+def _rule(item: Any) -> Rule | None:
+    if isinstance(item, Rule):
+        return item
+    if type(item) not in _COMPARISONS:
+        return None
+    attribute, sign, compare = _COMPARISONS[type(item)]
+    bound = getattr(item, attribute)
+    return Rule(lambda value: compare(value, bound), f"{sign} {bound}")
+
+
+@functools.cache
+def options(cls: type) -> tuple[Option, ...]:
+    """The fields of a configuration dataclass, in order."""
+    parsed = docstring_parser.parse_from_object(cls)
+    helps = {param.arg_name: " ".join((param.description or "").split()) for param in parsed.params}
+    hints = typing.get_type_hints(cls, include_extras=True)
+    found = []
+    for field in dataclasses.fields(cls):
+        kind, rules = hints[field.name], []
+        if typing.get_origin(kind) is Annotated:
+            kind, *metadata = typing.get_args(kind)
+            rules = [rule for rule in map(_rule, metadata) if rule is not None]
+        found.append(Option(field.name, kind, tuple(rules), helps.get(field.name, "")))
+    return tuple(found)
+
+
+def kind_text(kind: Any) -> str:
+    """A type, in the words of an error message."""
+    if typing.get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(kind)))
+    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
+        return " or ".join(kind_text(part) for part in typing.get_args(kind))
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
+    return words.get(kind) or str(kind)
+
+
+def _is_kind(value: Any, kind: Any) -> bool:
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return value in args
+    if isinstance(kind, types.UnionType) or origin is typing.Union:
+        return any(_is_kind(value, part) for part in args)
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if kind in (bool, str, type(None)):
+        return isinstance(value, kind)
+    return True
+
+
+def check(config: Any) -> None:
+    """Raise UserError, naming the field, where a configuration holds a value of the wrong type or out of range."""
+    if not dataclasses.is_dataclass(config):
+        return
+    for option in options(type(config)):
+        value = getattr(config, option.name)
+        name = option.name.replace("_", "-")
+        if not _is_kind(value, option.kind):
+            raise UserError(f"{name} must be {kind_text(option.kind)}, not {value!r}")
+        broken = [rule.text for rule in option.rules if value is not None and not rule.test(value)]
+        if broken:
+            raise UserError(f"{name} must be {' and '.join(broken)}, not {value!r}")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A configuration as plain JSON values."""
+    return {option.name: getattr(config, option.name) for option in options(type(config))}
+
+
+def from_dict(cls: type, values: dict[str, Any]) -> Any:
+    """The reverse of `to_dict`; tuples that JSON turned into lists are restored."""
+    known = {option.name for option in options(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise UserError(
+            f"{cls.__name__} has no field {unknown[0]!r}: the file is from another version of shortcut-models"
+        )
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

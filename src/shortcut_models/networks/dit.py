@@ -1,0 +1,161 @@
+"""The diffusion transformer, DiT (Peebles and Xie 2023), with the step size as a second time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import annotated_types as at
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..base import Cond, Condition, Network, NetworkConfig, T, X
+from ..config import Positive
+from ..errors import UserError
+from .layers import ConditionEmbedding, TimeStepEmbedding, modulate
+
+
+@dataclass(frozen=True)
+class DiTConfig(NetworkConfig):
+    """Sizes of a DiT for images or latents (channels, height, width)."""
+
+    width: Positive = 384
+    """channels of a token"""
+    depth: Positive = 12
+    """blocks"""
+    heads: Positive = 6
+    """attention heads; must divide width"""
+    patch_size: Positive = 2
+    """side of the square of pixels that makes a token; must divide height and width of the image"""
+    mlp_ratio: Annotated[float, at.Gt(0)] = 4.0
+    """hidden units of the MLP, as a multiple of width"""
+    checkpointing: bool = False
+    """recompute each block in the backward pass instead of keeping its activations: less memory, a third more time"""
+
+    def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> DiT:
+        if len(shape) != 3:
+            raise UserError(
+                f"a DiT takes images (channels, height, width), not events of shape {shape}: use network mlp"
+            )
+        if shape[1] % self.patch_size or shape[2] % self.patch_size:
+            raise UserError(
+                f"patch-size {self.patch_size} does not divide an image of {shape[1]} x {shape[2]}: choose one that does"
+            )
+        if self.width % self.heads:
+            raise UserError(f"heads {self.heads} does not divide width {self.width}: choose one that does")
+        if self.width % 4:
+            raise UserError(
+                f"width {self.width} must be a multiple of 4: the position embedding has four parts"
+            )
+        return DiT(self, shape, conditions)
+
+
+SIZES: dict[str, dict[str, int]] = {
+    "s": {"width": 384, "depth": 12, "heads": 6},
+    "b": {"width": 768, "depth": 12, "heads": 12},
+    "l": {"width": 1024, "depth": 24, "heads": 16},
+    "xl": {"width": 1152, "depth": 28, "heads": 16},
+}
+"""Width, depth and heads of the published sizes (Peebles and Xie 2023, table 1)."""
+
+
+def position_embedding(width: int, rows: int, columns: int) -> Tensor:
+    """Fixed 2-D sinusoids [rows * columns, width], the column's half first; wavelengths 2 pi to 10000 * 2 pi."""
+    frequencies = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+
+    def encode(positions: Tensor) -> Tensor:
+        angles = positions.double()[:, None] * frequencies
+        return torch.cat([angles.sin(), angles.cos()], 1)
+
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    return torch.cat([encode(x.flatten()), encode(y.flatten())], 1).float()
+
+
+class Block(nn.Module):
+    """Attention and MLP, each normalised, shifted, scaled and gated by the conditioning vector (adaLN-Zero)."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        width, hidden = config.width, int(config.width * config.mlp_ratio)
+        self.heads = config.heads
+        self.norm1 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.project = nn.Linear(width, width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width)
+        )
+        self.modulation = nn.Linear(width, 6 * width)
+
+    def attention(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.project(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(c)[:, None].chunk(6, -1)
+        x = torch.addcmul(x, gate1, self.attention(modulate(self.norm1(x), shift1, scale1)))
+        return torch.addcmul(x, gate2, self.mlp(modulate(self.norm2(x), shift2, scale2)))
+
+
+class DiT(Network):
+    """The network of `DiTConfig`."""
+
+    def __init__(
+        self, config: DiTConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition]
+    ) -> None:
+        super().__init__()
+        self.config, width, p = config, config.width, config.patch_size
+        channels, height, across = shape
+        self.grid = (height // p, across // p)
+        self.register_buffer("positions", position_embedding(width, *self.grid), persistent=False)
+        self.inlet = nn.Linear(channels * p * p, width)
+        self.embed = TimeStepEmbedding(width)
+        self.conditions = ConditionEmbedding(conditions, width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
+        self.modulation = nn.Linear(width, 2 * width)
+        self.outlet = nn.Linear(width, channels * p * p)
+        self.activation = nn.SiLU()
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Xavier for the linear layers; gates and output zero, so that every block starts as the identity."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        for part in (self.embed.time, self.embed.level):
+            for layer in (part[0], part[2]):
+                nn.init.normal_(layer.weight, std=0.02)
+        for layer in (*(block.modulation for block in self.blocks), self.modulation, self.outlet):
+            nn.init.zeros_(layer.weight)
+
+    def patchify(self, x: X) -> Tensor:
+        """[b, C, H, W] -> tokens [b, n, C * p * p], row by row."""
+        p, (rows, columns) = self.config.patch_size, self.grid
+        x = x.unflatten(3, (columns, p)).unflatten(2, (rows, p))
+        return x.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+    def unpatchify(self, tokens: Tensor) -> X:
+        """The reverse of `patchify`."""
+        p, (rows, columns) = self.config.patch_size, self.grid
+        x = tokens.unflatten(2, (-1, p, p)).unflatten(1, (rows, columns))
+        return x.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+
+    def encode(self, cond: Cond, drop: Tensor | None = None) -> Any:
+        return self.conditions(cond, drop)
+
+    def forward(self, x: X, t: T, d: T, context: Any = None) -> X:
+        c = self.embed(t, d)
+        c = self.activation(c if context is None else c + context)
+        h = self.inlet(self.patchify(x)) + self.positions
+        for block in self.blocks:
+            if self.config.checkpointing and torch.is_grad_enabled():
+                h = checkpoint(block, h, c, use_reentrant=False)
+            else:
+                h = block(h, c)
+        shift, scale = self.modulation(c)[:, None].chunk(2, -1)
+        return self.unpatchify(self.outlet(modulate(self.norm(h), shift, scale))).to(x.dtype)

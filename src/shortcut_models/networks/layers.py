@@ -1,0 +1,84 @@
+"""What the networks share: embeddings of time, step size and conditions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ..base import Cond, Condition, Label, T
+from ..errors import UserError
+
+
+class Sinusoids(nn.Module):
+    """Cosines and sines of a number at `count` / 2 frequencies, geometric between the two periods.
+
+    The slowest period tells the ends of the range apart; the fastest tells neighbours on the grid apart.
+    """
+
+    def __init__(self, count: int, longest: float, shortest: float) -> None:
+        super().__init__()
+        periods = torch.logspace(math.log10(longest), math.log10(shortest), count // 2, dtype=torch.float64)
+        self.register_buffer("frequencies", (2 * math.pi / periods).float(), persistent=False)
+
+    def forward(self, value: T) -> Float[Tensor, "b features"]:
+        angles = value.float()[:, None] * self.frequencies
+        return torch.cat([angles.cos(), angles.sin()], 1)
+
+
+class TimeStepEmbedding(nn.Module):
+    """t and d -> a vector [b, width].
+
+    Times are 1/128 apart at the finest: a period of 1/32 turns that into a quarter turn, where sinusoids made for
+    t in 0..1000 and fed with t in [0, 1] would hardly move. The step size is embedded by its level log2(1/d), as
+    its sizes are powers of two; d = 0, the instantaneous velocity, stands at level 16.
+    """
+
+    def __init__(self, width: int, features: int = 128) -> None:
+        super().__init__()
+        self.time_features = Sinusoids(features, longest=4.0, shortest=1 / 32)
+        self.level_features = Sinusoids(features, longest=64.0, shortest=2.0)
+        self.time = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+        self.level = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, t: T, d: T) -> Float[Tensor, "b width"]:
+        level = -torch.log2(d.float().clamp(min=2.0**-16))
+        return self.time(self.time_features(t)) + self.level(self.level_features(level))
+
+
+class ConditionEmbedding(nn.Module):
+    """Named conditions -> their sum as a vector [b, width], each with a learned null for dropped rows."""
+
+    def __init__(self, conditions: Mapping[str, Condition], width: int) -> None:
+        super().__init__()
+        self.conditions = dict(conditions)
+        self.embed = nn.ModuleDict()
+        self.null = nn.ParameterDict()
+        for name, condition in self.conditions.items():
+            if isinstance(condition, Label):
+                self.embed[name] = nn.Embedding(condition.count, width)
+                nn.init.normal_(self.embed[name].weight, std=0.02)
+            else:
+                self.embed[name] = nn.Linear(condition.size, width)
+            self.null[name] = nn.Parameter(0.02 * torch.randn(width))
+
+    def forward(self, cond: Cond, drop: Bool[Tensor, b] | None = None) -> Float[Tensor, "b width"] | None:
+        total = None
+        for name, condition in self.conditions.items():
+            if name not in cond:
+                raise UserError(
+                    f"the network is conditioned on {name!r}, which is not among {sorted(cond) or 'no conditions'}"
+                )
+            value = self.embed[name](cond[name])
+            if drop is not None:
+                value = torch.where(drop[:, None], self.null[name].to(value.dtype), value)
+            total = value if total is None else total + value
+        return total
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Adaptive normalisation's affine part."""
+    return torch.addcmul(shift, x, 1 + scale)

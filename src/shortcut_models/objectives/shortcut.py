@@ -1,0 +1,120 @@
+"""Shortcut models (Frans et al. 2024, arXiv 2410.12557): small steps from data, big steps from two half-steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+import annotated_types as at
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from ..base import Batch, Cond, Losses, Network, Objective, T, X
+from ..config import PowerOfTwo, Share
+from ..path import (
+    budget_times,
+    grid_times,
+    interpolate,
+    levels_of,
+    step,
+    step_size,
+    stratified_levels,
+    velocity,
+)
+from ..sampling import euler, last
+from ._shared import drop_rows, squared_error
+
+
+class Draws(NamedTuple):
+    """All that is random about a batch; the targets follow from it. Bootstrap rows come first."""
+
+    noise: X
+    level: Int[Tensor, b]
+    """k where d = 2^-k; ascending over the bootstrap rows, then the finest for the flow rows"""
+    t: T
+    drop: Bool[Tensor, b]
+    """rows that lose their condition"""
+    bootstrap: int
+    """number of bootstrap rows"""
+    guided: int
+    """number of bootstrap rows whose half-steps are of the finest size: the last of the bootstrap rows"""
+
+
+@dataclass(frozen=True)
+class Shortcut(Objective):
+    """One network for every power-of-two step size from 1 / max_steps to 1, and so for every budget."""
+
+    max_steps: PowerOfTwo = 128
+    """M, the finest grid: flow rows are told d = 1 / M and their times lie on its multiples"""
+    bootstrap_share: Share = 0.25
+    """share of the rows trained on self-consistency; the others learn the velocity from data"""
+    label_dropout: Share = 0.1
+    """share of rows trained without their condition, so that guidance can be chosen when sampling"""
+    guidance: Annotated[float, at.Ge(0)] = 1.0
+    """guidance weight of the velocities inside the finest bootstrap targets; 1 is none. It compounds: see docs"""
+
+    def draw(self, batch: Batch) -> Draws:
+        """Noise, levels, times on the grid of each level, and the rows that lose their condition."""
+        rows, device, finest = len(batch), batch.data.device, levels_of(self.max_steps)
+        # A share that is no whole number of rows is kept on average, by rounding up or down at random.
+        bootstrap = int(self.bootstrap_share * rows + torch.rand(()).item()) if finest else 0
+        levels = stratified_levels(bootstrap, finest)
+        level = torch.cat([levels, levels.new_full((rows - bootstrap,), finest)]).to(device)
+        return Draws(
+            noise=torch.randn_like(batch.data),
+            level=level,
+            t=grid_times(level),
+            drop=drop_rows(rows, self.label_dropout, device),
+            bootstrap=bootstrap,
+            guided=int((levels == finest - 1).sum()) if self.guidance != 1 else 0,
+        )
+
+    @torch.no_grad()
+    def bootstrap_targets(self, teacher: Network, x: X, cond: Cond, draws: Draws) -> X:
+        """The mean velocity of two half-steps of the teacher (eq. 4), for the bootstrap rows x [n, *event].
+
+        Where the half-step is the finest, both velocities are guided; the rows without condition that this needs
+        go through the network together with the others, in the same two passes.
+        """
+        n, guided = draws.bootstrap, draws.guided
+        again = lambda rows: torch.cat([rows, rows[n - guided :]]) if guided else rows
+        drop = torch.cat([draws.drop[:n], torch.ones_like(draws.drop[:guided])])
+        context = teacher.encode({name: again(value[:n]) for name, value in cond.items()}, drop)
+        half = step_size(draws.level[:n]) / 2
+
+        def average_velocity(x: X, t: T) -> X:
+            v = teacher(again(x), again(t), again(half), context)
+            if not guided:
+                return v
+            plain, with_cond, without = v.tensor_split([n - guided, n])
+            return torch.cat([plain, without + self.guidance * (with_cond - without)])
+
+        first = average_velocity(x, draws.t[:n])
+        second = average_velocity(step(x, half, first), draws.t[:n] + half)
+        return (first + second) / 2
+
+    def targets(self, teacher: Network, batch: Batch, draws: Draws) -> tuple[X, X]:
+        """(x_t, target) for every row; nothing in here is random."""
+        n = draws.bootstrap
+        x = interpolate(draws.noise, batch.data, draws.t)
+        target = velocity(draws.noise[n:], batch.data[n:])
+        if n:
+            bootstrap = self.bootstrap_targets(teacher, x[:n], batch.cond, draws)
+            target = torch.cat([bootstrap.to(target.dtype), target])
+        return x, target
+
+    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
+        draws = self.draw(batch)
+        x, target = self.targets(teacher, batch, draws)
+        context = net.encode(batch.cond, draws.drop)
+        loss = squared_error(net(x, draws.t, step_size(draws.level), context), target)
+
+        seen, finest = loss.detach(), levels_of(self.max_steps)
+        nan = seen.new_full((), torch.nan)
+        logs = {f"d=1/{2**k}": torch.where(draws.level == k, seen, nan) for k in range(finest)}
+        return Losses(loss, {"flow": seen[draws.bootstrap :]} | logs)
+
+    def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
+        times = budget_times(steps, self.max_steps)
+        return last(euler(net, noise, cond, times, guidance=guidance))

@@ -1,0 +1,32 @@
+"""Randomness as a function of its place: (seed, rank, step) while training, (seed, index) when sampling.
+
+Nothing random is carried along, so a run resumes without a saved generator state, and a sample does not depend
+on the batch it was made in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def seed_of(*place: int) -> int:
+    """A 63-bit seed for a place; places that differ in any number get unrelated seeds."""
+    words = np.random.SeedSequence(place).generate_state(2, np.uint32)
+    return (int(words[0]) << 31) ^ int(words[1])
+
+
+def generator(*place: int) -> torch.Generator:
+    """A CPU generator for this place."""
+    return torch.Generator().manual_seed(seed_of(*place))
+
+
+def sample_noise(seed: int, indices: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+    """Standard normal noise [n, *shape], float32 on the CPU: sample i always gets the same, whatever its batch."""
+    noise = torch.empty(len(indices), *shape)
+    for row, index in zip(noise, indices, strict=True):
+        row.normal_(generator=generator(seed, index))
+    return noise

@@ -1,0 +1,66 @@
+"""Samplers are plain generators: they yield every x on the way from noise to data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from .base import Cond, Network, T, X
+from .path import step
+
+Velocity = Callable[[X, T, T], X]
+
+
+def guided(net: Network, cond: Cond, guidance: float, rows: int, device: torch.device) -> Velocity:
+    """The network as a function of (x, t, d), with its conditions encoded once and guidance applied.
+
+    Classifier-free guidance (Ho and Salimans 2022): uncond + w (cond - uncond), both in one doubled batch.
+    w = 1 needs the conditional half only, w = 0 the unconditional half only.
+    """
+    if guidance in (0.0, 1.0) or not cond:
+        drop = torch.full((rows,), guidance == 0.0, device=device)
+        context = net.encode(cond, drop)
+        return lambda x, t, d: net(x, t, d, context)
+
+    twice = {name: torch.cat([value, value]) for name, value in cond.items()}
+    context = net.encode(twice, torch.arange(2 * rows, device=device) >= rows)
+
+    def velocity(x: X, t: T, d: T) -> X:
+        both = net(torch.cat([x, x]), torch.cat([t, t]), torch.cat([d, d]), context)
+        with_cond, without = both.chunk(2)
+        return without + guidance * (with_cond - without)
+
+    return velocity
+
+
+@torch.no_grad()
+def euler(
+    net: Network,
+    noise: X,
+    cond: Cond,
+    times: Sequence[float],
+    *,
+    told: float | None = None,
+    guidance: float = 1.0,
+) -> Iterator[X]:
+    """Step from times[0] to times[-1] and yield x after every step.
+
+    told: the step size the network is told; by default the one that is taken.
+    """
+    rows, device = len(noise), noise.device
+    velocity = guided(net, cond, guidance, rows, device)
+    x = noise
+    full = lambda value: torch.full((rows,), value, device=device)
+    for start, end in zip(times[:-1], times[1:], strict=True):
+        v = velocity(x, full(start), full(end - start if told is None else told))
+        x = step(x, full(end - start), v)
+        yield x
+
+
+def last(points: Iterator[X]) -> X:
+    """The end of a trajectory."""
+    x = next(points)
+    for x in points:
+        pass
+    return x

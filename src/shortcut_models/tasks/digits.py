@@ -1,0 +1,78 @@
+"""Handwritten digits, 8x8, the real ones inside scikit-learn (UCI): nothing to download."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..base import Label, Task, X
+from ..metrics import manifold_measures
+from .arrays import ArrayDataset
+
+HELD_OUT = 450
+"""digits never trained on, a quarter of the 1,797"""
+
+
+@functools.cache
+def _split() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    images, labels = load_digits(return_X_y=True)
+    train, test, train_labels, test_labels = train_test_split(
+        images, labels, test_size=HELD_OUT, random_state=0, stratify=labels
+    )
+    return {"train": (train, train_labels), "test": (test, test_labels)}
+
+
+@functools.cache
+def _judge():  # type: ignore[no-untyped-def]
+    """An SVM that names digits, fitted on the real training digits."""
+    from sklearn.svm import SVC
+
+    return SVC(C=10, gamma=0.001).fit(*_split()["train"])
+
+
+@dataclass(frozen=True)
+class Digits(Task):
+    """8x8 digits with labels; task units are whole numbers from 0 to 16."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (1, 8, 8)
+
+    @property
+    def conditions(self) -> dict[str, Label]:
+        return {"label": Label(10)}
+
+    def dataset(self, split: str) -> ArrayDataset:
+        images, labels = _split()[split]
+        return ArrayDataset(
+            torch.tensor(images).float().reshape(-1, 1, 8, 8), {"label": torch.tensor(labels)}
+        )
+
+    def encode(self, raw: Tensor) -> X:
+        return raw / 8 - 1
+
+    def decode(self, x: X) -> np.ndarray:
+        """[n, 8, 8] float32, whole numbers from 0 to 16, as scikit-learn's `images`."""
+        return ((x.float() + 1) * 8).round().clamp(0, 16)[:, 0].cpu().numpy()
+
+    def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """Share of samples in which an SVM sees the label asked for; closeness to the held-out digits."""
+        flat = samples.reshape(len(samples), -1)
+        named = labels >= 0
+        accuracy = (
+            float((_judge().predict(flat[named]) == labels[named]).mean()) if named.any() else float("nan")
+        )
+        return {"accuracy": accuracy, **manifold_measures(_split()["test"][0], flat)}
+
+    def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
+        from ..figures import grid
+
+        return grid((255 - samples * 255 / 16).astype(np.uint8)[..., None], columns, scale=4)
