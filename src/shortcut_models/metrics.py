@@ -6,9 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 
-def sliced_wasserstein(
-    a: Float[np.ndarray, "n k"], b: Float[np.ndarray, "n k"], directions: int = 256
-) -> float:
+def sliced_wasserstein(a: Float[np.ndarray, "n k"], b: Float[np.ndarray, "n k"], directions: int = 256) -> float:
     """Sliced 1-Wasserstein distance: the mean over directions of the mean gap between sorted projections.
 
     a and b hold equally many points. The directions are fixed (seeded), so figures can be compared.

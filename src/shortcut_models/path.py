@@ -51,9 +51,7 @@ def stratified_levels(rows: int, levels: int) -> Int[Tensor, {rows}]:
 def grid_times(level: Int[Tensor, b]) -> T:
     """A uniform multiple of d = 2^-level in [0, 1 - d] for each row."""
     nodes = torch.exp2(level.double())
-    return (
-        (torch.rand(len(level), device=level.device, dtype=torch.float64) * nodes).floor() / nodes
-    ).float()
+    return ((torch.rand(len(level), device=level.device, dtype=torch.float64) * nodes).floor() / nodes).float()
 
 
 def budget_times(steps: int, max_steps: int) -> list[float]:

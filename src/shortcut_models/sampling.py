@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -52,7 +53,7 @@ def euler(
     velocity = guided(net, cond, guidance, rows, device)
     x = noise
     full = lambda value: torch.full((rows,), value, device=device)
-    for start, end in zip(times[:-1], times[1:], strict=True):
+    for start, end in itertools.pairwise(times):
         v = velocity(x, full(start), full(end - start if told is None else told))
         x = step(x, full(end - start), v)
         yield x

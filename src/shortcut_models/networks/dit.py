@@ -47,9 +47,7 @@ class DiTConfig(NetworkConfig):
         if self.width % self.heads:
             raise UserError(f"heads {self.heads} does not divide width {self.width}: choose one that does")
         if self.width % 4:
-            raise UserError(
-                f"width {self.width} must be a multiple of 4: the position embedding has four parts"
-            )
+            raise UserError(f"width {self.width} must be a multiple of 4: the position embedding has four parts")
         return DiT(self, shape, conditions)
 
 
@@ -85,9 +83,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.qkv = nn.Linear(width, 3 * width)
         self.project = nn.Linear(width, width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width)
-        )
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
         self.modulation = nn.Linear(width, 6 * width)
 
     def attention(self, x: Tensor) -> Tensor:
@@ -103,9 +99,7 @@ class Block(nn.Module):
 class DiT(Network):
     """The network of `DiTConfig`."""
 
-    def __init__(
-        self, config: DiTConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition]
-    ) -> None:
+    def __init__(self, config: DiTConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> None:
         super().__init__()
         self.config, width, p = config, config.width, config.patch_size
         channels, height, across = shape

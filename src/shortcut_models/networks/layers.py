@@ -67,7 +67,7 @@ class ConditionEmbedding(nn.Module):
 
     def forward(self, cond: Cond, drop: Bool[Tensor, b] | None = None) -> Float[Tensor, "b width"] | None:
         total = None
-        for name, condition in self.conditions.items():
+        for name, _condition in self.conditions.items():
             if name not in cond:
                 raise UserError(
                     f"the network is conditioned on {name!r}, which is not among {sorted(cond) or 'no conditions'}"

@@ -48,18 +48,14 @@ class Block(nn.Module):
 class MLP(Network):
     """The network of `MLPConfig`."""
 
-    def __init__(
-        self, config: MLPConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition]
-    ) -> None:
+    def __init__(self, config: MLPConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> None:
         super().__init__()
         self.config = config
         size = math.prod(shape)
         self.embed = TimeStepEmbedding(config.width)
         self.conditions = ConditionEmbedding(conditions, config.width)
         self.inlet = nn.Linear(size, config.width)
-        self.blocks = nn.ModuleList(
-            Block(config.width, config.expansion * config.width) for _ in range(config.depth)
-        )
+        self.blocks = nn.ModuleList(Block(config.width, config.expansion * config.width) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
         self.outlet = nn.Linear(config.width, size)
         self.activation = nn.SiLU()

@@ -52,9 +52,7 @@ class Digits(Task):
 
     def dataset(self, split: str) -> ArrayDataset:
         images, labels = _split()[split]
-        return ArrayDataset(
-            torch.tensor(images).float().reshape(-1, 1, 8, 8), {"label": torch.tensor(labels)}
-        )
+        return ArrayDataset(torch.tensor(images).float().reshape(-1, 1, 8, 8), {"label": torch.tensor(labels)})
 
     def encode(self, raw: Tensor) -> X:
         return raw / 8 - 1
@@ -67,9 +65,7 @@ class Digits(Task):
         """Share of samples in which an SVM sees the label asked for; closeness to the held-out digits."""
         flat = samples.reshape(len(samples), -1)
         named = labels >= 0
-        accuracy = (
-            float((_judge().predict(flat[named]) == labels[named]).mean()) if named.any() else float("nan")
-        )
+        accuracy = float((_judge().predict(flat[named]) == labels[named]).mean()) if named.any() else float("nan")
         return {"accuracy": accuracy, **manifold_measures(_split()["test"][0], flat)}
 
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:

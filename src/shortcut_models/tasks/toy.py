@@ -73,9 +73,7 @@ class Toy(Task):
     def points(self, count: int, seed: int) -> Tensor:
         """Points [count, 2] of the distribution."""
         g = generator(seed, 2)
-        return DISTRIBUTIONS[self.distribution](
-            torch.rand(count, 4, generator=g), torch.randn(count, 2, generator=g)
-        )
+        return DISTRIBUTIONS[self.distribution](torch.rand(count, 4, generator=g), torch.randn(count, 2, generator=g))
 
     def dataset(self, split: str) -> ArrayDataset:
         return ArrayDataset(self.points(self.size, SPLITS[split]), {})
