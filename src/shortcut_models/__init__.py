@@ -1,0 +1,52 @@
+"""One network, trained once, that generates in 1, 2, 4, ... 128 steps: shortcut models in PyTorch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .base import Batch, Label, Losses, Network, NetworkConfig, Objective, Task, Vector
+    from .errors import Stopped, UserError
+    from .evaluation import evaluate
+    from .model import Model, load
+    from .train import fit
+    from .training import Training
+
+_WHERE = {
+    "base": ("Batch", "Label", "Losses", "Network", "NetworkConfig", "Objective", "Task", "Vector"),
+    "errors": ("Stopped", "UserError"),
+    "evaluation": ("evaluate",),
+    "model": ("Model", "load"),
+    "train": ("fit",),
+    "training": ("Training",),
+}
+__all__ = [
+    "Batch",
+    "Label",
+    "Losses",
+    "Model",
+    "Network",
+    "NetworkConfig",
+    "Objective",
+    "Stopped",
+    "Task",
+    "Training",
+    "UserError",
+    "Vector",
+    "__version__",
+    "evaluate",
+    "fit",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that `shortcut --help` need not wait for torch."""
+    import importlib
+
+    for module, names in _WHERE.items():
+        if name in names:
+            return getattr(importlib.import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

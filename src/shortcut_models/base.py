@@ -138,6 +138,9 @@ class Dataset(Protocol):
 class Task(abc.ABC):
     """One dataset or family: shapes, conditions, codec, and how samples are judged. A frozen dataclass."""
 
+    preview: ClassVar[tuple[int, int]] = (16, 16)
+    """how many samples a small picture holds, and in how many columns"""
+
     def __post_init__(self) -> None:
         check(self)
 

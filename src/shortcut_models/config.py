@@ -71,7 +71,7 @@ def _rule(item: Any) -> Rule | None:
 
 
 @functools.cache
-def options(cls: type) -> tuple[Option, ...]:
+def options(cls: Any) -> tuple[Option, ...]:
     """The fields of a configuration dataclass, in order."""
     parsed = docstring_parser.parse_from_object(cls)
     helps = {param.arg_name: " ".join((param.description or "").split()) for param in parsed.params}

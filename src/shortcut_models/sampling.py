@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
@@ -61,7 +62,5 @@ def euler(
 
 def last(points: Iterator[X]) -> X:
     """The end of a trajectory."""
-    x = next(points)
-    for x in points:
-        pass
+    (x,) = collections.deque(points, maxlen=1)
     return x

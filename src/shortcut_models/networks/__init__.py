@@ -10,6 +10,8 @@ from .mlp import MLP, MLPConfig
 NETWORKS: dict[str, Callable[..., NetworkConfig]] = {
     "mlp": MLPConfig,
     "dit": DiTConfig,
-} | {f"dit-{size}": partial(DiTConfig, **numbers) for size, numbers in SIZES.items()}
+}
+for _size, (_width, _depth, _heads) in SIZES.items():
+    NETWORKS[f"dit-{_size}"] = partial(DiTConfig, width=_width, depth=_depth, heads=_heads)
 
 __all__ = ["MLP", "NETWORKS", "DiT", "DiTConfig", "MLPConfig"]

@@ -42,7 +42,7 @@ class DiTConfig(NetworkConfig):
             )
         if shape[1] % self.patch_size or shape[2] % self.patch_size:
             raise UserError(
-                f"patch-size {self.patch_size} does not divide an image of {shape[1]} x {shape[2]}: choose one that does"
+                f"patch-size {self.patch_size} does not divide {shape[1]} x {shape[2]} pixels: choose one that does"
             )
         if self.width % self.heads:
             raise UserError(f"heads {self.heads} does not divide width {self.width}: choose one that does")
@@ -51,11 +51,11 @@ class DiTConfig(NetworkConfig):
         return DiT(self, shape, conditions)
 
 
-SIZES: dict[str, dict[str, int]] = {
-    "s": {"width": 384, "depth": 12, "heads": 6},
-    "b": {"width": 768, "depth": 12, "heads": 12},
-    "l": {"width": 1024, "depth": 24, "heads": 16},
-    "xl": {"width": 1152, "depth": 28, "heads": 16},
+SIZES: dict[str, tuple[int, int, int]] = {
+    "s": (384, 12, 6),
+    "b": (768, 12, 12),
+    "l": (1024, 24, 16),
+    "xl": (1152, 28, 16),
 }
 """Width, depth and heads of the published sizes (Peebles and Xie 2023, table 1)."""
 
@@ -121,11 +121,11 @@ class DiT(Network):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        for part in (self.embed.time, self.embed.level):
-            for layer in (part[0], part[2]):
-                nn.init.normal_(layer.weight, std=0.02)
-        for layer in (*(block.modulation for block in self.blocks), self.modulation, self.outlet):
-            nn.init.zeros_(layer.weight)
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear) and name.startswith("embed."):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and name.endswith(("modulation", "outlet")):
+                nn.init.zeros_(module.weight)
 
     def patchify(self, x: X) -> Tensor:
         """[b, C, H, W] -> tokens [b, n, C * p * p], row by row."""

@@ -19,6 +19,8 @@ class Sinusoids(nn.Module):
     The slowest period tells the ends of the range apart; the fastest tells neighbours on the grid apart.
     """
 
+    frequencies: Tensor
+
     def __init__(self, count: int, longest: float, shortest: float) -> None:
         super().__init__()
         periods = torch.logspace(math.log10(longest), math.log10(shortest), count // 2, dtype=torch.float64)
@@ -59,8 +61,9 @@ class ConditionEmbedding(nn.Module):
         self.null = nn.ParameterDict()
         for name, condition in self.conditions.items():
             if isinstance(condition, Label):
-                self.embed[name] = nn.Embedding(condition.count, width)
-                nn.init.normal_(self.embed[name].weight, std=0.02)
+                table = nn.Embedding(condition.count, width)
+                nn.init.normal_(table.weight, std=0.02)
+                self.embed[name] = table
             else:
                 self.embed[name] = nn.Linear(condition.size, width)
             self.null[name] = nn.Parameter(0.02 * torch.randn(width))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..base import Cond, Condition, Network, NetworkConfig, T, X
@@ -24,6 +25,8 @@ class MLPConfig(NetworkConfig):
     """residual blocks"""
     expansion: Positive = 2
     """hidden units of a block, as a multiple of width"""
+    condition_width: Positive = 128
+    """length of the vector that carries time, step size and conditions to every block"""
 
     def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> MLP:
         return MLP(self, shape, conditions)
@@ -32,10 +35,10 @@ class MLPConfig(NetworkConfig):
 class Block(nn.Module):
     """x + gate * MLP(norm(x) * (1 + scale) + shift), with shift, scale and gate from the conditioning vector."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, condition_width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.modulation = nn.Linear(width, 3 * width)
+        self.modulation = nn.Linear(condition_width, 3 * width)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, width))
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
@@ -52,15 +55,21 @@ class MLP(Network):
         super().__init__()
         self.config = config
         size = math.prod(shape)
-        self.embed = TimeStepEmbedding(config.width)
-        self.conditions = ConditionEmbedding(conditions, config.width)
+        self.embed = TimeStepEmbedding(config.condition_width)
+        self.conditions = ConditionEmbedding(conditions, config.condition_width)
         self.inlet = nn.Linear(size, config.width)
-        self.blocks = nn.ModuleList(Block(config.width, config.expansion * config.width) for _ in range(config.depth))
+        hidden = config.expansion * config.width
+        self.blocks = nn.ModuleList(Block(config.width, hidden, config.condition_width) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
         self.outlet = nn.Linear(config.width, size)
+        # Velocities are data - noise: a share of x that depends on t and d takes the part that is linear in x off
+        # the blocks' hands.
+        self.skip = nn.Linear(config.condition_width, size)
         self.activation = nn.SiLU()
         nn.init.zeros_(self.outlet.weight)
         nn.init.zeros_(self.outlet.bias)
+        nn.init.zeros_(self.skip.weight)
+        nn.init.zeros_(self.skip.bias)
 
     def encode(self, cond: Cond, drop: Tensor | None = None) -> Any:
         return self.conditions(cond, drop)
@@ -68,7 +77,9 @@ class MLP(Network):
     def forward(self, x: X, t: T, d: T, context: Any = None) -> X:
         c = self.embed(t, d)
         c = self.activation(c if context is None else c + context)
-        h = self.inlet(x.flatten(1))
+        flat = x.flatten(1)
+        h = self.inlet(flat)
         for block in self.blocks:
             h = block(h, c)
-        return self.outlet(self.norm(h)).reshape(x.shape).to(x.dtype)
+        v = torch.addcmul(self.outlet(self.norm(h)), self.skip(c), flat)
+        return v.reshape(x.shape).to(x.dtype)

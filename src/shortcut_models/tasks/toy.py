@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -60,6 +60,8 @@ SPLITS = {"train": 0, "test": 1}
 @dataclass(frozen=True)
 class Toy(Task):
     """Points of a 2-D distribution."""
+
+    preview: ClassVar[tuple[int, int]] = (2000, 1)
 
     distribution: Distribution = "four-gaussians"
     """which"""

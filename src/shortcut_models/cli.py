@@ -1,0 +1,293 @@
+"""The command line, `shortcut`: a thin layer over the Python interface."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import io
+import json
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+from .errors import Stopped, UserError
+from .options import Parser, add_options, apply_options, number, whole_number
+
+if TYPE_CHECKING:
+    from .model import Model
+    from .recipes import Recipe
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns 0, 2 for input at fault, or 128 + the signal that stopped a training."""
+    warnings.showwarning = lambda message, *rest, **more: print(f"shortcut: warning: {message}", file=sys.stderr)
+    try:
+        args = build_parser().parse_args(arguments)
+        args.command(args)
+    except UserError as error:
+        return _complain(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror or error}")
+    except Stopped as stopped:
+        print(f"shortcut: {stopped}; run the same command again to go on", file=sys.stderr)
+        return 128 + stopped.signal_number
+    except KeyboardInterrupt:
+        print("shortcut: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _complain(message: str) -> int:
+    print(f"shortcut: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def build_parser() -> Parser:
+    parser = Parser(
+        prog="shortcut",
+        description="One network, trained once, that generates in 1, 2, 4, ... 128 steps.",
+        epilog="`shortcut COMMAND --help` explains a command, `shortcut train RECIPE --help` a recipe's options.",
+    )
+    parser.add_argument("--version", action="version", version=f"shortcut-models {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], about: str) -> Parser:
+        sub: Parser = commands.add_parser(name, help=about, description=about)
+        sub.set_defaults(command=run)
+        return sub
+
+    command("recipes", recipes, "list the recipes, with the results measured with them")
+    train_parser = command("train", train, "train a recipe, or go on with a run that was stopped")
+    train_parser.add_argument("rest", nargs=argparse.REMAINDER)
+    train_parser.prefix_chars = "\0"  # every word, options too, goes to the recipe's own parser
+
+    sub = command("sample", sample, "make samples at one or more budgets of steps")
+    _add_run(sub)
+    _add_sampling(sub, steps=[1], num=64)
+    sub.add_argument("--label", type=whole_number, metavar="N", help="one class for all (default: all in turn)")
+    sub.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="arrays steps_1, ..., and labels")
+
+    sub = command("evaluate", evaluate, "measure quality against steps")
+    _add_run(sub)
+    _add_sampling(sub, steps=None, num=1000)
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
+
+    sub = command("interpolate", interpolate, "draw what lies between pairs of noises")
+    _add_run(sub)
+    sub.add_argument("--steps", type=whole_number, default=1, metavar="N", help="sampling steps (default 1)")
+    sub.add_argument("--pairs", type=whole_number, default=8, metavar="N", help="rows; >= 1 (default 8)")
+    sub.add_argument("--points", type=whole_number, default=9, metavar="N", help="columns; >= 2 (default 9)")
+    sub.add_argument("--label", type=whole_number, metavar="N", help="one class for all (default: one a row, in turn)")
+    sub.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of the noises; >= 0 (default 0)")
+    sub.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the picture")
+
+    sub = command("animate", animate, "draw a 2-D run's learning as GIFs: the rainbow, and raw weights against EMA")
+    _add_run(sub)
+    sub.add_argument("--out", type=Path, required=True, metavar="FILE.gif", help="the rainbow; FILE-flow.gif beside it")
+
+    sub = command("report", report, "write a self-contained HTML report of a run and print its path")
+    _add_run(sub)
+    sub.add_argument("--out", type=Path, metavar="FILE.html", help="default: RUN/report.html")
+    return parser
+
+
+def _add_run(parser: Parser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory or a model.safetensors file")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
+
+
+def _add_sampling(parser: Parser, steps: list[int] | None, num: int) -> None:
+    shown = "1 2 4 ... up to the most" if steps is None else " ".join(map(str, steps))
+    parser.add_argument(
+        "--steps", type=whole_number, nargs="+", default=steps, metavar="N",
+        help=f"sampling steps, any of 1 to the run's most, 128 as a rule (default {shown})",
+    )  # fmt: skip
+    parser.add_argument("--num", type=whole_number, default=num, metavar="N", help=f"samples; >= 1 (default {num})")
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of the noises; >= 0 (default 0)")
+    parser.add_argument(
+        "--guidance", type=number, default=1.0, metavar="W", help="classifier-free guidance; 1 is none (default 1)"
+    )
+    parser.add_argument(
+        "--batch-size", type=whole_number, default=250, metavar="N", help="samples made at once; >= 1 (default 250)"
+    )
+
+
+def recipes(args: argparse.Namespace) -> None:
+    from .recipes import RECIPES
+
+    for name, recipe in RECIPES.items():
+        print(f"{name}\n    {recipe.about}\n    {recipe.measured}")
+
+
+def choose(kind: str, name: str, among: dict[str, Any]) -> Any:
+    """An entry of a registry by name. Raises UserError that lists the names."""
+    if name in among:
+        return among[name]
+    close = difflib.get_close_matches(name, among, 1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise UserError(f"there is no {kind} {name!r}: {hint}choose one of {', '.join(among)}")
+
+
+def train(args: argparse.Namespace) -> None:
+    name, recipe, options = parse_recipe(args.rest)
+    from .train import fit
+
+    task = recipe.task.resolve()
+    network = recipe.network.build(task.shape, task.conditions)
+    run = options.run or Path("runs") / name
+    fit(network, recipe.objective, task, recipe.training, run, recipe=name)
+    print(f"{run} is trained: try `shortcut sample {run} --steps 1 4 --out samples.npz` or `shortcut evaluate {run}`")
+
+
+def parse_recipe(words: Sequence[str]) -> tuple[str, Recipe, argparse.Namespace]:
+    """The words after `shortcut train` -> the recipe's name, the recipe with all options applied, the rest.
+
+    Two readings: the first finds recipe, network and objective, as they decide which options there are.
+    """
+    from .networks import NETWORKS
+    from .objectives import OBJECTIVES
+    from .recipes import RECIPES
+
+    first = Parser(prog="shortcut train", add_help=False)
+    first.add_argument("recipe", nargs="?", help=", ".join(RECIPES))
+    for parser in (first, full := Parser(prog="shortcut train", description="Train a recipe, or go on with a run.")):
+        parser.add_argument("--network", metavar="NAME", help=f"another network: {', '.join(NETWORKS)}")
+        parser.add_argument("--objective", metavar="NAME", help=f"another method: {', '.join(OBJECTIVES)}")
+    full.add_argument("recipe", metavar="RECIPE", help=", ".join(RECIPES))
+    full.add_argument("--run", type=Path, metavar="DIR", help="the run's directory (default: runs/RECIPE)")
+    full.add_argument("--data", metavar="PATH", help="your own data, for recipes that take it")
+    known, _ = first.parse_known_args(words)
+    if known.recipe is None or known.recipe in ("-h", "--help"):
+        full.parse_args(words)
+    recipe = choose("recipe", known.recipe, RECIPES)
+    if known.network is not None:
+        recipe = dataclasses.replace(recipe, network=choose("network", known.network, NETWORKS)())
+    if known.objective is not None:
+        recipe = dataclasses.replace(recipe, objective=choose("objective", known.objective, OBJECTIVES)())
+
+    full.prog = f"shortcut train {known.recipe}"
+    full.description = f"{recipe.about}. {recipe.measured}"
+    parts = {"task": "task.", "network": "network.", "objective": "objective.", "training": ""}
+    for part, prefix in parts.items():
+        add_options(full, part, getattr(recipe, part), prefix)
+    args = full.parse_args(words)
+    for part, prefix in parts.items():
+        recipe = dataclasses.replace(recipe, **{part: apply_options(args, getattr(recipe, part), prefix)})
+    return known.recipe, with_data(known.recipe, recipe, args.data), args
+
+
+def with_data(name: str, recipe: Recipe, data: str | None) -> Recipe:
+    """The recipe with the user's data, where it takes any. Raises UserError where one has what the other lacks."""
+    takes_data = "data" in {field.name for field in dataclasses.fields(recipe.task)}  # type: ignore[arg-type]
+    if data is not None and not takes_data:
+        raise UserError(f"recipe {name} has its own data: leave --data out, or use the recipe `images`")
+    if data is not None:
+        return dataclasses.replace(recipe, task=dataclasses.replace(recipe.task, data=data))  # type: ignore[type-var]
+    if takes_data and getattr(recipe.task, "data", None) is None:
+        raise UserError(f"recipe {name} needs your data: give a folder, tar shards, .npz or idx files with --data PATH")
+    return recipe
+
+
+def open_model(args: argparse.Namespace) -> Model:
+    from .model import load
+    from .training import Training
+
+    return load(args.run, device=Training(device=args.device).torch_device())
+
+
+def budgets_of(args: argparse.Namespace, model: Model) -> list[int]:
+    """The budgets asked for, or every power of two. Raises UserError for one that the model has not."""
+    most = model.objective.max_steps
+    budgets = args.steps or [2**k for k in range(most.bit_length())]
+    for steps in budgets:
+        if not 1 <= steps <= most:
+            raise UserError(f"--steps must be whole numbers from 1 to {most}, not {steps}")
+    return list(dict.fromkeys(budgets))
+
+
+def check_out(path: Path, suffix: str) -> None:
+    """Raise UserError, before any work, where a file cannot be written."""
+    if path.suffix != suffix:
+        raise UserError(f"--out must end in {suffix}, not {path.name!r}")
+    if not path.parent.is_dir():
+        raise UserError(f"the folder {path.parent} of --out does not exist: make it first")
+
+
+def sample(args: argparse.Namespace) -> None:
+    check_out(args.out, ".npz")
+    model = open_model(args)
+    budgets = budgets_of(args, model)
+    labels = model.labels(args.num, args.label)
+    import numpy as np
+    from tqdm import tqdm
+
+    from .figures import stack
+    from .runs import write_atomically
+
+    arrays: dict[str, Any] = {}
+    for steps in tqdm(budgets, unit="budget", disable=None):
+        arrays[f"steps_{steps}"] = model.sample(
+            args.num, steps=steps, label=args.label, seed=args.seed, guidance=args.guidance, batch_size=args.batch_size
+        )
+    num, columns = model.task.preview
+    drawn = [model.task.draw(made[: 4 * num], columns) for made in arrays.values()]
+    picture, content = io.BytesIO(), io.BytesIO()
+    stack([name.replace("_", " ") for name in arrays], drawn).save(picture, "PNG")
+    np.savez_compressed(content, labels=labels, **arrays)
+    write_atomically(args.out, content.getvalue())
+    write_atomically(args.out.with_suffix(".png"), picture.getvalue())
+    print(f"{args.out} and {args.out.with_suffix('.png')}")
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    from . import evaluation
+    from .runs import Run, write_atomically
+
+    if args.json is not None:
+        check_out(args.json, ".json")
+    model = open_model(args)
+    result = evaluation.evaluate(
+        model, budgets_of(args, model), args.num, seed=args.seed, guidance=args.guidance, batch_size=args.batch_size
+    )
+    content = (json.dumps(result, indent=2) + "\n").encode()
+    targets = [Run(args.run).evaluation] if args.run.is_dir() else []
+    for path in [*targets, *filter(None, [args.json])]:
+        write_atomically(path, content)
+    print(evaluation.table(result))
+
+
+def interpolate(args: argparse.Namespace) -> None:
+    from .interpolation import interpolate as draw
+    from .runs import write_atomically
+
+    check_out(args.out, ".png")
+    model = open_model(args)
+    picture, content = draw(model, args.steps, args.pairs, args.seed, args.points, args.label), io.BytesIO()
+    picture.save(content, "PNG")
+    write_atomically(args.out, content.getvalue())
+    print(args.out)
+
+
+def animate(args: argparse.Namespace) -> None:
+    from .animation import animate as draw
+
+    check_out(args.out, ".gif")
+    for path in draw(args.run, args.out):
+        print(path)
+
+
+def report(args: argparse.Namespace) -> None:
+    from .report import write_report
+
+    if args.out is not None:
+        check_out(args.out, ".html")
+    print(write_report(args.run, open_model(args), args.out))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""What a run says while it trains: a progress bar, metrics.jsonl, and TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .errors import UserError
+from .runs import Run
+
+
+def _tensorboard(run: Run, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("--tensorboard needs an extra: pip install 'shortcut-models[tensorboard]'") from None
+    return SummaryWriter(str(run.path / "tensorboard"), purge_step=step + 1)
+
+
+class Log:
+    """Collects figures on their device, without waiting for them, and writes their means now and then."""
+
+    def __init__(self, run: Run, steps: int, start: int, *, tensorboard: bool, quiet: bool) -> None:
+        self.run = run
+        self.writer = _tensorboard(run, start) if tensorboard else None
+        self.pending: dict[str, list[Tensor]] = defaultdict(list)
+        self.since, self.since_step = time.perf_counter(), start
+        # A terminal gets a live bar, a file a line every quarter of a minute.
+        interval = 0.2 if sys.stderr.isatty() else 15.0
+        self.bar = tqdm(
+            total=steps, initial=start, unit="step", disable=quiet, mininterval=interval, dynamic_ncols=True
+        )
+
+    def add(self, figures: dict[str, Tensor]) -> None:
+        """Figures of one step: scalars or [b], in which NaN means not applicable."""
+        for name, value in figures.items():
+            self.pending[name].append(value.detach().flatten())
+        self.bar.update()
+
+    def write(self, step: int, **figures: float | int) -> None:
+        """One line: the means since the last one, and these."""
+        means = {name: float(torch.cat(values).nanmean()) for name, values in self.pending.items()}
+        now = time.perf_counter()
+        line = {"step": step, **means, **figures, "steps_per_second": (step - self.since_step) / (now - self.since)}
+        line = {name: value for name, value in line.items() if not math.isnan(value)}
+        self.pending.clear()
+        self.since, self.since_step = now, step
+        with open(self.run.metrics, "a") as file:
+            file.write(json.dumps(line) + "\n")
+        if self.writer is not None:
+            for name, value in line.items():
+                self.writer.add_scalar(name, value, step)
+        if "loss" in line:
+            self.bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
+
+    def close(self) -> None:
+        self.bar.close()
+        if self.writer is not None:
+            self.writer.close()

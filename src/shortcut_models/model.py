@@ -1,0 +1,187 @@
+"""A trained model: a network, the objective that knows how to sample it, and the task that knows its units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import checkpoint
+from .base import Label, Network, NetworkConfig, Objective, Task, X
+from .config import from_dict, to_dict
+from .errors import UserError
+from .networks import NETWORKS
+from .objectives import OBJECTIVES
+from .randomness import sample_noise
+from .runs import Run
+from .tasks import TASKS
+
+
+@dataclass
+class Model:
+    """What `shortcut_models.load` returns: it makes samples."""
+
+    network: Network
+    objective: Objective
+    task: Task
+    step: int = 0
+    """training steps behind the weights"""
+    recipe: str = ""
+    """name of the recipe it was trained by"""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @property
+    def classes(self) -> int:
+        """Number of class labels; 0 where the model has none."""
+        label = self.task.conditions.get("label")
+        return label.count if isinstance(label, Label) else 0
+
+    def labels(self, num: int, label: int | Sequence[int] | None = None, start: int = 0) -> np.ndarray:
+        """The labels [num] of samples start, start + 1, ...: one for all, one each, or all classes in turn.
+
+        -1 stands for no label, where the model has none. Raises UserError for labels that the model has not.
+        """
+        if not self.classes:
+            if label is not None:
+                raise UserError("this model was trained without labels: leave label out")
+            return np.full(num, -1, np.int64)
+        if label is None:
+            return np.arange(start, start + num) % self.classes
+        found = np.broadcast_to(np.asarray(label), (num,)) if np.ndim(label) == 0 else np.asarray(label)
+        if found.shape != (num,):
+            raise UserError(f"label must be one number or {num} of them, not {found.shape[0]}")
+        if not np.issubdtype(found.dtype, np.integer) or found.min() < 0 or found.max() >= self.classes:
+            raise UserError(f"label must be a whole number from 0 to {self.classes - 1}, not {label}")
+        return found.astype(np.int64)
+
+    def flow(self, noise: X, steps: int, labels: np.ndarray | None = None, guidance: float = 1.0) -> X:
+        """Noise [b, *shape] -> what the network makes of it in `steps` passes, as it sees data, on its device."""
+        cond: dict[str, Tensor] = {}
+        if self.classes:
+            if labels is None:
+                labels = self.labels(len(noise))
+            cond["label"] = torch.as_tensor(labels, device=self.device)
+        elif guidance != 1:
+            raise UserError("guidance needs a model with labels, and this one has none: leave guidance out")
+        was_training = self.network.training
+        self.network.eval()
+        x = self.objective.sample(self.network, noise.to(self.device), cond, steps, guidance=guidance)
+        self.network.train(was_training)
+        return x
+
+    def generate(self, noise: X, steps: int, labels: np.ndarray | None = None, guidance: float = 1.0) -> np.ndarray:
+        """As `flow`, in the task's own units."""
+        return self.task.decode(self.flow(noise, steps, labels, guidance))
+
+    def sample(
+        self,
+        num: int,
+        *,
+        steps: int = 1,
+        label: int | Sequence[int] | None = None,
+        seed: int = 0,
+        guidance: float = 1.0,
+        batch_size: int = 250,
+    ) -> np.ndarray:
+        """Samples [num, ...] in the task's own units.
+
+        Sample i follows from (seed, i) and its label alone, whatever num and batch_size are.
+
+        Args:
+            num: how many, at least 1.
+            steps: passes through the network, 1 to `objective.max_steps`; powers of two are trained for directly.
+            label: one class for all, a sequence of num classes, or None for all classes in turn.
+            seed: of the noise, at least 0.
+            guidance: classifier-free guidance weight; 1 is none, 0 ignores the label.
+            batch_size: samples made at once.
+
+        Raises:
+            UserError: a number out of its range.
+        """
+        if num < 1 or batch_size < 1:
+            raise UserError(f"num and batch_size must be at least 1, not {num} and {batch_size}")
+        if seed < 0:
+            raise UserError(f"seed must be at least 0, not {seed}")
+        labels = self.labels(num, label)
+        parts = []
+        for start in range(0, num, batch_size):
+            rows = range(start, min(start + batch_size, num))
+            noise = sample_noise(seed, rows, self.task.shape)
+            parts.append(self.generate(noise, steps, labels[rows.start : rows.stop], guidance))
+        return np.concatenate(parts)
+
+
+def describe(part: Any, registry: Mapping[str, Any]) -> dict[str, Any]:
+    """A part of a model as JSON values: its registered name and its fields.
+
+    A part from outside the package has the name None, and its class for the reader's sake: it cannot be rebuilt
+    from the file (a class named in a file is never imported), and is passed to `load` instead.
+    """
+    name = next((name for name, cls in registry.items() if cls is type(part)), None)
+    if name is None:
+        return {"name": None, "class": f"{type(part).__module__}.{type(part).__qualname__}"}
+    return {"name": name, **to_dict(part)}
+
+
+def rebuild(kind: str, entry: dict[str, Any], registry: Mapping[str, Any], given: Any) -> Any:
+    """The part that `describe` described, or the one given in its place."""
+    if given is not None:
+        return given
+    name, fields = entry.get("name"), {key: value for key, value in entry.items() if key != "name"}
+    if name is None:
+        raise UserError(
+            f"this model's {kind} is {entry.get('class')}, from outside the package: pass load(..., {kind}=...)"
+        )
+    if name not in registry:
+        raise UserError(f"this model's {kind} {name!r} is unknown: it is from another version of shortcut-models")
+    return from_dict(registry[name], fields)
+
+
+def load(
+    path: Path | str,
+    *,
+    device: str | torch.device = "cpu",
+    network: Network | None = None,
+    objective: Objective | None = None,
+    task: Task | None = None,
+) -> Model:
+    """The model of a run directory (its newest checkpoint that is whole) or of one `model.safetensors` file.
+
+    Args:
+        path: a run directory, or a file.
+        device: where the network goes.
+        network, objective, task: in place of those that the file names; needed where they are your own.
+
+    Raises:
+        UserError: no run, no checkpoint yet, a damaged or foreign file, or parts that do not fit the weights.
+    """
+    path = Path(path)
+    if path.is_dir():
+        run = Run(path)
+        run.read_config()
+        found = checkpoint.newest(run.checkpoints)
+        if found is None:
+            raise UserError(f"{path} has no checkpoint yet: train it with `shortcut train`")
+        path = found / checkpoint.MODEL
+    elif not path.exists():
+        raise UserError(f"{path} does not exist: give a run directory or a model file")
+    weights, header = checkpoint.read(path)
+    task = rebuild("task", header["task"], TASKS, task)
+    objective = rebuild("objective", header["objective"], OBJECTIVES, objective)
+    if network is None:
+        config: NetworkConfig = rebuild("network", header["network"], NETWORKS, None)
+        network = config.build(task.shape, task.conditions)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"the weights in {path} do not fit the network: {' '.join(str(error).split())[:200]}") from None
+    network.to(device).eval()
+    return Model(network, objective, task, header["step"], header["recipe"])

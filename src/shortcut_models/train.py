@@ -1,0 +1,267 @@
+"""The trainer: it knows batches, the optimiser, averages and precision, and nothing of what it trains."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import checkpoint
+from ._version import __version__
+from .base import Batch, Network, Objective, Task
+from .data import batches
+from .errors import Stopped, UserError
+from .log import Log
+from .model import Model, describe
+from .networks import NETWORKS
+from .objectives import OBJECTIVES
+from .randomness import sample_noise, seed_of
+from .runs import Run, write_atomically
+from .state import State
+from .tasks import TASKS
+from .training import Training
+
+PATIENCE = 10
+"""steps in a row without a finite loss and gradient that end a run"""
+HELD_OUT = 2048
+"""examples at most in the held-out loss"""
+SNAPSHOT_POINTS = 256
+"""noises whose ends a snapshot holds"""
+
+
+def fit(
+    network: Network,
+    objective: Objective,
+    task: Task,
+    training: Training,
+    run: Path | str,
+    *,
+    recipe: str = "",
+    quiet: bool = False,
+) -> Model:
+    """Train a network, or go on with a run that was stopped: to resume, call it again with the same arguments.
+
+    Args:
+        network: a fresh network for `task.shape` and `task.conditions`; it is trained in place.
+        objective, task, training: the method, the data (resolved) and the trainer's options.
+        run: the run's directory; made where it does not exist.
+        recipe: a name for the run's records.
+        quiet: no progress bar.
+
+    Returns:
+        The model with the sampling EMA, as `load(run)` would give it.
+
+    Raises:
+        UserError: another run is in the directory; ten steps in a row were not finite; the disk refused.
+        Stopped: SIGTERM or Ctrl-C came; the run has been saved.
+    """
+    files, device = Run(run), training.torch_device()
+    config = run_config(network, objective, task, training, recipe)
+    files.start(config)
+    with files.lock(), StopRequest() as stop:
+        state = State.new(network, objective, training, device)
+        resume(state, files)
+        model = Model(state.ema, objective, task, state.step, recipe)
+        if training.compile == "on" or (training.compile == "auto" and device.type == "cuda"):
+            state.network.compile()
+            state.teacher.compile()
+        log = Log(files, training.steps, state.step, tensorboard=training.tensorboard, quiet=quiet)
+        try:
+            loop(state, model, task, training, files, config, log, stop)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {error.filename or run}: {error.strerror}; mend that and run the same command "
+                f"again: it goes on from the last checkpoint"
+            ) from None
+        finally:
+            log.close()
+    return model
+
+
+def run_config(network: Network, objective: Objective, task: Task, training: Training, recipe: str) -> dict[str, Any]:
+    """What a run's config.json and its checkpoints' headers say."""
+    return {
+        "version": __version__,
+        "recipe": recipe,
+        "task": describe(task, TASKS),
+        "network": describe(getattr(network, "config", network), NETWORKS),
+        "objective": describe(objective, OBJECTIVES),
+        "training": describe(training, {"training": Training}),
+    }
+
+
+def resume(state: State, run: Run) -> None:
+    """Go back to the newest checkpoint that is whole, if there is one."""
+    found = checkpoint.newest(run.checkpoints)
+    if found is not None:
+        ema, _ = checkpoint.read(found / checkpoint.MODEL)
+        tensors, _ = checkpoint.read(found / checkpoint.STATE)
+        state.restore(tensors, ema)
+    run.forget_after(state.step)
+
+
+def loop(
+    state: State,
+    model: Model,
+    task: Task,
+    training: Training,
+    run: Run,
+    config: dict[str, Any],
+    log: Log,
+    stop: StopRequest,
+) -> None:
+    """Steps, and what is due after each."""
+    snapshot_steps, earlier, begin = training.snapshot_steps(), state.seconds, time.perf_counter()
+    heldout = task.dataset("test")
+    dataset = task.dataset("train")
+    stream = batches(dataset, training.batch_size, training.seed, state.step, training.steps, training.workers)
+    for batch in stream:
+        last_streak = state.streak
+        log.add(train_step(state, batch, task, training))
+        state.seconds, model.step = earlier + time.perf_counter() - begin, state.step
+        # The streak of the step before is looked at, so that the device is never waited for.
+        if int(last_streak) >= PATIENCE:
+            raise UserError(
+                f"loss or gradient was not finite in {PATIENCE} steps in a row, up to step {state.step - 1}: lower "
+                f"--learning-rate or look for bad values in the data; earlier checkpoints are as they were"
+            )
+        step, end = state.step, state.step == training.steps
+        saving = end or stop.signal_number is not None or step % training.checkpoint_every == 0
+        figures: dict[str, float] = {}
+        if end or step % training.heldout_every == 0:
+            figures["heldout_loss"] = heldout_loss(state, heldout, task, training)
+        if saving or figures or step % training.log_every == 0:
+            norm = float(torch.cat([p.detach().flatten() for p in state.network.parameters()]).norm())
+            log.write(
+                step,
+                learning_rate=training.learning_rate_at(step - 1),
+                parameter_norm=norm,
+                skipped=int(state.skipped),
+                seconds=state.seconds,
+                **figures,
+            )
+        if end or step % training.sample_every == 0:
+            picture(model, run.samples / f"step_{step:08d}.png")
+        if step in snapshot_steps:
+            snapshot(state, model, run.snapshots / f"step_{step:08d}.npz")
+        if saving:
+            weights = state.ema.state_dict()
+            checkpoint.save(run.checkpoints, step, weights, state.tensors(), config | {"step": step}, training.keep)
+        if stop.signal_number is not None and not end:
+            raise Stopped(f"stopped at step {step} of {training.steps}, and saved", stop.signal_number)
+
+
+def train_step(state: State, batch: Batch, task: Task, training: Training) -> dict[str, Tensor]:
+    """One optimiser step on one batch, which is a function of the state, the batch and the seed alone.
+
+    Returns figures for the log, still on the device. A loss or gradient that is not finite leaves the weights as
+    they were.
+    """
+    device = state.skipped.device
+    bfloat16 = training.bfloat16(device)
+    rows, part_rows = len(batch), -(-len(batch) // training.accumulate)
+    total, logs = torch.zeros((), device=device), []
+    for part, begin in enumerate(range(0, rows, part_rows)):
+        torch.manual_seed(seed_of(training.seed, 0, state.step, part))
+        raw = batch[begin : begin + part_rows].to(device)
+        x = task.augment(task.encode(raw.data))
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            losses = state.loss(state.teacher, Batch(x, raw.cond))
+        share = losses.per_example.sum() / rows
+        share.backward()
+        total += share.detach()
+        logs.append(losses.logs)
+
+    parameters = [p for p in state.network.parameters() if p.grad is not None]
+    norm = torch.nn.utils.clip_grad_norm_(parameters, training.clip, foreach=True)
+    bad = ~(torch.isfinite(total) & torch.isfinite(norm))
+    for group in state.optimizer.param_groups:
+        group["lr"] = training.learning_rate_at(state.step)
+    # The fused optimiser skips the step by itself where this says so: no wait for the device.
+    state.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.skipped, state.streak = state.skipped + bad, (state.streak + 1) * bad
+    state.average(training)
+    state.step += 1
+
+    nan = torch.full_like(total, torch.nan)
+    figures = {"loss": torch.where(bad, nan, total), "gradient_norm": torch.where(bad, nan, norm)}
+    return figures | {name: torch.cat([log[name].flatten() for log in logs]) for name in logs[0]}
+
+
+@torch.no_grad()
+def heldout_loss(state: State, dataset: Any, task: Task, training: Training) -> float:
+    """The sampling EMA's loss on held-out examples, with the same draws every time."""
+    device, total = state.skipped.device, 0.0
+    rows = range(min(len(dataset), HELD_OUT))
+    for begin in rows[:: training.batch_size]:
+        torch.manual_seed(seed_of(training.seed, 1, begin))
+        raw = dataset.__getitems__(list(rows[begin : begin + training.batch_size])).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=training.bfloat16(device)):
+            losses = state.loss.objective.losses(state.ema, state.ema, Batch(task.encode(raw.data), raw.cond))
+        total += float(losses.per_example.sum())
+    return total / len(rows)
+
+
+def picture(model: Model, path: Path) -> None:
+    """Samples from the same noise in 1, 4 and the most steps, one under another."""
+    from .figures import stack
+
+    budgets = sorted({steps for steps in (1, 4, model.objective.max_steps) if steps <= model.objective.max_steps})
+    num, columns = model.task.preview
+    drawn = [model.task.draw(model.sample(num, steps=steps), columns) for steps in budgets]
+    titles = [f"{steps} step{'s' if steps > 1 else ''}" for steps in budgets]
+    content = io.BytesIO()
+    stack(titles, drawn).save(content, "PNG")
+    write_atomically(path, content.getvalue())
+
+
+def snapshot(state: State, model: Model, path: Path) -> None:
+    """The ends of the same noises in 1, 2, 4, ... steps, and those of the raw weights in the most steps."""
+    most = model.objective.max_steps
+    budgets = [2**k for k in range(most.bit_length())]
+    noise = sample_noise(0, range(SNAPSHOT_POINTS), model.task.shape)
+    raw = Model(state.network, model.objective, model.task)
+    content = io.BytesIO()
+    np.savez(
+        content,
+        noise=noise.numpy(),
+        ema=np.stack([model.generate(noise, steps) for steps in budgets]),
+        raw=raw.generate(noise, most),
+    )
+    write_atomically(path, content.getvalue())
+
+
+class StopRequest(contextlib.AbstractContextManager["StopRequest"]):
+    """Turns the first SIGINT or SIGTERM into a request to save and stop; a second one acts as ever."""
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+        self._earlier: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._earlier[number] = signal.signal(number, self._ask)
+        return self
+
+    def _ask(self, number: int, frame: Any) -> None:
+        self.signal_number = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._earlier.items():
+            signal.signal(number, handler)
+        self._earlier = {}
+
+    def __exit__(self, *exception: object) -> None:
+        self._restore()

@@ -1,0 +1,110 @@
+"""The trainer's options, and what follows from them alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import annotated_types as at
+import torch
+
+from .config import Count, Positive, check
+from .errors import UserError
+
+Decay = Annotated[float, at.Ge(0), at.Lt(1)]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained. Everything here but the rates of logging and saving decides the weights."""
+
+    steps: Positive = 10_000
+    """optimiser steps"""
+    batch_size: Positive = 256
+    """examples of a step"""
+    accumulate: Positive = 1
+    """parts that a batch is cut into to save memory; must divide batch-size"""
+    learning_rate: Annotated[float, at.Gt(0)] = 1e-3
+    """peak learning rate of AdamW"""
+    warmup: Count = 200
+    """steps over which the learning rate rises to its peak"""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """after the warm-up: down to 0 along a half cosine, or constant"""
+    beta1: Decay = 0.9
+    """AdamW's decay of the mean gradient"""
+    beta2: Decay = 0.99
+    """AdamW's decay of the mean squared gradient"""
+    weight_decay: Annotated[float, at.Ge(0)] = 0.1
+    """AdamW's decoupled weight decay, on every parameter"""
+    clip: Annotated[float, at.Gt(0)] = 1.0
+    """largest norm of the gradient; a longer one is shortened to it"""
+    ema: Decay = 0.999
+    """decay of the average of the weights that is sampled from and saved"""
+    teacher_ema: Decay = 0.99
+    """decay of the average of the weights that makes the self-consistency targets: faster than the other"""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """arithmetic of the network: auto is bf16 where the hardware multiplies it; weights stay float32"""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile: auto is on for a GPU"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps, ...; auto is a GPU where there is one"""
+    seed: Count = 0
+    """of everything random"""
+    workers: Count = 0
+    """processes that read data beside the trainer; 0 reads in the trainer"""
+    checkpoint_every: Positive = 1000
+    """steps between checkpoints"""
+    keep: Positive = 3
+    """number of checkpoints kept"""
+    log_every: Positive = 50
+    """steps between lines of metrics.jsonl"""
+    heldout_every: Positive = 1000
+    """steps between losses on held-out data"""
+    sample_every: Positive = 1000
+    """steps between pictures of samples"""
+    snapshots: Count = 0
+    """number of snapshots for `shortcut animate`, denser at the start; for 2-D tasks"""
+    tensorboard: bool = False
+    """log to TensorBoard too (needs the extra: pip install 'shortcut-models[tensorboard]')"""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.batch_size % self.accumulate:
+            raise UserError(f"accumulate {self.accumulate} does not divide batch-size {self.batch_size}")
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of step 0, 1, ..., steps - 1."""
+        rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        if self.schedule == "constant":
+            return self.learning_rate * rise
+        progress = max(0, step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def snapshot_steps(self) -> frozenset[int]:
+        """The steps after which snapshots are taken, evenly spaced on a logarithmic scale."""
+        if self.snapshots < 2:
+            return frozenset({self.steps} if self.snapshots else ())
+        return frozenset(round(self.steps ** (i / (self.snapshots - 1))) for i in range(self.snapshots))
+
+    def torch_device(self) -> torch.device:
+        """The device that `device` names. Raises UserError where there is no such device."""
+        name = self.device
+        if name == "auto":
+            name = str(torch.accelerator.current_accelerator() or "cpu") if torch.accelerator.is_available() else "cpu"
+        try:
+            device = torch.device(name)
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError, NotImplementedError):
+            raise UserError(f"device {self.device!r} is not available here: use cpu, or leave it out") from None
+        return device
+
+    def bfloat16(self, device: torch.device) -> bool:
+        """Whether the network computes in bfloat16 on this device."""
+        if self.precision != "auto":
+            return self.precision == "bf16"
+        if device.type == "cuda":
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        # Emulated on other CPUs, where it is slower than float32; torch has no public name for the question.
+        tests = (getattr(torch.cpu, f"_is_{unit}_supported", None) for unit in ("avx512_bf16", "amx_tile"))
+        return device.type == "cpu" and any(test is not None and test() for test in tests)
