@@ -51,7 +51,7 @@ Condition = Label | Vector
 class Batch:
     """Examples and their conditions, batch axis first."""
 
-    data: Shaped[Tensor, b * event]
+    data: Shaped[Tensor, "b *event"]
     cond: Cond = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -77,7 +77,7 @@ class Network(nn.Module, abc.ABC):
     def forward(self, x: X, t: T, d: T, context: Any = None) -> X:
         """x [b, *event], t [b] and d [b] in [0, 1], context from `encode` -> velocity [b, *event]."""
 
-    def encode(self, cond: Cond, drop: Bool[Tensor, b] | None = None) -> Any:
+    def encode(self, cond: Cond, drop: Bool[Tensor, "b"] | None = None) -> Any:
         """Conditions -> whatever `forward` wants. Run once per sample, not once per step.
 
         drop [b]: true where the example's conditions are to be replaced by the null condition.

@@ -70,9 +70,13 @@ def _rule(item: Any) -> Rule | None:
     return Rule(lambda value: compare(value, bound), f"{sign} {bound}")
 
 
+def options(config: Any) -> tuple[Option, ...]:
+    """The fields of a configuration dataclass or of an instance of one, in order."""
+    return _options(config if isinstance(config, type) else type(config))
+
+
 @functools.cache
-def options(cls: Any) -> tuple[Option, ...]:
-    """The fields of a configuration dataclass, in order."""
+def _options(cls: Any) -> tuple[Option, ...]:
     parsed = docstring_parser.parse_from_object(cls)
     helps = {param.arg_name: " ".join((param.description or "").split()) for param in parsed.params}
     hints = typing.get_type_hints(cls, include_extras=True)
@@ -115,7 +119,7 @@ def check(config: Any) -> None:
     """Raise UserError, naming the field, where a configuration holds a value of the wrong type or out of range."""
     if not dataclasses.is_dataclass(config):
         return
-    for option in options(type(config)):
+    for option in options(config):
         value = getattr(config, option.name)
         name = option.name.replace("_", "-")
         if not _is_kind(value, option.kind):
@@ -127,7 +131,7 @@ def check(config: Any) -> None:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A configuration as plain JSON values."""
-    return {option.name: getattr(config, option.name) for option in options(type(config))}
+    return {option.name: getattr(config, option.name) for option in options(config)}
 
 
 def from_dict(cls: type, values: dict[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from .base import T, X
 from .errors import UserError
 
 
-def broadcast(t: T, x: X) -> Float[Tensor, b * ones]:
+def broadcast(t: T, x: X) -> Float[Tensor, "b *ones"]:
     """A number per example, shaped so that it multiplies x."""
     return t.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
@@ -32,12 +32,12 @@ def step(x: X, d: T, v: X) -> X:
     return x + broadcast(d, x) * v
 
 
-def step_size(level: Int[Tensor, b]) -> T:
+def step_size(level: Int[Tensor, "b"]) -> T:
     """Level k -> d = 2^-k: k = 0 is one step, k = 7 is 128. Exact in float32 and bfloat16."""
     return torch.exp2(-level.float())
 
 
-def stratified_levels(rows: int, levels: int) -> Int[Tensor, {rows}]:
+def stratified_levels(rows: int, levels: int) -> Int[Tensor, "{rows}"]:
     """A level in [0, levels) for each row, ascending; every level's expected share is rows / levels.
 
     Systematic sampling: one uniform offset decides all rows, so the count of a level is rows / levels rounded
@@ -48,7 +48,7 @@ def stratified_levels(rows: int, levels: int) -> Int[Tensor, {rows}]:
     return (ranks * levels / max(rows, 1)).long().clamp_(max=levels - 1)
 
 
-def grid_times(level: Int[Tensor, b]) -> T:
+def grid_times(level: Int[Tensor, "b"]) -> T:
     """A uniform multiple of d = 2^-level in [0, 1 - d] for each row."""
     nodes = torch.exp2(level.double())
     return ((torch.rand(len(level), device=level.device, dtype=torch.float64) * nodes).floor() / nodes).float()

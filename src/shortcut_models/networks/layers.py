@@ -68,7 +68,7 @@ class ConditionEmbedding(nn.Module):
                 self.embed[name] = nn.Linear(condition.size, width)
             self.null[name] = nn.Parameter(0.02 * torch.randn(width))
 
-    def forward(self, cond: Cond, drop: Bool[Tensor, b] | None = None) -> Float[Tensor, "b width"] | None:
+    def forward(self, cond: Cond, drop: Bool[Tensor, "b"] | None = None) -> Float[Tensor, "b width"] | None:
         total = None
         for name, _condition in self.conditions.items():
             if name not in cond:

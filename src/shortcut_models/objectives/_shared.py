@@ -17,7 +17,7 @@ def squared_error(prediction: X, target: X) -> T:
     return (prediction.float() - target.float()).square().flatten(1).mean(1)
 
 
-def drop_rows(rows: int, share: float, device: Any) -> Bool[Tensor, {rows}]:
+def drop_rows(rows: int, share: float, device: Any) -> Bool[Tensor, "{rows}"]:
     """Which rows lose their condition: each on its own, with probability `share`."""
     return torch.rand(rows, device=device) < share
 

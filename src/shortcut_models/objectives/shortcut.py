@@ -30,10 +30,10 @@ class Draws(NamedTuple):
     """All that is random about a batch; the targets follow from it. Bootstrap rows come first."""
 
     noise: X
-    level: Int[Tensor, b]
+    level: Int[Tensor, "b"]
     """k where d = 2^-k; ascending over the bootstrap rows, then the finest for the flow rows"""
     t: T
-    drop: Bool[Tensor, b]
+    drop: Bool[Tensor, "b"]
     """rows that lose their condition"""
     bootstrap: int
     """number of bootstrap rows"""
