@@ -13,7 +13,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -128,6 +128,7 @@ class Objective(abc.ABC):
         """
 
 
+@runtime_checkable
 class Dataset(Protocol):
     """Raw examples, fetched a batch at a time."""
 

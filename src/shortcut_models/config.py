@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 import operator
 import types
@@ -70,6 +71,19 @@ def _rule(item: Any) -> Rule | None:
     return Rule(lambda value: compare(value, bound), f"{sign} {bound}")
 
 
+def _without_rules(kind: Any) -> tuple[Any, tuple[Rule, ...]]:
+    """A type without its constraints, and these; `Positive | None` has those of Positive."""
+    if typing.get_origin(kind) is Annotated:
+        inner, *metadata = typing.get_args(kind)
+        inner, rules = _without_rules(inner)
+        return inner, rules + tuple(rule for rule in map(_rule, metadata) if rule is not None)
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        parts = [_without_rules(part) for part in typing.get_args(kind)]
+        kind = functools.reduce(operator.or_, (part for part, _ in parts))
+        return kind, tuple(itertools.chain.from_iterable(rules for _, rules in parts))
+    return kind, ()
+
+
 def options(config: Any) -> tuple[Option, ...]:
     """The fields of a configuration dataclass or of an instance of one, in order."""
     return _options(config if isinstance(config, type) else type(config))
@@ -82,11 +96,8 @@ def _options(cls: Any) -> tuple[Option, ...]:
     hints = typing.get_type_hints(cls, include_extras=True)
     found = []
     for field in dataclasses.fields(cls):
-        kind, rules = hints[field.name], []
-        if typing.get_origin(kind) is Annotated:
-            kind, *metadata = typing.get_args(kind)
-            rules = [rule for rule in map(_rule, metadata) if rule is not None]
-        found.append(Option(field.name, kind, tuple(rules), helps.get(field.name, "")))
+        kind, rules = _without_rules(hints[field.name])
+        found.append(Option(field.name, kind, rules, helps.get(field.name, "")))
     return tuple(found)
 
 
@@ -112,6 +123,8 @@ def _is_kind(value: Any, kind: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if kind in (bool, str, type(None)):
         return isinstance(value, kind)
+    if origin is tuple and args[1:] == (...,):
+        return isinstance(value, tuple) and all(_is_kind(part, args[0]) for part in value)
     return True
 
 
@@ -131,7 +144,8 @@ def check(config: Any) -> None:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A configuration as plain JSON values."""
-    return {option.name: getattr(config, option.name) for option in options(config)}
+    values = ((option.name, getattr(config, option.name)) for option in options(config))
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
 
 
 def from_dict(cls: type, values: dict[str, Any]) -> Any:

@@ -23,8 +23,10 @@ def manifold_measures(
 
     precision: share of samples inside a real point's ball (radius: distance to its k-th neighbour);
     recall: share of real points inside a sample's ball; density: balls of real points around a sample, over k;
-    coverage: share of real points with a sample inside their ball.
+    coverage: share of real points with a sample inside their ball. None of them where either has only k points.
     """
+    if min(len(real), len(made)) <= k:
+        return {}
     from sklearn.metrics import pairwise_distances
     from sklearn.neighbors import NearestNeighbors
 
@@ -39,3 +41,22 @@ def manifold_measures(
         "density": float(inside_real.sum(0).mean() / k),
         "coverage": float((between.min(1) < radii(real)).mean()),
     }
+
+
+def frechet_distance(
+    mean_a: Float[np.ndarray, "k"],
+    covariance_a: Float[np.ndarray, "k k"],
+    mean_b: Float[np.ndarray, "k"],
+    covariance_b: Float[np.ndarray, "k k"],
+) -> float:
+    """Squared Fréchet distance of two Gaussians, as in FID: |m_a - m_b|² + tr(C_a + C_b - 2 (C_a C_b)^(1/2)).
+
+    The trace of the root is the sum of the roots of the eigenvalues of the symmetric R C_b R with R = C_a^(1/2),
+    which stays real and stable where covariances are singular.
+    """
+    a, b = np.asarray(covariance_a, np.float64), np.asarray(covariance_b, np.float64)
+    values, vectors = np.linalg.eigh(a)
+    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+    cross = np.sqrt(np.linalg.eigvalsh(root @ b @ root).clip(0)).sum()
+    gap = np.asarray(mean_a, np.float64) - np.asarray(mean_b, np.float64)
+    return float(max(gap @ gap + np.trace(a) + np.trace(b) - 2 * cross, 0.0))

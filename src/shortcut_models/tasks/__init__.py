@@ -2,11 +2,13 @@
 
 from ..base import Task
 from .digits import Digits
+from .images import Images
 from .toy import Toy
 
 TASKS: dict[str, type[Task]] = {
     "toy": Toy,
     "digits": Digits,
+    "images": Images,
 }
 
-__all__ = ["TASKS", "Digits", "Toy"]
+__all__ = ["TASKS", "Digits", "Images", "Toy"]

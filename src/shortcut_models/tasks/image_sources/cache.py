@@ -1,0 +1,99 @@
+"""Decoded images on disk, so that the next start does not decode them again.
+
+Each set is a file of raw bytes and, for each way of asking for it, a small JSON file that says what they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from ...runs import write_atomically
+
+IN_MEMORY = 2**30
+"""bytes; a larger set stays on disk and is mapped into memory"""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The images of a split, all of one shape."""
+
+    pixels: UInt8[np.ndarray, "n c s s"]
+    labels: Int64[np.ndarray, "n"] | None
+    classes: int
+    """number of classes in the data as a whole, 0 where there are no labels"""
+    class_names: tuple[str, ...]
+    """names of the classes where the data has any"""
+    skipped: int = 0
+    """damaged images that were left out"""
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/shortcut-models/images, by default under ~/.cache. It may be deleted at any time."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "shortcut-models" / "images"
+
+
+@contextlib.contextmanager
+def writing(name: str) -> Iterator[BinaryIO]:
+    """A file that gets its name, whole, at the end, and is removed if anything goes wrong before."""
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{name}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, folder / name)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_pixels(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """What a file holds, read, or mapped where it is large."""
+    path = cache_folder() / name
+    if math.prod(shape) < IN_MEMORY:
+        return np.fromfile(path, np.uint8).reshape(shape)
+    return np.memmap(path, np.uint8, "c", shape=shape)
+
+
+def describe(name: str, keys: set[str], images: ImageSet) -> None:
+    """Write what the file `name` holds, for each of the keys that may ask for it."""
+    entry = {
+        "file": name,
+        "shape": images.pixels.shape,
+        "labels": None if images.labels is None else images.labels.tolist(),
+        "classes": images.classes,
+        "class_names": images.class_names,
+        "skipped": images.skipped,
+    }
+    for key in keys:
+        write_atomically(cache_folder() / f"{key}.json", json.dumps(entry).encode())
+
+
+def read(key: str) -> ImageSet | None:
+    """The set of a key, or None where it is not there, or is not whole."""
+    try:
+        entry = json.loads((cache_folder() / f"{key}.json").read_bytes())
+        name, shape = entry["file"], tuple(entry["shape"])
+        labels = None if entry["labels"] is None else np.array(entry["labels"], np.int64)
+        whole = (cache_folder() / name).stat().st_size == math.prod(shape)
+        if not whole or len(shape) != 4 or (labels is not None and labels.shape != shape[:1]):
+            return None
+        names, pixels = tuple(entry["class_names"]), read_pixels(name, shape)
+        return ImageSet(pixels, labels, int(entry["classes"]), names, int(entry["skipped"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

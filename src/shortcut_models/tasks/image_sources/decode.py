@@ -1,0 +1,170 @@
+"""Decoding many images at once, and saying which one is at fault."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from ...errors import UserError
+from .examples import Examples
+from .pixels import is_grey, to_pixels
+
+R = TypeVar("R")
+CHUNK_IMAGES, CHUNK_BYTES = 64, 2**22
+"""what a thread decodes, at most, before it hands it over"""
+SHOW_PROGRESS = 2_000
+"""images from which on a progress bar is worth its line"""
+
+
+class Damaged(Exception):
+    """An image cannot be read; the message names it and says what to do."""
+
+
+class ColourFound(Exception):
+    """An image in colour came after images that were all grey."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What images are to become."""
+
+    size: int
+    channels: int
+    exact: bool = False
+    """every image must be of this size already"""
+    grey_only: bool = False
+    """an image in colour raises ColourFound"""
+
+
+class Chunk(NamedTuple):
+    """Decoded images, and the rows they come from out of those tried."""
+
+    pixels: np.ndarray
+    rows: list[int]
+    tried: int
+
+
+def decide(examples: Examples, image_size: int | None, channels: int | None, skip_damaged: bool) -> Target:
+    """What is not given, from the first image. Raises UserError where that is no square of even side."""
+    for index in range(len(examples)):
+        try:
+            (width, height), grey = _look(examples, index, lambda image: (image.size, is_grey(image)))
+            break
+        except Damaged as error:
+            if not skip_damaged:
+                raise UserError(str(error)) from None
+    else:
+        raise none_readable(examples)
+    if image_size is None and (width != height or width % 2):
+        raise UserError(
+            f"{examples.where(index)} is {width}x{height}: pass --task.image-size, the side in pixels to train at"
+        )
+    return Target(
+        size=image_size or width,
+        channels=channels or (1 if grey else 3),
+        exact=image_size is None,
+        grey_only=channels is None and grey,
+    )
+
+
+def none_readable(examples: Examples) -> UserError:
+    return UserError(f"none of the {len(examples)} images in {examples.root} can be read: check the files")
+
+
+def _look(examples: Examples, index: int, look: Callable[[Image.Image], R]) -> R:
+    """look(image), with whatever goes wrong inside Pillow as Damaged."""
+    try:
+        with examples.open(index) as image:
+            return look(image)
+    except (UserError, ColourFound, MemoryError):
+        raise
+    except OSError as error:
+        if error.errno is not None:  # the file system's complaint, not Pillow's
+            raise UserError(f"cannot read {examples.where(index)}: {error.strerror}") from None
+        reason = str(error).split(" <_io")[0]
+    except Exception as error:  # decoders raise almost anything
+        reason = f"{type(error).__name__}: {error}"
+    raise Damaged(
+        f"{examples.where(index)} cannot be read as an image ({' '.join(reason.split())}): "
+        f"remove it, or pass --task.skip-damaged"
+    )
+
+
+def _pixels(examples: Examples, index: int, target: Target) -> np.ndarray:
+    def look(image: Image.Image) -> np.ndarray:
+        if target.grey_only and not is_grey(image):
+            raise ColourFound
+        if target.exact and image.size != (target.size, target.size):
+            shape = f"{image.width}x{image.height}"
+            raise UserError(
+                f"images are of mixed size ({target.size}x{target.size}, but {examples.where(index)} is {shape}): "
+                f"pass --task.image-size, the side in pixels to train at"
+            )
+        return to_pixels(image, target.size, target.channels)
+
+    return _look(examples, index, look)
+
+
+def _chunk(examples: Examples, rows: range, target: Target, skip_damaged: bool) -> Chunk:
+    pixels = np.empty((len(rows), target.channels, target.size, target.size), np.uint8)
+    kept: list[int] = []
+    for row in rows:
+        try:
+            pixels[len(kept)] = _pixels(examples, row, target)
+        except Damaged as error:
+            if not skip_damaged:
+                raise UserError(str(error)) from None
+            continue
+        kept.append(row)
+    return Chunk(pixels[: len(kept)], kept, len(rows))
+
+
+def decode(examples: Examples, target: Target, skip_damaged: bool, write: Callable[[np.ndarray], object]) -> list[int]:
+    """Decode in threads, as Pillow lets go of Python's lock meanwhile, and write arrays [m, C, S, S] in order.
+
+    Returns the rows that were written: all, or those that could be read. Raises UserError naming a damaged image,
+    ColourFound, and whatever `write` raises.
+    """
+    count = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // (target.channels * target.size**2)))
+    work = (range(len(examples))[i : i + count] for i in range(0, len(examples), count))
+    kept: list[int] = []
+    with tqdm(
+        total=len(examples),
+        desc="reading images",
+        unit="image",
+        disable=len(examples) < SHOW_PROGRESS,
+        mininterval=0.2 if sys.stderr.isatty() else 15.0,
+        dynamic_ncols=True,
+    ) as bar:
+        for chunk in _in_threads(lambda rows: _chunk(examples, rows, target, skip_damaged), work):
+            write(chunk.pixels)
+            kept += chunk.rows
+            bar.update(chunk.tried)
+    if not kept:
+        raise none_readable(examples)
+    return kept
+
+
+def _in_threads(work: Callable[[range], R], parts: Iterable[range]) -> Iterator[R]:
+    """work(part) for each part, in order, with only a few results waiting at any time."""
+    workers = min(32, os.cpu_count() or 1)
+    waiting: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for part in parts:
+            waiting.append(pool.submit(work, part))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,58 @@
+"""A list of images that have not been decoded yet: what every format is read into."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+from PIL import Image
+
+HELD_OUT_MOST = 5_000
+"""images at most that are held out where the data has no test part of its own"""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images by number; `open` may be called from many threads."""
+
+    root: Path
+    """the folder that the names start from"""
+    names: Sequence[str]
+    """one for each image, unique, and the same wherever the data lies"""
+    open: Callable[[int], Image.Image]
+    """number -> image; raises whatever a damaged one makes Pillow raise"""
+    labels: Int64[np.ndarray, "n"] | None = None
+    classes: int = 0
+    """number of classes, 0 where there are no labels"""
+    class_names: tuple[str, ...] = ()
+    """names of the classes where the data has any"""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def where(self, index: int) -> str:
+        """What messages call an image."""
+        return str(self.root / self.names[index])
+
+    def subset(self, rows: Sequence[int]) -> Examples:
+        """Some of the images, in this order."""
+        labels = None if self.labels is None else self.labels[list(rows)]
+        names = [self.names[row] for row in rows]
+        return Examples(self.root, names, lambda i: self.open(rows[i]), labels, self.classes, self.class_names)
+
+    def split(self, split: str, *, hold_out: bool) -> Examples:
+        """The images of a split, out of a part that is for it alone or (hold_out) for both.
+
+        Who is held out follows from the names alone, and so stays the same when images are added. Test images come
+        in the order of a hash, so that the first thousand are a fair sample where the files are sorted by class.
+        """
+        encoded = [name.encode("utf-8", "surrogateescape") for name in self.names]
+        order = sorted(range(len(self)), key=lambda i: hashlib.blake2b(encoded[i], digest_size=8).digest())
+        if not hold_out:
+            return self if split == "train" else self.subset(order)
+        count = min(HELD_OUT_MOST, max(1, len(self) // 10))
+        return self.subset(order[:count] if split == "test" else sorted(order[count:]))

@@ -1,0 +1,161 @@
+"""The user's own images: a folder, tar shards, an .npz file or MNIST-style idx files."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import warnings
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import annotated_types as at
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..base import Label, Task, X
+from ..errors import UserError
+from .arrays import ArrayDataset
+from .image_judge import PixelJudge
+from .image_sources import ImageSet, load
+
+
+@dataclass(frozen=True)
+class Images(Task):
+    """Square images, with labels where the data has them; task units are uint8, [n, side, side, channels].
+
+    What the data decides is filled in by `resolve`, and from then on the task is complete: only `dataset` and
+    `evaluate` look at the files again.
+
+    The data may be
+
+    - a folder of images; where they are in sub-folders, the sorted names of those are the classes;
+    - tar shards: one file, a folder of them, or a pattern such as "shards/{000..003}.tar"; KEY.png goes with KEY.cls,
+      the number of its class in plain text;
+    - an .npz file with `images` [n, H, W] or [n, H, W, C], uint8 or floats from 0 to 1, and perhaps `labels` [n];
+    - idx files as those of MNIST, plain or .gz, with the labels' file beside the images'.
+
+    A folder may hold the two parts train and test (or val), as sub-folders or in the names of its files. Without a
+    test part a tenth, at most 5,000 images, is held out.
+    """
+
+    data: str | None = None
+    """folder, tar shards, .npz file or idx files"""
+    image_size: Annotated[int | None, at.Ge(1)] = None
+    """side in pixels; the shorter side is resized to it and the centre cropped; none: the images' own"""
+    channels: Literal[1, 3] | None = None
+    """1 is grey, 3 is colour; none: what the data has"""
+    classes: Annotated[int | None, at.Ge(0)] = None
+    """number of classes; 0 leaves the labels out; none: what the data has"""
+    class_names: tuple[str, ...] = ()
+    """names of the classes: filled in from the data's sub-folders"""
+    flip: bool = True
+    """mirror half of the training images, left to right; wrong for text and digits"""
+    skip_damaged: bool = False
+    """leave out images that cannot be read, and say how many, instead of stopping at the first"""
+
+    def resolve(self) -> Images:
+        """The same task with its size, channels and classes, and the whole path to its data.
+
+        Reads all images, or the copy of them in the cache folder. Raises UserError for whatever is wrong with them.
+        """
+        if self.data is None:
+            raise UserError("images needs data: pass --data with a folder of images, tar shards, .npz or idx files")
+        path = os.path.abspath(os.path.expanduser(self.data))
+        train = load(path, "train", self.image_size, self.channels, self.skip_damaged)
+        _, channels, size, _ = train.pixels.shape
+        test = load(path, "test", size, channels, self.skip_damaged)
+        skipped = train.skipped + test.skipped
+        if skipped:
+            warnings.warn(f"{skipped} damaged image{'s' * (skipped > 1)} in {self.data} left out", stacklevel=2)
+        classes = 0 if self.classes == 0 else self._count_classes(train, test)
+        return dataclasses.replace(
+            self,
+            data=path,
+            image_size=size,
+            channels=channels,
+            classes=classes,
+            class_names=train.class_names if classes else (),
+        )
+
+    def _count_classes(self, train: ImageSet, test: ImageSet) -> int:
+        """The number of classes, after a look at whether the labels make sense."""
+        if (train.labels is None) != (test.labels is None):
+            with_labels, without = ("train", "test") if test.labels is None else ("test", "train")
+            raise UserError(
+                f"in {self.data} the {with_labels} part has labels and the {without} part has none: "
+                f"add them, or pass --task.classes 0 to leave labels out"
+            )
+        if train.class_names != test.class_names:
+            odd = sorted(set(train.class_names) ^ set(test.class_names))
+            raise UserError(
+                f"the classes of train and test in {self.data} differ ({odd[0] if odd else 'one has numbers only'}): "
+                f"give both the same, or pass --task.classes 0 to leave labels out"
+            )
+        if test.classes > train.classes:
+            raise UserError(
+                f"test labels in {self.data} go up to {test.classes - 1}, train labels to {train.classes - 1}: "
+                f"number the classes of both alike, or pass --task.classes 0 to leave labels out"
+            )
+        images = len(train) + len(test) + train.skipped + test.skipped
+        if train.classes > images:
+            raise UserError(
+                f"labels in {self.data} go up to {train.classes - 1} for {images} images: number the classes from 0"
+            )
+        if self.classes is not None and (self.classes < train.classes or not train.classes):
+            raise UserError(
+                f"{self.data} has {train.classes} classes, not {self.classes}: leave --task.classes out, "
+                f"or pass 0 to leave labels out"
+            )
+        return self.classes or train.classes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        if self.image_size is None or self.channels is None:
+            raise UserError("the size of the images is not known yet: use the task that resolve() returns")
+        return (self.channels, self.image_size, self.image_size)
+
+    @property
+    def conditions(self) -> dict[str, Label]:
+        return {"label": Label(self.classes)} if self.classes else {}
+
+    def _load(self, split: str) -> ImageSet:
+        _, size, _ = self.shape
+        return load(str(self.data), split, size, self.channels, self.skip_damaged)
+
+    def dataset(self, split: str) -> ArrayDataset:
+        found = self._load(split)
+        cond = {"label": torch.from_numpy(found.labels)} if self.classes and found.labels is not None else {}
+        return ArrayDataset(torch.from_numpy(found.pixels), cond)
+
+    def encode(self, raw: Tensor) -> X:
+        """uint8 [b, C, H, W] -> float32 from -1 to 1."""
+        return raw.float() / 127.5 - 1
+
+    def decode(self, x: X) -> np.ndarray:
+        """uint8 [n, H, W, C], also where C is 1."""
+        pixels = ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    def augment(self, x: X) -> X:
+        """Each image mirrored with probability one half, where `flip` is set."""
+        if not self.flip:
+            return x
+        mirrored = torch.rand(len(x), device=x.device) < 0.5
+        return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
+
+    def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """Closeness to the held-out images in pixels; with labels, whether a classifier sees the one asked for."""
+        return _judge(self)(samples, labels)
+
+    def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
+        from ..figures import grid
+
+        return grid(samples, columns, scale=max(1, 64 // samples.shape[1]))
+
+
+@functools.lru_cache(maxsize=2)
+def _judge(task: Images) -> PixelJudge:
+    return PixelJudge(task._load("train"), task._load("test"), labelled=bool(task.classes))
