@@ -9,6 +9,7 @@ import torch
 
 from ..base import Batch, Cond, Losses, Network, Objective, X
 from ..config import PowerOfTwo, Share
+from ..pairing import Pairing, paired_noise
 from ..path import interpolate, velocity
 from ..sampling import euler, last
 from ._shared import check_budget, drop_rows, squared_error
@@ -24,10 +25,12 @@ class FlowMatching(Objective):
     """the largest number of sampling steps offered"""
     label_dropout: Share = 0.1
     """share of rows trained without their condition, so that guidance can be chosen when sampling"""
+    pairing: Pairing = "independent"
+    """noise goes with data independently, or by optimal transport among a batch's rows of one label"""
 
     def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
         data = batch.data
-        noise, t = torch.randn_like(data), torch.rand(len(batch), device=data.device)
+        noise, t = paired_noise(batch, self.pairing), torch.rand(len(batch), device=data.device)
         context = net.encode(batch.cond, drop_rows(len(batch), self.label_dropout, data.device))
         v = net(interpolate(noise, data, t), t, torch.zeros_like(t), context)
         loss = squared_error(v, velocity(noise, data))

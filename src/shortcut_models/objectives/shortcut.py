@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..base import Batch, Cond, Losses, Network, Objective, T, X
 from ..config import PowerOfTwo, Share
+from ..pairing import Pairing, paired_noise
 from ..path import (
     budget_times,
     grid_times,
@@ -53,6 +54,8 @@ class Shortcut(Objective):
     """share of rows trained without their condition, so that guidance can be chosen when sampling"""
     guidance: Annotated[float, at.Ge(0)] = 1.0
     """guidance weight of the velocities inside the finest bootstrap targets; 1 is none. It compounds: see docs"""
+    pairing: Pairing = "independent"
+    """noise goes with data independently, as in the paper, or by optimal transport among a batch's rows of one label"""
 
     def draw(self, batch: Batch) -> Draws:
         """Noise, levels, times on the grid of each level, and the rows that lose their condition."""
@@ -62,7 +65,7 @@ class Shortcut(Objective):
         levels = stratified_levels(bootstrap, finest)
         level = torch.cat([levels, levels.new_full((rows - bootstrap,), finest)]).to(device)
         return Draws(
-            noise=torch.randn_like(batch.data),
+            noise=paired_noise(batch, self.pairing),
             level=level,
             t=grid_times(level),
             drop=drop_rows(rows, self.label_dropout, device),
@@ -80,7 +83,7 @@ class Shortcut(Objective):
         n, guided = draws.bootstrap, draws.guided
         again = lambda rows: torch.cat([rows, rows[n - guided :]]) if guided else rows
         drop = torch.cat([draws.drop[:n], torch.ones_like(draws.drop[:guided])])
-        context = teacher.encode({name: again(value[:n]) for name, value in cond.items()}, drop)
+        context = teacher.encode({name: again(value) for name, value in cond.items()}, drop)
         half = step_size(draws.level[:n]) / 2
 
         def average_velocity(x: X, t: T) -> X:
@@ -100,7 +103,7 @@ class Shortcut(Objective):
         x = interpolate(draws.noise, batch.data, draws.t)
         target = velocity(draws.noise[n:], batch.data[n:])
         if n:
-            bootstrap = self.bootstrap_targets(teacher, x[:n], batch.cond, draws)
+            bootstrap = self.bootstrap_targets(teacher, x[:n], batch[:n].cond, draws)
             target = torch.cat([bootstrap.to(target.dtype), target])
         return x, target
 
