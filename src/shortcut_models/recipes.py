@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .base import NetworkConfig, Objective, Task
-from .networks import MLPConfig
+from .networks import DiTConfig, MLPConfig
 from .objectives import Shortcut
-from .tasks import Digits, Toy
+from .tasks import Digits, Images, Toy
 from .training import Training
 
 
@@ -28,10 +28,18 @@ def _toy(distribution: str, measured: str = "not measured yet") -> Recipe:
     return Recipe(
         about=f"2-D points: {distribution.replace('-', ' ')}",
         task=Toy(distribution),  # type: ignore[arg-type]
-        network=MLPConfig(width=256, depth=4, condition_width=64),
+        network=MLPConfig(width=128, depth=4, condition_width=128),
         objective=Shortcut(bootstrap_share=0.5),
         training=Training(
-            steps=6000, batch_size=1024, learning_rate=2e-3, weight_decay=0.0, snapshots=60, checkpoint_every=2000
+            steps=10_000,
+            batch_size=1024,
+            learning_rate=4e-3,
+            warmup=300,
+            weight_decay=0.0,
+            teacher_ema=0.95,
+            precision="fp32",
+            snapshots=60,
+            checkpoint_every=2000,
         ),
         measured=measured,
     )
@@ -44,6 +52,13 @@ RECIPES: dict[str, Recipe] = {
         network=MLPConfig(width=512, depth=4),
         objective=Shortcut(bootstrap_share=0.5),
         training=Training(steps=4000, batch_size=512, learning_rate=2e-3, weight_decay=0.0),
+    ),
+    "images": Recipe(
+        about="your own images, with --data: a folder, tar shards, .npz or idx files",
+        task=Images(),
+        network=DiTConfig(width=192, depth=6, heads=3, patch_size=4),
+        objective=Shortcut(),
+        training=Training(steps=20_000, batch_size=128, learning_rate=1e-3, warmup=300, weight_decay=0.01),
     ),
     "four-gaussians": _toy("four-gaussians"),
     "checkerboard": _toy("checkerboard"),

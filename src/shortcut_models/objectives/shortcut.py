@@ -53,7 +53,7 @@ class Shortcut(Objective):
     label_dropout: Share = 0.1
     """share of rows trained without their condition, so that guidance can be chosen when sampling"""
     guidance: Annotated[float, at.Ge(0)] = 1.0
-    """guidance weight of the velocities inside the finest bootstrap targets; 1 is none. It compounds: see docs"""
+    """guidance weight of the velocities inside the finest bootstrap targets, which larger steps inherit; 1 is none"""
     pairing: Pairing = "independent"
     """noise goes with data independently, as in the paper, or by optimal transport among a batch's rows of one label"""
 

@@ -1,0 +1,55 @@
+# Each target sets up what it needs, in .venv, from Python, pip and make alone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Without an NVIDIA GPU, one pinned release, of which PyTorch's CPU build is to be had; with one, any that the library allows.
+TORCH := $(if $(shell command -v nvidia-smi 2>/dev/null),torch>=2.8,torch==2.13.0)
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+DEMO_RUN ?= runs/demo
+DEMO_FLAGS ?=
+
+.PHONY: install demo test proofs lint bench docs clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) '$(TORCH)'
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(PIP) -e '.[docs]'
+	@touch $@
+
+# Trains, samples in 1, 4 and 128 steps, evaluates, and prints the path of the report last.
+demo: $(VENV)/.installed
+	$(BIN)/shortcut train digits --run $(DEMO_RUN) $(DEMO_FLAGS)
+	$(BIN)/shortcut sample $(DEMO_RUN) --steps 1 4 128 --num 100 --out $(DEMO_RUN)/digits.npz
+	$(BIN)/shortcut evaluate $(DEMO_RUN)
+	@$(BIN)/shortcut report $(DEMO_RUN)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+# The slow proofs: full trainings with three seeds, every budget, twenty kills. An hour or two on two cores.
+proofs: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow --timeout 7200 -rA
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/bench.py
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) site

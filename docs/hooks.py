@@ -1,0 +1,36 @@
+"""Puts help texts and example files into the pages when the documentation is built, so that none goes stale."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from shortcut_models.cli import main
+
+ROOT = Path(__file__).parents[1]
+
+
+def help_text(words: list[str]) -> str:
+    """What `shortcut WORDS --help` prints, on a terminal of 100 columns."""
+    said = io.StringIO()
+    with mock.patch.dict(os.environ, COLUMNS="100"), contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        if main([*words, "--help"]):
+            raise ValueError(f"there is no command: shortcut {' '.join(words)}")
+    return said.getvalue()
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Replace the line `{{ help: WORDS }}` by the help text of `shortcut WORDS`, and `{{ file: PATH }}` by the file."""
+
+    def block(found: re.Match[str]) -> str:
+        kind, what = found.groups()
+        if kind == "help":
+            return f"```text\n{help_text(what.split())}```"
+        return f'```python title="{what}"\n{(ROOT / what).read_text()}```'
+
+    return re.sub(r"^\{\{ (help|file): ?(.*?) ?\}\}$", block, markdown, flags=re.MULTILINE)

@@ -1,0 +1,43 @@
+"""What lies between noises: a model that learned well goes smoothly from one sample to another."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .errors import UserError
+from .model import Model
+from .randomness import sample_noise
+
+BATCH = 250
+"""samples made at once"""
+
+
+def interpolate(
+    model: Model, steps: int, pairs: int, seed: int, points: int = 9, label: int | None = None
+) -> Image.Image:
+    """Samples from n z0 + sqrt(1 - n^2) z1 between two noises, which stays standard normal for every n from 0 to 1.
+
+    Args:
+        model: a trained model.
+        steps: passes through the network, 1 to `objective.max_steps`.
+        pairs: number of pairs of noises, each a row of the picture; at least 1.
+        seed: of the noises, at least 0.
+        points: samples in a row, with n evenly spaced from 0 to 1; at least 2.
+        label: one class for all; by default one a row, in turn.
+
+    Raises:
+        UserError: a number out of its range.
+    """
+    for name, value, least in (("pairs", pairs, 1), ("points", points, 2)):
+        if value < least:
+            raise UserError(f"{name} must be at least {least}, not {value}")
+    model.check_request(pairs * points, seed, 1.0, BATCH)
+    shape = model.task.shape
+    labels = model.labels(pairs, label).repeat(points)
+    z0, z1 = sample_noise(seed, range(2 * pairs), shape).view(pairs, 2, 1, *shape).unbind(1)
+    n = torch.linspace(0, 1, points).view(points, *[1] * len(shape))
+    noise = (n * z0 + (1 - n**2).sqrt() * z1).flatten(0, 1)
+    rows = [slice(begin, begin + BATCH) for begin in range(0, len(noise), BATCH)]
+    return model.task.draw(np.concatenate([model.generate(noise[r], steps, labels[r]) for r in rows]), points)

@@ -1,0 +1,68 @@
+"""The commands that make a run and its figures again."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from .model import describe
+from .networks import NETWORKS
+from .objectives import OBJECTIVES
+from .options import flag, settable
+from .recipes import RECIPES
+from .tasks import TASKS
+from .training import Training
+
+HOW: dict[str, tuple[str, dict[str, Any]]] = {
+    "task": ("task.", TASKS),
+    "network": ("network.", NETWORKS),
+    "objective": ("objective.", OBJECTIVES),
+    "training": ("", {"training": Training}),
+}
+"""of the parts of a configuration: the prefix of its options and the registry of its names"""
+
+
+def train_command(config: dict[str, Any], run: Path) -> str | None:
+    """The command that a run's configuration stands for; None where parts of it are from outside the package."""
+    name = config.get("recipe")
+    if name not in RECIPES:
+        return None
+    recipe, words = RECIPES[name], ["shortcut", "train", name, "--run", str(run)]
+    for part, (prefix, registry) in HOW.items():
+        entry, default = config[part], getattr(recipe, part)
+        if entry.get("name") != describe(default, registry)["name"]:
+            if entry.get("name") not in registry or part in ("task", "training"):
+                return None
+            default = registry[entry["name"]]()
+            words += [f"--{part}", entry["name"]]
+        words += _changes(entry, default, prefix)
+    return shlex.join(words)
+
+
+def _changes(entry: dict[str, Any], default: Any, prefix: str) -> list[str]:
+    """The options that turn a part of a recipe into the one of a configuration."""
+    words = []
+    for option, _ in settable(default):
+        value, name = entry.get(option.name), flag(option, prefix)
+        if option.name not in entry or value == getattr(default, option.name):
+            continue
+        if isinstance(value, bool):
+            words.append(name if value else f"--no-{name.removeprefix('--')}")
+        else:
+            words += ["--data" if option.name == "data" else name, "none" if value is None else str(value)]
+    return words
+
+
+def evaluate_command(evaluation: dict[str, Any] | None, run: Path) -> str:
+    """The command that an evaluation came from, or that would make a first one."""
+    words = ["shortcut", "evaluate", str(run)]
+    if evaluation is not None:
+        words += ["--steps", *evaluation["steps"], "--num", str(evaluation["num"]), "--seed", str(evaluation["seed"])]
+        words += ["--guidance", str(evaluation["guidance"])] if evaluation["guidance"] != 1 else []
+    return shlex.join(words)
+
+
+def join(*words: object) -> str:
+    """Words as a shell takes them."""
+    return shlex.join(map(str, words))

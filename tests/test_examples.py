@@ -1,0 +1,106 @@
+"""The examples run as a reader would run them, stay short, and are right."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import shortcut_models
+from oracle import GaussianOracle
+from shortcut_models.base import Batch
+from shortcut_models.objectives import OBJECTIVES
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SPLIT = ("--objective", "split", "--network.width", 16, "--batch-size", 32, "--task.size", 500, "--snapshots", 0)
+
+
+def example(name: str, *words: object, cache: Path) -> str:
+    """What an example prints."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(cache)}
+    command = [sys.executable, str(EXAMPLES / name), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def my_objective(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    spec = importlib.util.spec_from_file_location("my_objective", EXAMPLES / "my_objective.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "my_objective", module)
+    spec.loader.exec_module(module)
+    yield module
+    del OBJECTIVES["split"]
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_an_example_has_fewer_than_sixty_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) < 60
+
+
+def test_my_network_is_trained_saved_and_loaded(tmp_path: Path) -> None:
+    said = example("my_network.py", "--run", tmp_path / "run", "--steps", 3, cache=tmp_path)
+    assert re.findall(r"(\d+) steps: an SVM sees the digit asked for in [\d.]+% of 200 samples", said) == ["1", "8"]
+    with pytest.raises(shortcut_models.UserError, match="ConvNet"):
+        shortcut_models.load(tmp_path / "run")
+
+
+def test_my_objective_is_on_the_command_line(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    example("my_objective.py", "train", "moons", *SPLIT, "--run", run, "--steps", 3, cache=tmp_path)
+    said = example("my_objective.py", "evaluate", run, "--steps", 1, 3, "--num", 50, cache=tmp_path)
+    assert [line.split()[0] for line in said.splitlines()] == ["steps", "1", "3"]
+
+
+def test_my_objectives_targets_are_those_of_the_exact_flow(my_objective: ModuleType) -> None:
+    mean = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    oracle, objective = GaussianOracle(mean, 0.3), my_objective.SplitMeanFlow()
+    data = mean + 0.3 * torch.randn(64, 2, dtype=torch.float64)
+    losses = objective.losses(oracle, oracle, Batch(data))
+    assert losses.per_example[:32].max() < 1e-9
+    assert torch.equal(losses.per_example, torch.cat([losses.logs["split"], losses.logs["flow"]]))
+    assert losses.logs["flow"].min() > 1e-9
+    noise = torch.randn(8, 2, dtype=torch.float64)
+    ends = [objective.sample(oracle, noise, {}, steps) for steps in (1, 3, 128)]
+    assert torch.allclose(ends[0], mean + 0.3 * noise, atol=1e-6)
+    assert all(torch.allclose(end, ends[0], atol=1e-5) for end in ends)
+
+
+def test_my_images_takes_a_folder(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(10):
+            pixels = np.random.default_rng(number).integers(0, 256, (10, 12, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+    words = ("--data", tmp_path / "photos", "--image-size", 8, "--patch-size", 4, "--run", tmp_path / "run")
+    said = example("my_images.py", *words, "--steps", 3, cache=tmp_path)
+    assert "images of shape (3, 8, 8), classes cat, dog" in said
+    assert "uint8 samples of shape (32, 8, 8, 3)" in said
+    assert (tmp_path / "run" / "one-step.png").exists()
+
+
+def test_my_images_draws_its_own(tmp_path: Path) -> None:
+    assert "classes across, upright" in example(
+        "my_images.py", "--steps", 2, "--patch-size", 8, "--run", tmp_path / "run", cache=tmp_path
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_an_example_shows_something_as_it_is(path: Path, tmp_path: Path) -> None:
+    said = example(path.name, cache=tmp_path)
+    print(said)
+    assert "1 steps" in said or "sliced_wasserstein" in said

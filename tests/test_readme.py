@@ -1,0 +1,162 @@
+"""What the README and the documentation say can be done: every command, every snippet, every link."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+
+from shortcut_models.cli import build_parser, parse_recipe
+from shortcut_models.networks import NETWORKS
+from shortcut_models.objectives import OBJECTIVES
+from shortcut_models.recipes import RECIPES
+from shortcut_models.tasks import TASKS
+from tiny import COMMANDS, shortcut, train
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+
+
+class Command(NamedTuple):
+    """A line of a shell block."""
+
+    page: str
+    words: list[str]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The code blocks of a page in one language."""
+    return [body for _, found, body in FENCE.findall(page.read_text()) if found == language]
+
+
+def commands() -> list[Command]:
+    lines = ((page, line.strip()) for page in PAGES for block in blocks(page, "bash") for line in block.splitlines())
+    return [Command(str(page.relative_to(ROOT)), shlex.split(line)) for page, line in lines if line]
+
+
+def slug(heading: str) -> str:
+    """The anchor of a heading, as Markdown's table of contents makes it."""
+    return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
+
+
+def load_file(path: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the run that the snippets speak of, though a tiny one."""
+    folder = tmp_path_factory.mktemp("snippets")
+    train(folder / "runs" / "digits")
+    return folder
+
+
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """What a snippet adds to the package's dicts is taken out again."""
+    dicts = (NETWORKS, OBJECTIVES, TASKS, RECIPES)
+    before = [dict(each) for each in dicts]
+    yield
+    for each, content in zip(dicts, before, strict=True):
+        each.clear()
+        each.update(content)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("command", commands(), ids=lambda command: f"{command.page}: {' '.join(command.words)}")
+def test_a_command_is_one_that_there_is(command: Command, registries: None) -> None:
+    program, *words = command.words
+    if program == "make":
+        assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    elif program == "pip":
+        extras = re.findall(r"\[(\w+)\]", words[-1])
+        assert all(f"\n{extra} = " in (ROOT / "pyproject.toml").read_text() for extra in extras)
+    elif program == "python":
+        assert (ROOT / words[0]).is_file()
+        if words[0].endswith("my_objective.py"):
+            load_file(ROOT / words[0], "my_objective")
+            parse(words[1:])
+    else:
+        assert program == "shortcut"
+        parse(words)
+
+
+def parse(words: list[str]) -> None:
+    """Read the words of a command as the command would. Raises UserError where they are wrong."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        if words[:1] == ["train"]:
+            parse_recipe(words[1:])
+        elif words:
+            build_parser().parse_args(words)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_the_snippets_of_a_page_run(
+    page: Path, place: Path, registries: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code = re.sub(r"Training\(steps=\d+", "Training(steps=3", "\n\n".join(blocks(page, "python")))
+    path = tmp_path / "snippets.py"
+    path.write_text(re.sub(r"\bnum=\d+", "num=20", code))
+    (tmp_path / "runs").mkdir()
+    os.symlink(place / "runs" / "digits", tmp_path / "runs" / "digits")
+    monkeypatch.chdir(tmp_path)
+    load_file(path, "snippets")
+    if page.name == "your-network.md":
+        train(tmp_path / "line", "--steps", 3, options=("train", "moons", "--network", "line", "--network.width", 32))
+    if page.name == "architecture.md":
+        train(tmp_path / "ring", "--steps", 3, options=("train", "ring", "--task.radius", 3))
+        said = shortcut("evaluate", tmp_path / "ring", "--steps", 1, "--num", 20)
+        assert "off_the_ring" in said.out
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text())):
+        if re.match(r"https?:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name) if name else page
+        assert path.exists(), f"{page.name}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", FENCE.sub("", path.read_text()), re.MULTILINE)
+            assert anchor in map(slug, headings), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("name", ["your-images", "your-network", "your-objective"])
+def test_a_page_shows_its_example(name: str) -> None:
+    hooks = load_file(ROOT / "docs" / "hooks.py", "hooks")
+    page = hooks.on_page_markdown((ROOT / "docs" / f"{name}.md").read_text())
+    assert (ROOT / "examples" / f"{name.replace('your', 'my').replace('-', '_')}.py").read_text() in page
+
+
+def test_the_command_line_page_has_every_command_and_option() -> None:
+    hooks = load_file(ROOT / "docs" / "hooks.py", "hooks")
+    page = hooks.on_page_markdown((ROOT / "docs" / "command-line.md").read_text())
+    assert "{{" not in page
+    for name in COMMANDS:
+        assert f"\n## {name}\n" in page
+        assert f"usage: shortcut {name}" in page
+    for option in ("--steps", "--guidance", "--pairs", "--json", "--task.image-size", "--objective.bootstrap-share"):
+        assert option in page
+
+
+def test_a_help_text_of_no_command_is_refused() -> None:
+    hooks = load_file(ROOT / "docs" / "hooks.py", "hooks")
+    with contextlib.redirect_stderr(io.StringIO()), pytest.raises(ValueError, match="there is no command"):
+        hooks.help_text(["train", "nothing"])
