@@ -2,7 +2,7 @@
 
 A checkpoint is a directory `checkpoints/00001000` of two safetensors files. `model.safetensors` holds the sampling
 EMA with the run's configuration in its header: this one file rebuilds the model. `state.safetensors` holds what only
-training needs. `hashes.json` holds their SHA-256.
+training needs. Each has the SHA-256 of its tensors and configuration in its header, wherever it is copied to.
 """
 
 from __future__ import annotations
@@ -12,31 +12,37 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from .errors import UserError
 
-MODEL, STATE, HASHES = "model.safetensors", "state.safetensors", "hashes.json"
-HEADER = "shortcut_models"
+MODEL, STATE = "model.safetensors", "state.safetensors"
+HEADER, HASH = "shortcut_models", "sha256"
+
+Content = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors by name, and the configuration that the header holds."""
+
+
+def _hash(tensors: Mapping[str, Tensor], header: str) -> str:
+    digest = hashlib.sha256(header.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _bytes(tensors: Mapping[str, Tensor], header: dict[str, Any]) -> bytes:
-    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    return safetensors.torch.save(contiguous, metadata={HEADER: json.dumps(header)})
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    # Copied, as the format has no place for weights that share their memory.
+    copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(header)
+    return safetensors.torch.save(copies, metadata={HEADER: text, HASH: _hash(copies, text)})
 
 
 def _sync_directory(path: Path) -> None:
@@ -56,7 +62,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run, oldest first; unfinished ones are not among them."""
     if not folder.is_dir():
         return []
-    return sorted((path for path in folder.iterdir() if path.name.isdigit()), key=step_of)
+    return sorted((path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()), key=step_of)
 
 
 def save(
@@ -67,24 +73,24 @@ def save(
     The files are written and flushed under a temporary name and renamed in one go, so a crash or a full disk at
     any moment leaves the earlier checkpoints as they were. Raises OSError where the disk refuses.
     """
-    final, temporary = folder / f"{step:08d}", folder / f".{step:08d}.{os.getpid()}.tmp"
+    final, temporary = folder / f"{step:08d}", folder / f".{step:08d}.tmp"
     try:
+        shutil.rmtree(temporary, ignore_errors=True)  # left by a crash
         temporary.mkdir(parents=True)
-        hashes = {}
         for name, tensors in ((MODEL, model), (STATE, state)):
-            content = _bytes(tensors, header)
-            hashes[name] = hashlib.sha256(content).hexdigest()
-            _write(temporary / name, content)
-        _write(temporary / HASHES, json.dumps(hashes).encode())
+            _write(temporary / name, _bytes(tensors, header))
         _sync_directory(temporary)
-        if final.exists():  # an earlier attempt at this very step; the new one is known to be whole
+        if final.exists():  # damaged, or the run would have gone on from there
             shutil.rmtree(final)
         temporary.rename(final)
         _sync_directory(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    for old in list_checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+    # Checkpoints of later steps were found damaged, or the run would have gone on from there.
+    kept = [path for path in list_checkpoints(folder) if step_of(path) <= step][-keep:]
+    for path in list_checkpoints(folder):
+        if path not in kept:
+            shutil.rmtree(path)
     return final
 
 
@@ -95,44 +101,38 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint, or None."""
+def read(path: Path) -> Content:
+    """What a safetensors file of ours holds. Raises UserError where it is damaged, or not one of ours."""
     try:
-        hashes = json.loads((checkpoint / HASHES).read_text())
-        for name in (MODEL, STATE):
-            if _sha256(checkpoint / name) != hashes[name]:
-                return f"{name} does not match its hash"
-    except FileNotFoundError as error:
-        return f"{Path(error.filename).name} is missing"
-    except (ValueError, KeyError):
-        return f"{HASHES} is damaged"
-    return None
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise UserError(f"{path} is damaged or no safetensors file ({error}): give another") from None
+    if HEADER not in metadata:
+        raise UserError(f"{path} is no model of shortcut-models (its header has no {HEADER!r}): give another")
+    if _hash(tensors, metadata[HEADER]) != metadata.get(HASH):
+        raise UserError(f"{path} is damaged (its content does not match its hash): give another")
+    try:
+        return tensors, dict(json.loads(metadata[HEADER]))
+    except (ValueError, TypeError):
+        raise UserError(f"{path} is damaged (its configuration is no JSON object): give another") from None
 
 
-def newest(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole, or None where there is none at all.
+def newest(folder: Path, names: Sequence[str]) -> tuple[Path, list[Content]] | None:
+    """The newest checkpoint of which all these files are whole, with what they hold; None where there is none.
 
     Warns of each damaged one that is passed over. Raises UserError where all are damaged.
     """
     found = list_checkpoints(folder)
     for checkpoint in reversed(found):
-        reason = damage(checkpoint)
-        if reason is None:
-            return checkpoint
-        warnings.warn(f"checkpoint {checkpoint} is damaged ({reason}): using the one before", stacklevel=2)
+        try:
+            return checkpoint, [read(checkpoint / name) for name in names]
+        except UserError as error:
+            reason = str(error).removesuffix(": give another")
+        except OSError as error:
+            reason = f"{error.filename or checkpoint} cannot be read ({error.strerror or error})"
+        warnings.warn(f"{reason}: the checkpoint before it is tried", stacklevel=2)
     if found:
-        raise UserError(f"every checkpoint in {folder} is damaged: start anew with another --run")
+        raise UserError(f"no checkpoint in {folder} is whole: start anew with another --run")
     return None
-
-
-def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a safetensors file and our header. Raises UserError where the file is not one of ours."""
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = (file.metadata() or {}).get(HEADER)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
-        raise UserError(f"{path} is damaged or no safetensors file ({error})") from None
-    if header is None:
-        raise UserError(f"{path} is not a model of shortcut-models: its header has no {HEADER!r} entry")
-    return tensors, json.loads(header)

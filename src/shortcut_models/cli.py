@@ -7,6 +7,8 @@ import dataclasses
 import difflib
 import io
 import json
+import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from .model import Model
     from .recipes import Recipe
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+"""what torch says of it, on one device or another"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0, 2 for input at fault, or 128 + the signal that stopped a training."""
@@ -28,11 +33,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         args = build_parser().parse_args(arguments)
         args.command(args)
+        sys.stdout.flush()
     except UserError as error:
         return _complain(str(error))
+    except BrokenPipeError:  # whoever was reading, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}{error.strerror or error}")
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(text in str(error) for text in OUT_OF_MEMORY):
+            raise
+        return _complain("out of memory: lower --batch-size, raise --accumulate, or take a smaller network")
     except Stopped as stopped:
         print(f"shortcut: {stopped}; run the same command again to go on", file=sys.stderr)
         return 128 + stopped.signal_number
@@ -135,9 +148,13 @@ def choose(kind: str, name: str, among: dict[str, Any]) -> Any:
 
 def train(args: argparse.Namespace) -> None:
     name, recipe, options = parse_recipe(args.rest)
+    import torch
+
+    from .randomness import seed_of
     from .train import fit
 
     task = recipe.task.resolve()
+    torch.manual_seed(seed_of(recipe.training.seed))  # of the first weights; `fit` takes care of everything else
     network = recipe.network.build(task.shape, task.conditions)
     run = options.run or Path("runs") / name
     fit(network, recipe.objective, task, recipe.training, run, recipe=name)
@@ -154,7 +171,7 @@ def parse_recipe(words: Sequence[str]) -> tuple[str, Recipe, argparse.Namespace]
     from .recipes import RECIPES
 
     first = Parser(prog="shortcut train", add_help=False)
-    first.add_argument("recipe", nargs="?", help=", ".join(RECIPES))
+    first.add_argument("recipe", nargs="?")
     for parser in (first, full := Parser(prog="shortcut train", description="Train a recipe, or go on with a run.")):
         parser.add_argument("--network", metavar="NAME", help=f"another network: {', '.join(NETWORKS)}")
         parser.add_argument("--objective", metavar="NAME", help=f"another method: {', '.join(OBJECTIVES)}")
@@ -162,8 +179,10 @@ def parse_recipe(words: Sequence[str]) -> tuple[str, Recipe, argparse.Namespace]
     full.add_argument("--run", type=Path, metavar="DIR", help="the run's directory (default: runs/RECIPE)")
     full.add_argument("--data", metavar="PATH", help="your own data, for recipes that take it")
     known, _ = first.parse_known_args(words)
-    if known.recipe is None or known.recipe in ("-h", "--help"):
+    if known.recipe is None or words[0] in ("-h", "--help"):
         full.parse_args(words)
+    if words[0] != known.recipe:
+        raise UserError(f"the recipe comes first, not {words[0]!r}: shortcut train RECIPE [options]")
     recipe = choose("recipe", known.recipe, RECIPES)
     if known.network is not None:
         recipe = dataclasses.replace(recipe, network=choose("network", known.network, NETWORKS)())
@@ -213,9 +232,13 @@ def budgets_of(args: argparse.Namespace, model: Model) -> list[int]:
 def check_out(path: Path, suffix: str) -> None:
     """Raise UserError, before any work, where a file cannot be written."""
     if path.suffix != suffix:
-        raise UserError(f"--out must end in {suffix}, not {path.name!r}")
+        raise UserError(f"the name of {path} must end in {suffix}")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: give the name of a file")
     if not path.parent.is_dir():
-        raise UserError(f"the folder {path.parent} of --out does not exist: make it first")
+        raise UserError(f"{path.parent} is no folder: make it first, or give another place for {path.name}")
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"nothing may be written in {path.parent}: give another place for {path.name}")
 
 
 def sample(args: argparse.Namespace) -> None:
@@ -255,10 +278,10 @@ def evaluate(args: argparse.Namespace) -> None:
         model, budgets_of(args, model), args.num, seed=args.seed, guidance=args.guidance, batch_size=args.batch_size
     )
     content = (json.dumps(result, indent=2) + "\n").encode()
+    print(evaluation.table(result), flush=True)
     targets = [Run(args.run).evaluation] if args.run.is_dir() else []
     for path in [*targets, *filter(None, [args.json])]:
         write_atomically(path, content)
-    print(evaluation.table(result))
 
 
 def interpolate(args: argparse.Namespace) -> None:

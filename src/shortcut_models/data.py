@@ -48,7 +48,8 @@ def _whole(batch: Any) -> Any:
 
 
 def _leave_signals_to_the_trainer(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def batches(dataset: Dataset, batch_size: int, seed: int, start: int, stop: int, workers: int) -> DataLoader[Batch]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import json
 import math
 import sys
@@ -17,15 +19,19 @@ from .errors import UserError
 from .runs import Run
 
 
+def need_tensorboard() -> None:
+    """Raise UserError where TensorBoard is not installed."""
+    if importlib.util.find_spec("tensorboard") is None:
+        raise UserError("--tensorboard needs an extra: pip install 'shortcut-models[tensorboard]'")
+
+
 def _tensorboard(run: Run, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError("--tensorboard needs an extra: pip install 'shortcut-models[tensorboard]'") from None
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter(str(run.path / "tensorboard"), purge_step=step + 1)
 
 
-class Log:
+class Log(contextlib.AbstractContextManager["Log"]):
     """Collects figures on their device, without waiting for them, and writes their means now and then."""
 
     def __init__(self, run: Run, steps: int, start: int, *, tensorboard: bool, quiet: bool) -> None:
@@ -50,7 +56,7 @@ class Log:
         means = {name: float(torch.cat(values).nanmean()) for name, values in self.pending.items()}
         now = time.perf_counter()
         line = {"step": step, **means, **figures, "steps_per_second": (step - self.since_step) / (now - self.since)}
-        line = {name: value for name, value in line.items() if not math.isnan(value)}
+        line = {name: value for name, value in line.items() if math.isfinite(value)}  # JSON has no others
         self.pending.clear()
         self.since, self.since_step = now, step
         with open(self.run.metrics, "a") as file:
@@ -61,7 +67,7 @@ class Log:
         if "loss" in line:
             self.bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
 
-    def close(self) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.bar.close()
         if self.writer is not None:
             self.writer.close()

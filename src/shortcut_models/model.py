@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import numbers
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +66,10 @@ class Model:
         return found.astype(np.int64)
 
     def flow(self, noise: X, steps: int, labels: np.ndarray | None = None, guidance: float = 1.0) -> X:
-        """Noise [b, *shape] -> what the network makes of it in `steps` passes, as it sees data, on its device."""
+        """Noise [b, *shape] -> what the network makes of it in `steps` passes, as it sees data, on its device.
+
+        Raises UserError for a budget it has not, guidance without labels, and samples that are not finite.
+        """
         cond: dict[str, Tensor] = {}
         if self.classes:
             if labels is None:
@@ -71,10 +77,14 @@ class Model:
             cond["label"] = torch.as_tensor(labels, device=self.device)
         elif guidance != 1:
             raise UserError("guidance needs a model with labels, and this one has none: leave guidance out")
+        if not isinstance(steps, numbers.Integral):
+            raise UserError(f"steps must be a whole number, not {steps}")
         was_training = self.network.training
         self.network.eval()
-        x = self.objective.sample(self.network, noise.to(self.device), cond, steps, guidance=guidance)
+        x = self.objective.sample(self.network, noise.to(self.device), cond, int(steps), guidance=guidance)
         self.network.train(was_training)
+        if not torch.isfinite(x).all():
+            raise UserError("the samples are not finite: lower guidance, or take weights from before they diverged")
         return x
 
     def generate(self, noise: X, steps: int, labels: np.ndarray | None = None, guidance: float = 1.0) -> np.ndarray:
@@ -106,10 +116,7 @@ class Model:
         Raises:
             UserError: a number out of its range.
         """
-        if num < 1 or batch_size < 1:
-            raise UserError(f"num and batch_size must be at least 1, not {num} and {batch_size}")
-        if seed < 0:
-            raise UserError(f"seed must be at least 0, not {seed}")
+        self.check_request(num, seed, guidance, batch_size)
         labels = self.labels(num, label)
         parts = []
         for start in range(0, num, batch_size):
@@ -117,6 +124,21 @@ class Model:
             noise = sample_noise(seed, rows, self.task.shape)
             parts.append(self.generate(noise, steps, labels[rows.start : rows.stop], guidance))
         return np.concatenate(parts)
+
+    def check_request(self, num: int, seed: int, guidance: float, batch_size: int, budgets: int = 1) -> None:
+        """Raise UserError for a number out of its range, or for more samples than this machine's memory holds."""
+        for name, value, least in (("num", num, 1), ("seed", seed, 0), ("batch-size", batch_size, 1)):
+            if not isinstance(value, numbers.Integral) or value < least:
+                raise UserError(f"{name} must be a whole number of at least {least}, not {value}")
+        if not (math.isfinite(guidance) and guidance >= 0):
+            raise UserError(f"guidance must be a number of at least 0, not {guidance}")
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        needed = 2 * 4 * num * math.prod(self.task.shape) * budgets  # as made, and in the task's units
+        if needed > memory:
+            raise UserError(
+                f"{num} samples need {needed / 2**30:.0f} GiB of memory, and there are {memory / 2**30:.0f}: "
+                f"make fewer at a time, each time with another seed"
+            )
 
 
 def describe(part: Any, registry: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,21 +189,28 @@ def load(
     if path.is_dir():
         run = Run(path)
         run.read_config()
-        found = checkpoint.newest(run.checkpoints)
+        found = checkpoint.newest(run.checkpoints, (checkpoint.MODEL,))
         if found is None:
             raise UserError(f"{path} has no checkpoint yet: train it with `shortcut train`")
-        path = found / checkpoint.MODEL
-    elif not path.exists():
+        path, [(weights, header)] = found
+    elif path.exists():
+        weights, header = checkpoint.read(path)
+    else:
         raise UserError(f"{path} does not exist: give a run directory or a model file")
-    weights, header = checkpoint.read(path)
-    task = rebuild("task", header["task"], TASKS, task)
-    objective = rebuild("objective", header["objective"], OBJECTIVES, objective)
-    if network is None:
-        config: NetworkConfig = rebuild("network", header["network"], NETWORKS, None)
-        network = config.build(task.shape, task.conditions)
+    try:
+        task = rebuild("task", header["task"], TASKS, task)
+        objective = rebuild("objective", header["objective"], OBJECTIVES, objective)
+        if network is None:
+            config: NetworkConfig = rebuild("network", header["network"], NETWORKS, None)
+            network = config.build(task.shape, task.conditions)
+        model = Model(network, objective, task, int(header["step"]), str(header["recipe"]))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"the configuration in {path} is not understood ({error!r}): give another file") from None
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(f"the weights in {path} do not fit the network: {' '.join(str(error).split())[:200]}") from None
     network.to(device).eval()
-    return Model(network, objective, task, header["step"], header["recipe"])
+    return model

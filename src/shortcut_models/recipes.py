@@ -50,8 +50,10 @@ RECIPES: dict[str, Recipe] = {
         about="handwritten digits, 8x8, with labels; needs no download",
         task=Digits(),
         network=MLPConfig(width=512, depth=4),
-        objective=Shortcut(bootstrap_share=0.5),
-        training=Training(steps=4000, batch_size=512, learning_rate=2e-3, weight_decay=0.0),
+        objective=Shortcut(bootstrap_share=0.5, label_dropout=0.05),
+        training=Training(
+            steps=5000, batch_size=512, learning_rate=4e-3, warmup=500, weight_decay=0.0, teacher_ema=0.95
+        ),
     ),
     "images": Recipe(
         about="your own images, with --data: a folder, tar shards, .npz or idx files",

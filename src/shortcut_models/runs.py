@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,15 @@ FREE_TO_CHANGE = frozenset(
     {"checkpoint_every", "keep", "log_every", "heldout_every", "sample_every", "workers", "device", "tensorboard"}
 )
 """Training options that do not touch the weights, and so may differ when a run goes on."""
+PARTS = ("task", "network", "objective", "training")
+"""of a configuration"""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment either the old or the new content is there, whole."""
+    """Write a file so that at any moment either the old or the new content is there, whole.
+
+    Raises OSError that names the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -28,12 +34,14 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
 
 
 class Run:
-    """The files of one run. Nothing is created before `start`."""
+    """The files of one run. Nothing is created before `hold`."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -44,51 +52,70 @@ class Run:
         self.snapshots = self.path / "snapshots"
         self.checkpoints = self.path / "checkpoints"
 
-    def start(self, config: dict[str, Any]) -> None:
-        """Make the directory, or check that what is there is this very run. Raises UserError where it is not."""
-        if self.path.exists() and not self.path.is_dir():
+    def check(self, config: dict[str, Any]) -> None:
+        """Raise UserError where the directory holds anything but this very run."""
+        if self.config.exists():
+            refuse_other_run(self.path, self.read_config(), config)
+        elif self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file: give another directory with --run")
-        if not self.config.exists():
-            if self.path.is_dir() and any(not name.startswith(".") for name in os.listdir(self.path)):
-                raise UserError(f"{self.path} is not empty and holds no run: give another directory with --run")
-            write_atomically(self.config, (json.dumps(config, indent=2) + "\n").encode())
-            return
-        earlier = self.read_config()
-        refuse_other_run(self.path, earlier, config)
-        if earlier != config:
-            write_atomically(self.config, (json.dumps(config, indent=2) + "\n").encode())
+        elif self.path.is_dir() and any(not name.startswith(".") for name in os.listdir(self.path)):
+            raise UserError(f"{self.path} is not empty and holds no run: give another directory with --run")
+
+    @contextlib.contextmanager
+    def hold(self, config: dict[str, Any]) -> Iterator[None]:
+        """Make the directory, or check that it holds this very run, and let no other process train in it.
+
+        Raises UserError where it holds something else, or is being trained.
+        """
+        self.check(config)
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "w") as file:
+            try:
+                # This kind of lock ends with this process, also where the ones that read its data live on.
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                raise UserError(
+                    f"{self.path} is being trained by another process: wait, or give another --run"
+                ) from None
+            self.check(config)  # another process may have begun in the meantime
+            self._clear_away()
+            yield
+
+    def _clear_away(self) -> None:
+        """Remove what a process that was killed was writing."""
+        for left in [*self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")]:
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
 
     def read_config(self) -> dict[str, Any]:
         """The configuration, as JSON values."""
         try:
-            return json.loads(self.config.read_text())
+            config = json.loads(self.config.read_bytes())
+            if all(isinstance(config[part], dict) for part in PARTS):
+                return config
         except FileNotFoundError:
             raise UserError(
                 f"{self.path} is no run, as it has no config.json: train one with `shortcut train`"
             ) from None
-        except json.JSONDecodeError:
-            raise UserError(f"{self.config} is damaged: start anew with another --run") from None
+        except (ValueError, TypeError, KeyError):
+            pass
+        raise UserError(f"{self.config} is damaged: start anew with another --run")
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the run, so that no second process trains in the same directory."""
-        with open(self.path / ".lock", "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f"{self.path} is being trained by another process: wait, or give another --run"
-                ) from None
-            yield
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Write the configuration, unless it is there already."""
+        if not self.config.exists() or self.read_config() != config:
+            write_atomically(self.config, (json.dumps(config, indent=2) + "\n").encode())
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of the log; a line torn by a crash is left out."""
-        if not self.metrics.exists():
-            return []
         lines = []
-        for line in self.metrics.read_text().splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                lines.append(json.loads(line))
+        for text in self.metrics.read_bytes().splitlines() if self.metrics.exists() else []:
+            with contextlib.suppress(ValueError):
+                line = json.loads(text)
+                if isinstance(line, dict) and isinstance(line.get("step"), int):
+                    lines.append(line)
         return lines
 
     def forget_after(self, step: int) -> None:
@@ -102,15 +129,16 @@ def refuse_other_run(path: Path, earlier: dict[str, Any], config: dict[str, Any]
     """Raise UserError, naming the first difference that matters, where a run holds another configuration."""
     if earlier.get("recipe") != config["recipe"]:
         raise UserError(f"{path} holds a run of recipe {earlier.get('recipe')}: give another directory with --run")
-    for part in ("task", "network", "objective", "training"):
-        before, now = earlier.get(part, {}), config[part]
-        for name in sorted(set(before) | set(now)):
+    for part in PARTS:
+        before, now = earlier[part], config[part]
+        for name in sorted({*before, *now}, key=lambda name: (name != "name", name)):
             if (part == "training" and name in FREE_TO_CHANGE) or before.get(name) == now.get(name):
                 continue
             if part == "training" and name == "steps" and now["schedule"] == "constant":
                 continue
-            flag = name.replace("_", "-") if part == "training" else f"{part}.{name.replace('_', '-')}"
+            option = name.replace("_", "-") if part == "training" else f"{part}.{name.replace('_', '-')}"
+            option = part if name == "name" else option
             raise UserError(
-                f"{path} was started with --{flag} {before.get(name)}, not {now.get(name)}: "
+                f"{path} was started with --{option} {before.get(name)}, not {now.get(name)}: "
                 f"use the same options to resume, or give another directory with --run"
             )

@@ -36,7 +36,6 @@ def guided(net: Network, cond: Cond, guidance: float, rows: int, device: torch.d
     return velocity
 
 
-@torch.no_grad()
 def euler(
     net: Network,
     noise: X,
@@ -46,17 +45,19 @@ def euler(
     told: float | None = None,
     guidance: float = 1.0,
 ) -> Iterator[X]:
-    """Step from times[0] to times[-1] and yield x after every step.
+    """Step from times[0] to times[-1] and yield x after every step; no gradient is kept.
 
     told: the step size the network is told; by default the one that is taken.
     """
     rows, device = len(noise), noise.device
-    velocity = guided(net, cond, guidance, rows, device)
+    with torch.no_grad():
+        velocity = guided(net, cond, guidance, rows, device)
     x = noise
     full = lambda value: torch.full((rows,), value, device=device)
     for start, end in itertools.pairwise(times):
-        v = velocity(x, full(start), full(end - start if told is None else told))
-        x = step(x, full(end - start), v)
+        with torch.no_grad():  # not around the yield, where the caller's own code runs
+            v = velocity(x, full(start), full(end - start if told is None else told))
+            x = step(x, full(end - start), v)
         yield x
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import signal
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,11 @@ from torch import Tensor
 
 from . import checkpoint
 from ._version import __version__
-from .base import Batch, Network, Objective, Task
+from .base import Batch, Dataset, Network, NetworkConfig, Objective, Task
 from .data import batches
 from .errors import Stopped, UserError
-from .log import Log
+from .log import Log, need_tensorboard
+from .memory import keep_freed_memory
 from .model import Model, describe
 from .networks import NETWORKS
 from .objectives import OBJECTIVES
@@ -50,7 +53,8 @@ def fit(
     """Train a network, or go on with a run that was stopped: to resume, call it again with the same arguments.
 
     Args:
-        network: a fresh network for `task.shape` and `task.conditions`; it is trained in place.
+        network: a fresh network for `task.shape` and `task.conditions`; it is trained in place. Seed its first
+            weights: where no checkpoint was reached, a run that goes on begins with those of this one.
         objective, task, training: the method, the data (resolved) and the trainer's options.
         run: the run's directory; made where it does not exist.
         recipe: a name for the run's records.
@@ -63,55 +67,66 @@ def fit(
         UserError: another run is in the directory; ten steps in a row were not finite; the disk refused.
         Stopped: SIGTERM or Ctrl-C came; the run has been saved.
     """
-    files, device = Run(run), training.torch_device()
-    config = run_config(network, objective, task, training, recipe)
-    files.start(config)
-    with files.lock(), StopRequest() as stop:
-        state = State.new(network, objective, training, device)
-        resume(state, files)
-        model = Model(state.ema, objective, task, state.step, recipe)
-        if training.compile == "on" or (training.compile == "auto" and device.type == "cuda"):
-            state.network.compile()
-            state.teacher.compile()
-        log = Log(files, training.steps, state.step, tensorboard=training.tensorboard, quiet=quiet)
-        try:
-            loop(state, model, task, training, files, config, log, stop)
-        except OSError as error:
-            raise UserError(
-                f"cannot write {error.filename or run}: {error.strerror}; mend that and run the same command "
-                f"again: it goes on from the last checkpoint"
-            ) from None
-        finally:
-            log.close()
+    device = training.torch_device()
+    if device.type == "cpu":
+        keep_freed_memory()
+    if training.tensorboard:
+        need_tensorboard()
+    data = {split: task.dataset(split) for split in ("train", "test")}
+    for split, dataset in data.items():
+        if not len(dataset):
+            raise UserError(f"there is no {split} data: give at least one example")
+    files, config = Run(run), run_config(network, objective, task, training, recipe)
+    try:
+        with files.hold(config), StopRequest() as stop:
+            state = State.new(network, objective, training, device)
+            resume(state, files, training)
+            files.write_config(config)
+            model = Model(state.ema, objective, task, state.step, recipe)
+            if training.compile == "on" or (training.compile == "auto" and device.type == "cuda"):
+                state.network.compile()
+                state.teacher.compile()
+            with Log(files, training.steps, state.step, tensorboard=training.tensorboard, quiet=quiet) as log:
+                loop(state, model, data, training, files, config, log, stop)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or run}: {error.strerror or error}: mend that, then run the same command again; it goes "
+            f"on from the last checkpoint"
+        ) from None
     return model
 
 
 def run_config(network: Network, objective: Objective, task: Task, training: Training, recipe: str) -> dict[str, Any]:
     """What a run's config.json and its checkpoints' headers say."""
+    config = getattr(network, "config", None)
     return {
         "version": __version__,
         "recipe": recipe,
         "task": describe(task, TASKS),
-        "network": describe(getattr(network, "config", network), NETWORKS),
+        "network": describe(config if isinstance(config, NetworkConfig) else network, NETWORKS),
         "objective": describe(objective, OBJECTIVES),
         "training": describe(training, {"training": Training}),
     }
 
 
-def resume(state: State, run: Run) -> None:
+def resume(state: State, run: Run, training: Training) -> None:
     """Go back to the newest checkpoint that is whole, if there is one."""
-    found = checkpoint.newest(run.checkpoints)
+    found = checkpoint.newest(run.checkpoints, (checkpoint.MODEL, checkpoint.STATE))
     if found is not None:
-        ema, _ = checkpoint.read(found / checkpoint.MODEL)
-        tensors, _ = checkpoint.read(found / checkpoint.STATE)
-        state.restore(tensors, ema)
+        path, ((ema, _), (tensors, _)) = found
+        try:
+            state.restore(tensors, ema)
+        except (RuntimeError, KeyError, ValueError):
+            raise UserError(f"{path} does not fit this network: give the one the run was started with") from None
+    if state.step > training.steps:
+        raise UserError(f"{run.path} has been trained for {state.step} steps already: ask for more --steps")
     run.forget_after(state.step)
 
 
 def loop(
     state: State,
     model: Model,
-    task: Task,
+    data: dict[str, Dataset],
     training: Training,
     run: Run,
     config: dict[str, Any],
@@ -120,43 +135,49 @@ def loop(
 ) -> None:
     """Steps, and what is due after each."""
     snapshot_steps, earlier, begin = training.snapshot_steps(), state.seconds, time.perf_counter()
-    heldout = task.dataset("test")
-    dataset = task.dataset("train")
-    stream = batches(dataset, training.batch_size, training.seed, state.step, training.steps, training.workers)
+    on_cpu = state.skipped.device.type == "cpu"
+    stream = batches(data["train"], training.batch_size, training.seed, state.step, training.steps, training.workers)
     for batch in stream:
-        last_streak = state.streak
-        log.add(train_step(state, batch, task, training))
+        log.add(train_step(state, batch, model.task, training))
         state.seconds, model.step = earlier + time.perf_counter() - begin, state.step
-        # The streak of the step before is looked at, so that the device is never waited for.
-        if int(last_streak) >= PATIENCE:
-            raise UserError(
-                f"loss or gradient was not finite in {PATIENCE} steps in a row, up to step {state.step - 1}: lower "
-                f"--learning-rate or look for bad values in the data; earlier checkpoints are as they were"
-            )
         step, end = state.step, state.step == training.steps
         saving = end or stop.signal_number is not None or step % training.checkpoint_every == 0
+        # To ask for the streak is to wait for the device, so on a GPU it is not done after every step.
+        streak = int(state.streak) if saving or on_cpu or step % PATIENCE == 0 else 0
         figures: dict[str, float] = {}
         if end or step % training.heldout_every == 0:
-            figures["heldout_loss"] = heldout_loss(state, heldout, task, training)
-        if saving or figures or step % training.log_every == 0:
-            norm = float(torch.cat([p.detach().flatten() for p in state.network.parameters()]).norm())
-            log.write(
-                step,
-                learning_rate=training.learning_rate_at(step - 1),
-                parameter_norm=norm,
-                skipped=int(state.skipped),
-                seconds=state.seconds,
-                **figures,
+            figures["heldout_loss"] = heldout_loss(state, data["test"], model.task, training)
+        if streak >= PATIENCE or (end and streak and not math.isfinite(figures["heldout_loss"])):
+            raise UserError(
+                f"loss or gradient was not finite in {streak} steps in a row, up to step {step}: look for bad values "
+                f"in the data, or start anew with a lower --learning-rate; earlier checkpoints are as they were"
             )
-        if end or step % training.sample_every == 0:
-            picture(model, run.samples / f"step_{step:08d}.png")
-        if step in snapshot_steps:
-            snapshot(state, model, run.snapshots / f"step_{step:08d}.npz")
+        # Before the end, weights that are not known to give a finite loss replace no checkpoint.
+        saving = saving and (end or not streak)
+        if saving or figures or step % training.log_every == 0:
+            log.write(step, **measures(state, training), **figures)
+        try:
+            if end or step % training.sample_every == 0:
+                picture(model, run.samples / f"step_{step:08d}.png")
+            if step in snapshot_steps:
+                snapshot(state, model, run.snapshots / f"step_{step:08d}.npz")
+        except UserError as error:  # samples of a network that diverges are no reason to stop
+            warnings.warn(f"no picture of step {step}: {error}", stacklevel=2)
         if saving:
             weights = state.ema.state_dict()
             checkpoint.save(run.checkpoints, step, weights, state.tensors(), config | {"step": step}, training.keep)
-        if stop.signal_number is not None and not end:
+        if saving and stop.signal_number is not None and not end:
             raise Stopped(f"stopped at step {step} of {training.steps}, and saved", stop.signal_number)
+
+
+def measures(state: State, training: Training) -> dict[str, float]:
+    """What is measured only when a line is logged."""
+    return {
+        "learning_rate": training.learning_rate_at(state.step - 1),
+        "parameter_norm": float(torch.cat([p.detach().flatten() for p in state.network.parameters()]).norm()),
+        "skipped": int(state.skipped),
+        "seconds": state.seconds,
+    }
 
 
 def train_step(state: State, batch: Batch, task: Task, training: Training) -> dict[str, Tensor]:
@@ -189,7 +210,9 @@ def train_step(state: State, batch: Batch, task: Task, training: Training) -> di
     state.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
-    state.skipped, state.streak = state.skipped + bad, (state.streak + 1) * bad
+    # A streak that is long enough to end the run stays, until somebody looks.
+    state.streak = torch.where(state.streak >= PATIENCE, state.streak, (state.streak + 1) * bad)
+    state.skipped = state.skipped + bad
     state.average(training)
     state.step += 1
 
@@ -199,7 +222,7 @@ def train_step(state: State, batch: Batch, task: Task, training: Training) -> di
 
 
 @torch.no_grad()
-def heldout_loss(state: State, dataset: Any, task: Task, training: Training) -> float:
+def heldout_loss(state: State, dataset: Dataset, task: Task, training: Training) -> float:
     """The sampling EMA's loss on held-out examples, with the same draws every time."""
     device, total = state.skipped.device, 0.0
     rows = range(min(len(dataset), HELD_OUT))

@@ -21,7 +21,7 @@ class Training:
 
     steps: Positive = 10_000
     """optimiser steps"""
-    batch_size: Positive = 256
+    batch_size: Annotated[int, at.Ge(1), at.Le(2**20)] = 256
     """examples of a step"""
     accumulate: Positive = 1
     """parts that a batch is cut into to save memory; must divide batch-size"""
@@ -51,7 +51,7 @@ class Training:
     """auto, cpu, cuda, cuda:1, mps, ...; auto is a GPU where there is one"""
     seed: Count = 0
     """of everything random"""
-    workers: Count = 0
+    workers: Annotated[int, at.Ge(0), at.Le(256)] = 0
     """processes that read data beside the trainer; 0 reads in the trainer"""
     checkpoint_every: Positive = 1000
     """steps between checkpoints"""
@@ -63,7 +63,7 @@ class Training:
     """steps between losses on held-out data"""
     sample_every: Positive = 1000
     """steps between pictures of samples"""
-    snapshots: Count = 0
+    snapshots: Annotated[int, at.Ge(0), at.Le(1000)] = 0
     """number of snapshots for `shortcut animate`, denser at the start; for 2-D tasks"""
     tensorboard: bool = False
     """log to TensorBoard too (needs the extra: pip install 'shortcut-models[tensorboard]')"""
@@ -94,8 +94,8 @@ class Training:
             name = str(torch.accelerator.current_accelerator() or "cpu") if torch.accelerator.is_available() else "cpu"
         try:
             device = torch.device(name)
-            torch.empty(1, device=device)
-        except (RuntimeError, AssertionError, NotImplementedError):
+            float(torch.zeros((), device=device))
+        except (RuntimeError, AssertionError, NotImplementedError, ImportError):
             raise UserError(f"device {self.device!r} is not available here: use cpu, or leave it out") from None
         return device
 

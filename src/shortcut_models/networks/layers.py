@@ -83,5 +83,5 @@ class ConditionEmbedding(nn.Module):
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Adaptive normalisation's affine part."""
-    return torch.addcmul(shift, x, 1 + scale)
+    """Adaptive normalisation's affine part, in the precision of shift and scale: that of the product it goes into."""
+    return torch.addcmul(shift, x.to(shift.dtype), 1 + scale)

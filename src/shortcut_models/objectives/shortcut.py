@@ -70,7 +70,7 @@ class Shortcut(Objective):
             t=grid_times(level),
             drop=drop_rows(rows, self.label_dropout, device),
             bootstrap=bootstrap,
-            guided=int((levels == finest - 1).sum()) if self.guidance != 1 else 0,
+            guided=int((levels == finest - 1).sum()) if self.guidance != 1 and batch.cond else 0,
         )
 
     @torch.no_grad()

@@ -64,7 +64,7 @@ class Toy(Task):
     preview: ClassVar[tuple[int, int]] = (2000, 1)
 
     distribution: Distribution = "four-gaussians"
-    """which"""
+    """the shape that the points form"""
     size: Positive = 100_000
     """number of points of the training set; the test set is as large, and drawn afresh"""
 

@@ -1,0 +1,26 @@
+"""What all tests share: shapes enforced inside the package, and the same randomness every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import jaxtyping
+import pytest
+import torch
+
+# Before the package is imported: from here on every annotation in it, shapes above all, is checked at every call.
+jaxtyping.install_import_hook("shortcut_models", "beartype.beartype")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _same_randomness_every_time() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def annotations_unchecked() -> Iterator[None]:
+    """As outside the tests: for those that pass wrong types on purpose, to see what the package says itself."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,0 +1,258 @@
+"""What every objective and every network owes the others, whatever they are. New ones are picked up by themselves."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from jaxtyping import TypeCheckError
+from torch import Tensor
+
+from oracle import wake
+from shortcut_models.base import Batch, Condition, Label, Network, NetworkConfig, Objective, Vector
+from shortcut_models.errors import UserError
+from shortcut_models.networks import NETWORKS, DiTConfig, MLPConfig
+from shortcut_models.objectives import OBJECTIVES
+from shortcut_models.path import grid_times, interpolate
+
+SMALL: dict[str, NetworkConfig] = {
+    "mlp": MLPConfig(width=16, depth=1, condition_width=16),
+    "dit": DiTConfig(width=16, depth=1, heads=2),
+}
+"""A small one of each kind of network; a new kind that is not here is tried with its default sizes."""
+SHAPES = [(2,), (1, 8, 8), (3, 8, 8), (16, 7)]
+CONDITIONS: dict[str, Mapping[str, Condition]] = {
+    "none": {},
+    "label": {"label": Label(3)},
+    "label+state": {"label": Label(3), "state": Vector(4)},
+}
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+every_objective = pytest.mark.parametrize(
+    "objective", [pytest.param(cls(), id=name) for name, cls in OBJECTIVES.items()]
+)
+every_condition = pytest.mark.parametrize(
+    "conditions", [pytest.param(value, id=name) for name, value in CONDITIONS.items()]
+)
+
+
+def fitting() -> list[Any]:
+    """Every kind of network with every shape that it takes."""
+    kinds = {name: SMALL.get(name) or make() for name, make in NETWORKS.items() if "-" not in name}
+    found = []
+    for name, config in kinds.items():
+        for shape in SHAPES:
+            try:
+                config.build(shape, {})
+            except UserError:
+                continue
+            found.append(pytest.param(config, shape, id=f"{name}-{'x'.join(map(str, shape))}"))
+    return found
+
+
+every_network = pytest.mark.parametrize(("config", "shape"), fitting())
+
+
+def batch_of(rows: int, shape: tuple[int, ...], conditions: Mapping[str, Condition], device: str = "cpu") -> Batch:
+    made: dict[str, Tensor] = {
+        name: torch.arange(rows) % kind.count if isinstance(kind, Label) else torch.randn(rows, kind.size)
+        for name, kind in conditions.items()
+    }
+    return Batch(torch.randn(rows, *shape), made).to(device)
+
+
+def pair(
+    config: NetworkConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition], device: str = "cpu"
+) -> tuple[Network, Network]:
+    """A network with random weights and a teacher with others."""
+    network = config.build(shape, conditions)
+    return wake(network).to(device), wake(copy.deepcopy(network)).to(device)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: interpolate(torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(4)),
+        lambda: interpolate(torch.zeros(3, 2), torch.zeros(3, 1), torch.zeros(3)),
+        lambda: grid_times(torch.zeros(3)),
+        lambda: Batch(torch.zeros(())),
+        lambda: SMALL["mlp"].build((2,), {})(torch.zeros(3, 2), torch.zeros(3), torch.zeros(1)),
+        lambda: SMALL["mlp"].build((2,), {}).conditions({}, torch.zeros(3)),
+        lambda: SMALL["mlp"].build((2,), {}).embed(torch.zeros(3, 1), torch.zeros(3, 1)),
+    ],
+)
+def test_wrong_shapes_and_types_do_not_pass(call: Callable[[], object]) -> None:
+    """The checks that all other tests lean on are really made."""
+    with pytest.raises(TypeCheckError):
+        call()
+
+
+def test_the_shapes_fit_what_they_should() -> None:
+    assert [parameter.id for parameter in fitting()][:6] == [
+        "mlp-2",
+        "mlp-1x8x8",
+        "mlp-3x8x8",
+        "mlp-16x7",
+        "dit-1x8x8",
+        "dit-3x8x8",
+    ]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@every_objective
+@every_network
+@every_condition
+def test_losses(
+    objective: Objective,
+    config: NetworkConfig,
+    shape: tuple[int, ...],
+    conditions: Mapping[str, Condition],
+    device: str,
+) -> None:
+    rows = 96
+    network, teacher = pair(config, shape, conditions, device)
+    before, mode = copy.deepcopy(teacher.state_dict()), network.training
+    losses = objective.losses(network, teacher, batch_of(rows, shape, conditions, device))
+    assert losses.per_example.shape == (rows,)
+    assert losses.per_example.dtype == torch.float32
+    assert losses.per_example.isfinite().all()
+    assert losses.per_example.min() >= 0
+    assert losses.logs
+    for value in losses.logs.values():
+        assert not value.requires_grad
+        assert value.ndim <= 1
+        assert not value.isinf().any()
+
+    losses.per_example.mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+    assert network.training == mode
+
+
+@every_objective
+@pytest.mark.parametrize("rows", range(1, 6))
+def test_small_batches_and_their_log(objective: Objective, rows: int) -> None:
+    names = []
+    network, teacher = pair(SMALL["mlp"], (2,), CONDITIONS["label"])
+    for _ in range(5):
+        losses = objective.losses(network, teacher, batch_of(rows, (2,), CONDITIONS["label"]))
+        assert losses.per_example.shape == (rows,)
+        assert losses.per_example.isfinite().all()
+        names.append(list(losses.logs))
+    assert all(other == names[0] for other in names)
+
+
+@every_objective
+@every_network
+def test_losses_in_bfloat16(objective: Objective, config: NetworkConfig, shape: tuple[int, ...]) -> None:
+    network, teacher = pair(config, shape, CONDITIONS["label"])
+    batch = batch_of(32, shape, CONDITIONS["label"])
+    found = []
+    for enabled in (False, True):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            found.append(objective.losses(network, teacher, batch).per_example)
+    assert found[1].dtype == torch.float32
+    assert not torch.equal(*found)
+    torch.testing.assert_close(found[1].mean(), found[0].mean(), rtol=0.02, atol=0)
+
+
+@every_objective
+def test_a_teacher_that_is_not_used_is_not_looked_at(objective: Objective) -> None:
+    network, teacher = pair(SMALL["mlp"], (2,), {})
+    looked: list[None] = []
+    teacher.register_forward_pre_hook(lambda *_: looked.append(None))
+    objective.losses(network, teacher, batch_of(64, (2,), {}))
+    assert bool(looked) == objective.uses_teacher
+
+
+@every_objective
+def test_labels_matter_to_the_loss(objective: Objective) -> None:
+    network, teacher = pair(SMALL["mlp"], (2,), CONDITIONS["label"])
+    batch = batch_of(64, (2,), CONDITIONS["label"])
+    found = []
+    for shift in (0, 1):
+        torch.manual_seed(1)
+        cond = {"label": (batch.cond["label"] + shift) % 3}
+        found.append(objective.losses(network, teacher, Batch(batch.data, cond)).per_example)
+    assert (found[0] != found[1]).float().mean() > 0.5
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@every_objective
+@every_network
+@every_condition
+def test_samples(
+    objective: Objective,
+    config: NetworkConfig,
+    shape: tuple[int, ...],
+    conditions: Mapping[str, Condition],
+    device: str,
+) -> None:
+    network, _ = pair(config, shape, conditions, device)
+    noise, cond = torch.randn(4, *shape, device=device), batch_of(4, shape, conditions, device).cond
+    before = noise.clone()
+    for steps in {1, 3, objective.max_steps}:
+        for guidance in (1.0, 1.5) if steps < 4 else (1.0,):
+            made = objective.sample(network, noise, cond, steps, guidance=guidance)
+            assert made.shape == noise.shape
+            assert made.dtype == noise.dtype
+            assert made.isfinite().all()
+            assert not made.requires_grad
+            assert not torch.equal(made, noise)
+    assert torch.equal(noise, before)
+
+
+@every_objective
+def test_samples_follow_from_their_noise_and_label_alone(objective: Objective) -> None:
+    network = pair(SMALL["mlp"], (2,), CONDITIONS["label"])[0].double()
+    noise, cond = torch.randn(4, 2, dtype=torch.float64), {"label": torch.tensor([0, 1, 2, 0])}
+    made = objective.sample(network, noise, cond, 3)
+    torch.manual_seed(99)
+    for row in range(4):
+        one = slice(row, row + 1)
+        alone = objective.sample(network, noise[one], {"label": cond["label"][one]}, 3)
+        torch.testing.assert_close(alone, made[one], rtol=0, atol=1e-12)
+
+
+@every_objective
+@pytest.mark.parametrize("steps", [0, -1, "one too many"])
+def test_budgets_out_of_range_are_refused(objective: Objective, steps: int | str) -> None:
+    budget = objective.max_steps + 1 if isinstance(steps, str) else steps
+    with pytest.raises(UserError, match=f"from 1 to {objective.max_steps}, not {budget}"):
+        objective.sample(pair(SMALL["mlp"], (2,), {})[0], torch.randn(1, 2), {}, budget)
+
+
+@every_objective
+def test_objectives_are_frozen_values(objective: Any) -> None:
+    assert dataclasses.replace(objective) == objective
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        objective.max_steps = 4
+    with pytest.raises(UserError, match="max-steps must be a power of two"):
+        dataclasses.replace(objective, max_steps=100)
+
+
+@every_network
+@every_condition
+def test_networks(config: NetworkConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> None:
+    network = wake(config.build(shape, conditions))
+    x, cond = torch.randn(5, *shape), batch_of(5, shape, conditions).cond
+    t, d = torch.tensor([0.0, 0.5, 127 / 128, 1.0, 0.25]), torch.tensor([1.0, 0.5, 1 / 128, 0.0, 0.0])
+    for drop in (None, torch.zeros(5, dtype=torch.bool), torch.ones(5, dtype=torch.bool)):
+        velocity = network(x, t, d, network.encode(cond, drop))
+        assert velocity.shape == x.shape
+        assert velocity.dtype == x.dtype
+        assert velocity.isfinite().all()
+    again = config.build(shape, conditions)
+    again.load_state_dict(network.state_dict())
+    assert torch.equal(again(x, t, d, again.encode(cond, drop)), velocity)
+    assert math.prod(shape) < sum(parameter.numel() for parameter in network.parameters())

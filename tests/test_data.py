@@ -1,0 +1,55 @@
+"""The order of the data: every example once in each pass, and a function of (seed, step) alone."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from shortcut_models.data import IndexStream, batches
+from shortcut_models.tasks.arrays import ArrayDataset
+
+
+def order(examples: int, batch_size: int, steps: int, seed: int = 0, start: int = 0) -> list[list[int]]:
+    return list(IndexStream(examples, batch_size, seed, start, start + steps))
+
+
+@pytest.mark.parametrize(("examples", "batch_size"), [(12, 4), (7, 3), (5, 1), (3, 8), (1, 4), (10, 10), (97, 32)])
+def test_every_example_comes_once_in_each_pass(examples: int, batch_size: int) -> None:
+    passes = 6
+    steps = -(-passes * examples // batch_size)
+    found = order(examples, batch_size, steps)
+    assert {len(rows) for rows in found} == {batch_size}
+    flat = list(itertools.chain.from_iterable(found))
+    for begin in range(0, passes * examples, examples):
+        assert sorted(flat[begin : begin + examples]) == list(range(examples))
+
+
+def test_passes_are_shuffled_anew_and_seeds_differ() -> None:
+    first, second = order(50, 50, 2)
+    assert len({tuple(first), tuple(second), tuple(range(50)), tuple(order(50, 50, 1, seed=1)[0])}) == 4
+
+
+@pytest.mark.parametrize(("examples", "batch_size"), [(11, 4), (3, 8)])
+def test_a_step_has_the_same_rows_wherever_the_run_began(examples: int, batch_size: int) -> None:
+    whole = order(examples, batch_size, 20, seed=5)
+    for start in range(20):
+        assert order(examples, batch_size, 20 - start, seed=5, start=start) == whole[start:]
+    stream = IndexStream(examples, batch_size, 5, 0, 20)
+    backwards = [stream.rows(step) for step in reversed(range(20))]
+    assert backwards[::-1] == whole
+
+
+def test_processes_that_read_change_nothing() -> None:
+    data = ArrayDataset(torch.arange(20.0)[:, None], {"label": torch.arange(20)})
+    alone, helped = (list(batches(data, 6, 1, 2, 9, workers)) for workers in (0, 2))
+    assert len(alone) == len(helped) == 7
+    for a, b in zip(alone, helped, strict=True):
+        assert torch.equal(a.data, b.data)
+        assert torch.equal(a.cond["label"], b.cond["label"])
+        assert torch.equal(a.data[:, 0].long(), a.cond["label"])
+
+
+def test_a_finished_run_asks_for_no_data() -> None:
+    assert order(10, 3, 0, start=4) == []
