@@ -34,7 +34,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/shortcut report $(DEMO_RUN)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # The slow proofs: full trainings with three seeds, every budget, twenty kills. An hour or two on two cores.
 proofs: $(VENV)/.dev

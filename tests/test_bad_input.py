@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from PIL import Image
 
 from shortcut_models import checkpoint
 from shortcut_models.checkpoint import HASH, HEADER, MODEL, STATE
-from tiny import DIGITS, POINTS, shell, shortcut, train
+from tiny import DIGITS, POINTS, fork, shell, shortcut, train
 
 TINY = " ".join(map(str, DIGITS))
 SHAPES = " ".join(map(str, DIGITS[2:]))
@@ -95,25 +95,28 @@ TABLE: dict[str, tuple[str, str]] = {
     "pickled npz": (f"{OWN} --data objects.npz", "is damaged"),
     "no tar": (f"{OWN} --data text.tar", "is damaged or no tar file"),
     "no idx": (f"{OWN} --data t-images-idx3-ubyte", "is no idx file of bytes"),
-    "missing shards": (f"{OWN} --data shards/{{000..003}}.tar", "no file matches shards/000.tar"),
+    "missing shards": (f"{OWN} --data shards/{{000..003}}.tar", "shards/000.tar: pass --data with"),
     "strange file": (f"{OWN} --data notes/thesis.tex", "is of a type that is not read"),
     # the run's directory
     "run of another recipe": (f"{TOY} --run digits", "digits holds a run of recipe digits: give another directory"),
     "run is a file": (f"{TINY} --run notes/thesis.tex", "is a file: give another directory with --run"),
     "run below a file": (f"{TINY} --run notes/thesis.tex/run", "Not a directory"),
     "run among other things": (f"{TINY} --run notes", "notes is not empty and holds no run"),
-    "run where nothing can be": (f"{TINY} --run /proc/run", "/proc/run: No such file or directory: mend that"),
+    "run where nothing can be": (
+        f"{TINY} --run /proc/run",
+        "/proc/run: No such file or directory: mend that, or give another",
+    ),
     "run with too long a name": (f"{TINY} --run {'x' * 300}", "File name too long"),
     "broken config": (f"{TINY} --run broken", "broken/config.json is damaged: start anew with another --run"),
     "other seed": (f"{TINY} --run digits --seed 1", "digits was started with --seed 0, not 1: use the same options"),
-    "other rate": (f"{TINY} --run digits --learning-rate 0.1", "started with --learning-rate 0.002, not 0.1"),
+    "other rate": (f"{TINY} --run digits --learning-rate 0.1", "was started with --learning-rate "),
     "other network size": (f"{TINY} --run digits --network.width 8", "started with --network.width 16, not 8"),
     "other network": ("train digits --run digits --network dit", "started with --network mlp, not dit"),
     "other objective": (f"{TINY} --run digits --objective flow", "started with --objective shortcut, not flow"),
     "fewer steps": (f"{TINY} --run digits --steps 6", "digits was started with --steps 12, not 6"),
     "more steps with cosine": (f"{TINY} --run digits --steps 20", "digits was started with --steps 12, not 20"),
     "fewer steps at a constant rate": (f"{TOY} --schedule constant --run points --steps 6", "for 12 steps already"),
-    "all checkpoints damaged": (f"{TINY} --run damaged", "no checkpoint in damaged/checkpoints is whole: start anew"),
+    "all checkpoints damaged": (f"{TINY} --run damaged", "and no other checkpoint is whole: start anew with"),
     # models
     "sample what": ("sample --out s.npz", "the following arguments are required: RUN"),
     "no run": ("sample nowhere --out s.npz", "nowhere does not exist: give a run directory or a model file"),
@@ -121,7 +124,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "folder that is no run": ("evaluate notes", "notes is no run, as it has no config.json"),
     "not trained yet": ("sample untrained --out s.npz", "untrained has no checkpoint yet: train it"),
     "run with a broken config": ("sample broken --out s.npz", "broken/config.json is damaged"),
-    "run all damaged": ("sample damaged --out s.npz", "no checkpoint in damaged/checkpoints is whole"),
+    "run all damaged": ("sample damaged --out s.npz", "and no other checkpoint is whole"),
     "a checkpoint's folder": ("sample digits/checkpoints/00000012 --out s.npz", "is no run"),
     "training state as model": (f"sample digits/checkpoints/00000012/{STATE} --out s.npz", "do not fit the network"),
     "truncated model": ("sample short.safetensors --out s.npz", "short.safetensors is damaged"),
@@ -234,20 +237,23 @@ def data(place: Path) -> None:
     np.savez(place / "objects.npz", images=np.array([{}, []], dtype=object))
     for name in ("text.npz", "text.tar", "t-images-idx3-ubyte"):
         (place / name).write_text("words " * 200)
-    train(place / "moved", "--data", place / "moved-data", options=("train", "images", *DIGITS[2:]))
+    moved = fork(("train", "images", *DIGITS[2:], "--run", place / "moved", "--data", place / "moved-data"))
+    moved.join()  # a process of its own, as images are kept in memory
+    assert moved.exitcode == 0
     shutil.rmtree(place / "moved-data")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("place")
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
     for name in ("empty", "notes", "folder.npz"):
         (place / name).mkdir()
     (place / "notes" / "thesis.tex").write_text("years of work")
-    models(place)
-    data(place)
-    return place
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        models(place)
+        data(place)
+        yield place
 
 
 def listing(folder: Path) -> list[tuple[str, int, int]]:

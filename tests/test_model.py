@@ -21,8 +21,9 @@ from shortcut_models.errors import UserError
 from shortcut_models.evaluation import data_deviation, evaluate, table
 from shortcut_models.model import Model, load
 from shortcut_models.networks import MLPConfig
-from shortcut_models.objectives import FlowMatching, Shortcut
+from shortcut_models.objectives import FlowMatching
 from shortcut_models.randomness import sample_noise
+from shortcut_models.recipes import RECIPES
 from shortcut_models.tasks import Digits, Toy
 from tiny import POINTS, train
 
@@ -171,7 +172,7 @@ def test_a_run_its_file_and_a_copy_of_it_are_the_same_model(digits: Path, tmp_pa
     assert all(np.array_equal(one, made[0]) for one in made)
     found = load(lone)
     assert (found.step, found.recipe, found.task) == (12, "digits", Digits())
-    assert found.objective == Shortcut(bootstrap_share=0.5)
+    assert found.objective == RECIPES["digits"].objective
     assert found.network.config == MLPConfig(width=16, depth=1)
     assert not found.network.training
 

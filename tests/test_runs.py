@@ -127,7 +127,7 @@ def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
     for path, message in ((file, "is a file"), (full, "is not empty and holds no run")):
         with pytest.raises(UserError, match=message), Run(path).hold(config()):
             raise AssertionError
-    with pytest.raises(OSError, match="Not a directory"), Run(below).hold(config()):
+    with pytest.raises(UserError, match="Not a directory: mend that, or give another"), Run(below).hold(config()):
         raise AssertionError
     assert tree(tmp_path) == before
 

@@ -481,7 +481,7 @@ def test_a_damaged_newest_checkpoint_costs_only_time(tmp_path: Path) -> None:
         train(tmp_path / "run", Regress(before=at({11}, crash)), checkpoint_every=4)
     damaged = tmp_path / "run" / "checkpoints" / "00000008" / "state.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    with pytest.warns(UserWarning, match="00000008/state.safetensors is damaged .*: the checkpoint before it is tried"):
+    with pytest.warns(UserWarning, match="00000008/state.safetensors is damaged .*: the checkpoint before it is used"):
         train(tmp_path / "run", checkpoint_every=4)
     assert same(tensors(tmp_path / "run"), tensors(tmp_path / "whole"))
     assert [line["step"] for line in lines(tmp_path / "run")] == [4, 8, 12]

@@ -112,12 +112,13 @@ def fork(
     words: tuple[object, ...], prepare: Callable[[], object] | None = None, said: Path | str = os.devnull
 ) -> ForkServerProcess:
     """A started process that does what the command does, after a call of `prepare`, and says it to the file `said`."""
-    process = _forks().Process(target=_run, args=([str(word) for word in words], prepare, said))
+    process = _forks().Process(target=_run, args=([str(word) for word in words], dict(os.environ), prepare, said))
     process.start()
     return process
 
 
-def _run(words: list[str], prepare: Callable[[], object] | None, said: Path | str) -> None:
+def _run(words: list[str], variables: dict[str, str], prepare: Callable[[], object] | None, said: Path | str) -> None:
+    os.environ.update(variables)
     torch.set_num_threads(1)
     multiprocessing.set_start_method(None, force=True)  # the usual one, as in a process that a shell starts
     with open(said, "w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
@@ -142,7 +143,9 @@ def die_at(event_number: int, folder: str) -> None:
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         changes = event in ("os.rename", "os.mkdir", "os.rmdir", "os.remove", "shutil.rmtree")
         opened = event == "open" and str(arguments[1])[:1] in ("w", "a")
-        if (changes or opened) and folder in str(arguments[0]) and next(counted) == event_number:
+        # Where a folder is removed, its files go by their bare names.
+        inside = folder in str(arguments[0]) or (event == "os.remove" and os.sep not in str(arguments[0]))
+        if (changes or opened) and inside and next(counted) == event_number:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(watch)

@@ -132,7 +132,7 @@ def newest(folder: Path, names: Sequence[str]) -> tuple[Path, list[Content]] | N
             reason = str(error).removesuffix(": give another")
         except OSError as error:
             reason = f"{error.filename or checkpoint} cannot be read ({error.strerror or error})"
-        warnings.warn(f"{reason}: the checkpoint before it is tried", stacklevel=2)
-    if found:
-        raise UserError(f"no checkpoint in {folder} is whole: start anew with another --run")
+        if checkpoint == found[0]:
+            raise UserError(f"{reason}, and no other checkpoint is whole: start anew with another --run")
+        warnings.warn(f"{reason}: the checkpoint before it is used", stacklevel=2)
     return None

@@ -245,6 +245,7 @@ def sample(args: argparse.Namespace) -> None:
     check_out(args.out, ".npz")
     model = open_model(args)
     budgets = budgets_of(args, model)
+    model.check_request(args.num, args.seed, args.guidance, args.batch_size, len(budgets))
     labels = model.labels(args.num, args.label)
     import numpy as np
     from tqdm import tqdm

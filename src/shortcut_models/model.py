@@ -68,15 +68,13 @@ class Model:
     def flow(self, noise: X, steps: int, labels: np.ndarray | None = None, guidance: float = 1.0) -> X:
         """Noise [b, *shape] -> what the network makes of it in `steps` passes, as it sees data, on its device.
 
-        Raises UserError for a budget it has not, guidance without labels, and samples that are not finite.
+        Raises UserError for a budget it has not, and for samples that are not finite.
         """
         cond: dict[str, Tensor] = {}
         if self.classes:
             if labels is None:
                 labels = self.labels(len(noise))
             cond["label"] = torch.as_tensor(labels, device=self.device)
-        elif guidance != 1:
-            raise UserError("guidance needs a model with labels, and this one has none: leave guidance out")
         if not isinstance(steps, numbers.Integral):
             raise UserError(f"steps must be a whole number, not {steps}")
         was_training = self.network.training
@@ -132,6 +130,8 @@ class Model:
                 raise UserError(f"{name} must be a whole number of at least {least}, not {value}")
         if not (math.isfinite(guidance) and guidance >= 0):
             raise UserError(f"guidance must be a number of at least 0, not {guidance}")
+        if guidance != 1 and not self.classes:
+            raise UserError("guidance needs a model with labels, and this one has none: leave guidance out")
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         needed = 2 * 4 * num * math.prod(self.task.shape) * budgets  # as made, and in the task's units
         if needed > memory:

@@ -52,7 +52,7 @@ RECIPES: dict[str, Recipe] = {
         network=MLPConfig(width=512, depth=4),
         objective=Shortcut(bootstrap_share=0.5, label_dropout=0.05),
         training=Training(
-            steps=5000, batch_size=512, learning_rate=4e-3, warmup=500, weight_decay=0.0, teacher_ema=0.95
+            steps=4200, batch_size=512, learning_rate=4e-3, warmup=500, weight_decay=0.0, teacher_ema=0.95
         ),
     ),
     "images": Recipe(

@@ -67,9 +67,15 @@ class Run:
 
         Raises UserError where it holds something else, or is being trained.
         """
-        self.check(config)
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "w") as file:
+        try:
+            self.check(config)
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = open(self.path / ".lock", "a")  # noqa: SIM115  # closed below
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or self.path}: {error.strerror}: mend that, or give another directory with --run"
+            ) from None
+        with file:
             try:
                 # This kind of lock ends with this process, also where the ones that read its data live on.
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

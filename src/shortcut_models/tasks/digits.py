@@ -44,7 +44,7 @@ def _judge():  # type: ignore[no-untyped-def]
 class Digits(Task):
     """8x8 digits with labels; task units are whole numbers from 0 to 16."""
 
-    noise: Annotated[float, at.Ge(0)] = 1.5
+    noise: Annotated[float, at.Ge(0)] = 1.75
     """deviation of the noise on training pixels, 0 to 16; 1,347 digits are few, and noise fills in between them"""
 
     @property

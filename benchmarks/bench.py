@@ -1,0 +1,246 @@
+"""How fast this machine trains and samples: a table on the terminal, and JSON beside it.
+
+    python benchmarks/bench.py [--json FILE] [--device auto] [--quick]
+
+What is compared is measured in turns, so that whatever else the machine does meets all alike; the median of the
+rounds counts, with the least and the most beside it. FLOPs are those of the model's matrix products.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import datetime
+import os
+import platform
+import re
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from json import dumps
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from stopwatch import Row, Stopwatch, Work, table
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+import shortcut_models
+from shortcut_models.base import Batch, Dataset, Network, Objective, Task, X
+from shortcut_models.data import batches
+from shortcut_models.errors import UserError
+from shortcut_models.evaluation import machine
+from shortcut_models.memory import keep_freed_memory
+from shortcut_models.model import Model
+from shortcut_models.networks import DiTConfig
+from shortcut_models.objectives import FlowMatching, Shortcut
+from shortcut_models.recipes import RECIPES
+from shortcut_models.state import State
+from shortcut_models.train import train_step
+from shortcut_models.training import Training
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured, and for how long."""
+
+    network: DiTConfig
+    shape: tuple[int, ...]
+    batch: int
+    """examples of a training step"""
+    samples: int
+    """samples made at once where throughput is measured"""
+    product: int
+    """side of the square matrices whose product is the yardstick"""
+    rounds: int
+    seconds: float
+    """least time of one measurement"""
+
+
+CPU = Sizes(DiTConfig(width=384, depth=6, heads=6), (3, 16, 16), 64, 64, 4096, rounds=9, seconds=0.2)
+GPU = Sizes(DiTConfig(width=768, depth=12, heads=12), (4, 32, 32), 128, 64, 8192, rounds=15, seconds=0.3)
+QUICK = Sizes(DiTConfig(width=32, depth=1, heads=2), (3, 8, 8), 8, 4, 128, rounds=2, seconds=0.0)
+
+
+@dataclass(frozen=True)
+class Blank(Task):
+    """Encoded examples of some shape and nothing more: speed does not depend on what they show."""
+
+    event: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.event
+
+    def dataset(self, split: str) -> Dataset:
+        raise NotImplementedError
+
+    def encode(self, raw: Tensor) -> X:
+        return raw
+
+    def decode(self, x: X) -> np.ndarray:
+        return x.cpu().numpy()
+
+    def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        raise NotImplementedError
+
+    def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
+        raise NotImplementedError
+
+
+def model_flops(network: Network, shape: tuple[int, ...], rows: int) -> int:
+    """FLOPs of the matrix products of one forward pass over `rows` examples, those of attention included."""
+    device = next(network.parameters()).device
+    one = torch.zeros(1, device=device)
+    # Fused attention is counted on some devices only, plain products on all.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        network.forward(torch.zeros(1, *shape, device=device), one, one)
+    return rows * counter.get_total_flops()
+
+
+def product(size: int, dtype: torch.dtype, device: torch.device) -> Work:
+    """The product of two square matrices."""
+    a, b, out = (torch.randn(size, size, device=device).to(dtype) for _ in range(3))
+    return lambda: torch.mm(a, b, out=out)
+
+
+def fresh_state(network: Network, objective: Objective, training: Training) -> State:
+    """A copy of the network with its optimiser, compiled where the trainer would."""
+    device = training.torch_device()
+    state = State.new(copy.deepcopy(network), objective, training, device)
+    if device.type == "cuda":
+        state.network.compile()
+        state.teacher.compile()
+    return state
+
+
+def training_rows(sizes: Sizes, watch: Stopwatch) -> list[Row]:
+    """Training steps of a DiT, against a large matrix product and against each other."""
+    device, task, objective = watch.device, Blank(sizes.shape), Shortcut()
+    training = Training(batch_size=sizes.batch, device=str(device))
+    network = sizes.network.build(sizes.shape, {}).to(device)
+    batch = Batch(torch.randn(sizes.batch, *sizes.shape, device=device))
+    flow, shortcut = (fresh_state(network, each, training) for each in (FlowMatching(), objective))
+    dtype = torch.bfloat16 if training.bfloat16(device) else torch.float32
+    seconds = watch.in_turns(
+        {
+            "product": product(sizes.product, dtype, device),
+            "flow": lambda: train_step(flow, batch, task, training),
+            "shortcut": lambda: train_step(shortcut, batch, task, training),
+        },
+        sizes.rounds,
+    )
+    exact = watch.in_turns({"product": product(sizes.product, torch.float32, device)}, min(3, sizes.rounds))
+    # A backward pass has two products for each of the forward pass.
+    product_flops, flops = 2 * sizes.product**3, 3 * model_flops(network, sizes.shape, sizes.batch)
+    theory = 1 + objective.bootstrap_share * 2 / 3
+    products, flows = (
+        [work / s / 1e12 for s in seconds[name]] for name, work in (("product", product_flops), ("flow", flops))
+    )
+    costs = [mine / other for mine, other in zip(seconds["shortcut"], seconds["flow"], strict=True)]
+    return [
+        Row("matrix product, float32", "TFLOP/s", [product_flops / s / 1e12 for s in exact["product"]]),
+        Row(f"matrix product, {str(dtype).removeprefix('torch.')}", "TFLOP/s", products),
+        Row("DiT, flow matching step", "ms", [1e3 * s for s in seconds["flow"]]),
+        Row("DiT, shortcut step", "ms", [1e3 * s for s in seconds["shortcut"]]),
+        Row("DiT, flow matching, model FLOPs", "TFLOP/s", flows),
+        Row(
+            "the same over the matrix product", "", [f / p for f, p in zip(flows, products, strict=True)], at_least=0.5
+        ),
+        Row("shortcut step over flow matching step", "", costs),
+        Row(f"the same over its theory, {theory:.4f}", "", [cost / theory for cost in costs], at_most=1.05),
+    ]
+
+
+def sampling_rows(sizes: Sizes, watch: Stopwatch) -> list[Row]:
+    """How long samples of the same DiT take: one alone, and many at once."""
+    objective, task = Shortcut(), Blank(sizes.shape)
+    network = sizes.network.build(sizes.shape, {}).to(watch.device)
+    model, rows = Model(network, objective, task), []
+
+    def sampling(batch: int, steps: int, rounds: int, warm: int) -> list[float]:
+        noise = torch.randn(batch, *sizes.shape)
+        return watch.in_turns({"": lambda: model.flow(noise, steps)}, rounds, warm)[""]
+
+    most = objective.max_steps
+    for batch, rounds in ((1, min(3, sizes.rounds)), (sizes.samples, 1)):
+        # Many steps warm themselves up, and are a mean of their own.
+        one, many = sampling(batch, 1, sizes.rounds, 3), sampling(batch, most, rounds, 0)
+        for steps, seconds in (("1 step", one), (f"{most} steps", many)):
+            if batch == 1:
+                rows.append(Row(f"sample alone, {steps}", "ms", [1e3 * s for s in seconds]))
+            else:
+                rows.append(Row(f"samples by {batch}, {steps}", "1/s", [batch / s for s in seconds]))
+        ratios = [s / statistics.median(one) for s in many]
+        rows.append(Row(f"time of {most} steps over that of 1, by {batch}", "", ratios))
+    return rows
+
+
+def digits_rows(sizes: Sizes, watch: Stopwatch) -> list[Row]:
+    """Training steps of the recipe of the demo, its data read as ever."""
+    recipe = RECIPES["digits"]
+    task, training = recipe.task.resolve(), recipe.training
+    state = fresh_state(recipe.network.build(task.shape, task.conditions), recipe.objective, training)
+    stream = iter(batches(task.dataset("train"), training.batch_size, 0, 0, 10**6, 0))
+    step = lambda: train_step(state, next(stream), task, training)
+    seconds = watch.in_turns({"": step}, sizes.rounds)[""]
+    whole = [s * training.steps / 60 for s in seconds]
+    return [
+        Row("recipe digits, training", "steps/s", [1 / s for s in seconds]),
+        Row(f"recipe digits, its {training.steps} steps", "min", whole),
+    ]
+
+
+def processor(device: torch.device) -> str:
+    """The name of the GPU, or that of the processor where the system tells it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    found = None
+    with contextlib.suppress(OSError):
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Measure how fast this machine trains and samples.")
+    parser.add_argument("--json", type=Path, help="file for the result (default: benchmarks/results/MACHINE.json)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: auto)")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that all of it runs")
+    args = parser.parse_args(arguments)
+    try:
+        device = Training(device=args.device).torch_device()
+    except UserError as error:
+        parser.error(str(error))
+    if device.type == "cpu":
+        keep_freed_memory()
+    torch.manual_seed(0)
+    sizes = QUICK if args.quick else CPU if device.type == "cpu" else GPU
+    watch, name, begin = Stopwatch(device, sizes.seconds), processor(device), time.perf_counter()
+    facts = machine(device) | {"processor": name, "load_before": os.getloadavg()[0]}
+    rows = [row for part in (training_rows, sampling_rows, digits_rows) for row in part(sizes, watch)]
+    result = {
+        "command": shlex.join(["python", "benchmarks/bench.py", *(sys.argv[1:] if arguments is None else arguments)]),
+        "date": datetime.date.today().isoformat(),
+        "machine": facts,
+        "versions": {"python": platform.python_version(), "shortcut_models": shortcut_models.__version__},
+        "seconds": time.perf_counter() - begin,
+        "measures": {row.name: row.entry() for row in rows},
+    }
+    kind = "quick" if args.quick else re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    path = args.json or RESULTS / f"{kind}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(dumps(result, indent=1) + "\n")
+    print(f"{name}; {facts['threads']} threads; load {facts['load_before']:.1f} before\n\n{table(rows)}\n\n{path}")
+
+
+if __name__ == "__main__":
+    main()
