@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,7 @@ from shortcut_models.tasks import Digits
 from shortcut_models.tasks.arrays import ArrayDataset
 from shortcut_models.train import PATIENCE, fit, heldout_loss, train_step
 from shortcut_models.training import Training
-from tiny import same, steps_of, tensors, tree
+from tiny import DIGITS, fork, same, steps_of, tensors, tree
 
 CPU = torch.device("cpu")
 TRAINING = Training(steps=12, batch_size=8, learning_rate=0.05, warmup=4, precision="fp32", device="cpu")
@@ -622,12 +623,12 @@ def test_devices_that_are_not_there_are_named() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_compiled_run_agrees(tmp_path: Path) -> None:
     for name in ("off", "on"):
-        torch.manual_seed(0)
-        network = MLPConfig(width=8, depth=1).build((2,), {})
-        training = replace(TRAINING, compile=name, learning_rate=1e-3)
-        fit(network, Shortcut(max_steps=8), Line(), training, tmp_path / name, quiet=True)
+        process = fork((*DIGITS, "--run", tmp_path / name, "--compile", name, "--learning-rate", 1e-3))
+        process.join()
+        assert process.exitcode == 0
     plain, compiled = tensors(tmp_path / "off"), tensors(tmp_path / "on")
     for name, value in plain.items():
         torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=1e-5)
