@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import dataclasses
 import datetime
 import os
 import platform
@@ -188,7 +189,7 @@ def sampling_rows(sizes: Sizes, watch: Stopwatch) -> list[Row]:
 def digits_rows(sizes: Sizes, watch: Stopwatch) -> list[Row]:
     """Training steps of the recipe of the demo, its data read as ever."""
     recipe = RECIPES["digits"]
-    task, training = recipe.task.resolve(), recipe.training
+    task, training = recipe.task.resolve(), dataclasses.replace(recipe.training, device=str(watch.device))
     state = fresh_state(recipe.network.build(task.shape, task.conditions), recipe.objective, training)
     stream = iter(batches(task.dataset("train"), training.batch_size, 0, 0, 10**6, 0))
     step = lambda: train_step(state, next(stream), task, training)
@@ -235,11 +236,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "seconds": time.perf_counter() - begin,
         "measures": {row.name: row.entry() for row in rows},
     }
-    kind = "quick" if args.quick else re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    path = args.json or RESULTS / f"{kind}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(dumps(result, indent=1) + "\n")
-    print(f"{name}; {facts['threads']} threads; load {facts['load_before']:.1f} before\n\n{table(rows)}\n\n{path}")
+    print(f"{name}; {facts['threads']} threads; load {facts['load_before']:.1f} before\n\n{table(rows)}")
+    # Tiny sizes say nothing about the machine, and so replace nothing that does.
+    path = args.json or (None if args.quick else RESULTS / f"{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}.json")
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dumps(result, indent=1) + "\n")
+        print(f"\n{path}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The trainer against closed forms and a plain reference, and its behaviour when steps fail or the run is stopped."""
+"""The trainer against closed forms and a plain reference: its steps, its log, its precision, and parts from outside."""
 
 from __future__ import annotations
 
@@ -7,114 +7,25 @@ import json
 import math
 import os
 import shutil
-import signal
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch import Tensor, nn
 
-from shortcut_models.base import Batch, Losses, Network, Objective, Task
-from shortcut_models.errors import Stopped, UserError
-from shortcut_models.model import Model, load
+from regress import TRAINING, Line, Regress, Scale, at, lines, train
+from shortcut_models.data import IndexStream
+from shortcut_models.errors import UserError
+from shortcut_models.model import load
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching, Shortcut
-from shortcut_models.runs import Run
 from shortcut_models.state import State
-from shortcut_models.tasks import Digits
-from shortcut_models.tasks.arrays import ArrayDataset
-from shortcut_models.train import PATIENCE, fit, heldout_loss, train_step
+from shortcut_models.train import fit, heldout_loss
 from shortcut_models.training import Training
-from tiny import DIGITS, fork, same, steps_of, tensors, tree
+from tiny import DIGITS, fork, same, tensors, tree
 
 CPU = torch.device("cpu")
-TRAINING = Training(steps=12, batch_size=8, learning_rate=0.05, warmup=4, precision="fp32", device="cpu")
-
-
-class Scale(Network):
-    """v = w * x + c: two numbers to learn, and nothing that could hide a mistake."""
-
-    def __init__(self, w: float = 0.3) -> None:
-        super().__init__()
-        self.w, self.c = nn.Parameter(torch.tensor([w, -w])), nn.Parameter(torch.tensor(0.1))
-        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
-
-    def forward(self, x: Any, t: Any, d: Any, context: Any = None) -> Any:
-        return self.w * x + self.c
-
-
-@dataclass(frozen=True)
-class Regress(Objective):
-    """Learn to double the data: without noise, so that any split of a batch gives the same gradient."""
-
-    uses_teacher: ClassVar[bool] = False
-    max_steps: int = 4
-    before: Callable[[Network, Tensor], Tensor] = lambda net, loss: loss
-    """called with each training batch's network and loss; what it returns is the loss"""
-
-    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
-        zeros = torch.zeros(len(batch))
-        loss = (net(batch.data, zeros, zeros) - 2 * batch.data).square().mean(1)
-        return Losses(self.before(net, loss) if torch.is_grad_enabled() else loss, {"flow": loss.detach()})
-
-    def sample(self, net: Network, noise: Any, cond: Any, steps: int, *, guidance: float = 1.0) -> Any:
-        with torch.no_grad():
-            return net(noise, torch.zeros(len(noise)), torch.zeros(len(noise)))
-
-
-@dataclass(frozen=True)
-class Line(Task):
-    """A task from outside the package: 48 points, of which the last 8 are held out."""
-
-    points: Any = field(default_factory=lambda: torch.linspace(-1, 1, 96).reshape(48, 2))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (2,)
-
-    def dataset(self, split: str) -> ArrayDataset:
-        return ArrayDataset(self.points[:40] if split == "train" else self.points[40:], {})
-
-    def encode(self, raw: Tensor) -> Any:
-        return raw
-
-    def decode(self, x: Any) -> np.ndarray:
-        return x.numpy()
-
-    def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        return {"mean": float(samples.mean())}
-
-    def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
-        return Image.new("RGB", (8, 8))
-
-
-def at(steps: set[int], act: Callable[[Network, Tensor], Tensor]) -> Callable[[Network, Tensor], Tensor]:
-    """`act` at these steps (1 is the first) of a run that is not accumulated, and nothing at the others."""
-    count = iter(range(1, 10**6))
-    return lambda net, loss: act(net, loss) if next(count) in steps else loss
-
-
-def nan_loss(net: Network, loss: Tensor) -> Tensor:
-    return loss * math.nan
-
-
-def infinite_gradient(net: Network, loss: Tensor) -> Tensor:
-    """A finite loss whose gradient is not: the root has no slope at 0."""
-    return loss.detach() + (loss - loss.detach()).sqrt()
-
-
-def train(run: Path, objective: Objective | None = None, task: Task | None = None, **options: Any) -> Model:
-    training = replace(TRAINING, **options)
-    return fit(Scale(), objective or Regress(), task or Line(), training, run, quiet=True)
-
-
-def lines(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 # The arithmetic of a step
@@ -168,8 +79,6 @@ def by_hand(steps: int, training: Training, order: list[list[int]]) -> tuple[np.
 
 
 def test_training_is_adamw_with_clipping_and_an_average(tmp_path: Path) -> None:
-    from shortcut_models.data import IndexStream
-
     training = replace(TRAINING, clip=0.3, weight_decay=0.2, beta1=0.8, ema=0.5, keep=12, checkpoint_every=1)
     fit(Scale(), Regress(), Line(), training, tmp_path / "run", quiet=True)
     order = list(IndexStream(40, 8, 0, 0, 12))
@@ -247,8 +156,6 @@ def test_the_log_says_what_happened(tmp_path: Path) -> None:
 
 
 def test_the_first_gradient_norm_is_the_true_one(tmp_path: Path) -> None:
-    from shortcut_models.data import IndexStream
-
     train(tmp_path / "run", steps=1, clip=1e-3)
     x = Line().points[next(iter(IndexStream(40, 8, 0, 0, 1)))].double()
     w, c = torch.tensor([0.3, -0.3], dtype=torch.float64), 0.1
@@ -295,261 +202,6 @@ def test_tensorboard_gets_the_same_figures(tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     found = [(event.step, event.value) for event in events.Scalars("loss")]
     assert found == [(line["step"], pytest.approx(line["loss"])) for line in lines(tmp_path / "run")]
-
-
-# Steps that are not finite
-
-
-@pytest.mark.parametrize("fault", [nan_loss, infinite_gradient])
-def test_a_step_that_is_not_finite_changes_no_weight_and_is_counted(
-    tmp_path: Path, fault: Callable[[Network, Tensor], Tensor]
-) -> None:
-    objective = Regress(before=at({1, 5, 6}, fault))
-    train(tmp_path / "run", objective, log_every=1, checkpoint_every=1, keep=12, ema=0.0)
-    assert steps_of(tmp_path / "run") == [2, 3, 4, 7, 8, 9, 10, 11, 12]
-    assert [line["skipped"] for line in lines(tmp_path / "run")] == [1, 1, 1, 1, 2, 3, 3, 3, 3, 3, 3, 3]
-    final = tensors(tmp_path / "run")
-    assert int(final["optimizer.0.step"]) == 9
-    assert int(final["skipped"]) == 3
-    assert int(final["streak"]) == 0
-
-
-@pytest.mark.parametrize("fault", [nan_loss, infinite_gradient])
-def test_the_weights_of_a_skipped_step_are_those_before(fault: Callable[[Network, Tensor], Tensor]) -> None:
-    objective = Regress(before=at({3, 4}, fault))
-    state, raw = State.new(Scale(), objective, TRAINING, CPU), Line().dataset("train")
-    seen = []
-    for step in range(5):
-        train_step(state, raw.__getitems__(list(range(step, step + 8))), Line(), TRAINING)
-        learnt = {name: value.clone() for name, value in state.tensors().items() if name[:3] in ("net", "opt")}
-        seen.append(learnt)
-    assert same(seen[1], seen[2])
-    assert same(seen[1], seen[3])
-    assert not same(seen[0], seen[1])
-    assert not torch.equal(seen[3]["network.w"], seen[4]["network.w"])
-    assert torch.isfinite(torch.cat([value.flatten() for value in seen[4].values()])).all()
-
-
-def test_a_part_that_is_not_finite_skips_the_whole_step(tmp_path: Path) -> None:
-    objective = Regress(before=at({6}, nan_loss))  # the second part of the third step
-    train(tmp_path / "run", objective, accumulate=2, log_every=1)
-    assert [line["skipped"] for line in lines(tmp_path / "run")][:4] == [0, 0, 1, 1]
-
-
-def test_ten_in_a_row_end_the_run_and_the_last_good_checkpoint_stays(tmp_path: Path) -> None:
-    whole = tmp_path / "whole"
-    train(whole, steps=30, checkpoint_every=4, keep=20)
-    objective = Regress(before=at(set(range(8, 31)), nan_loss))
-    with pytest.raises(UserError, match=f"not finite in {PATIENCE} steps in a row, up to step 17: .* --learning-rate"):
-        train(tmp_path / "run", objective, steps=30, checkpoint_every=4, keep=1)
-    assert steps_of(tmp_path / "run") == [4]
-    assert same(tensors(tmp_path / "run", 4), tensors(whole, 4))
-    with pytest.raises(UserError, match="not finite"):
-        train(tmp_path / "run", Regress(before=at(set(range(4, 31)), nan_loss)), steps=30, checkpoint_every=4, keep=1)
-    assert steps_of(tmp_path / "run") == [4]
-
-
-def test_nine_in_a_row_do_not_end_a_run(tmp_path: Path) -> None:
-    bad = set(range(2, 11)) | set(range(12, 21))
-    train(tmp_path / "run", Regress(before=at(bad, nan_loss)), steps=24)
-    assert lines(tmp_path / "run")[-1]["skipped"] == 18
-
-
-def test_ten_in_a_row_are_counted_across_a_resumption(tmp_path: Path) -> None:
-    class Crash(Exception):
-        pass
-
-    def crash(net: Network, loss: Tensor) -> Tensor:
-        raise Crash
-
-    def act(net: Network, loss: Tensor) -> Tensor:
-        return nan_loss(net, loss)
-
-    with pytest.raises(Crash):
-        train(tmp_path / "run", Regress(before=at({9}, crash)), steps=30, checkpoint_every=2)
-    assert steps_of(tmp_path / "run") == [4, 6, 8]
-    with pytest.raises(UserError, match="up to step 18"):
-        train(tmp_path / "run", Regress(before=at(set(range(1, 30)), act)), steps=30, checkpoint_every=2)
-    assert steps_of(tmp_path / "run") == [4, 6, 8]
-
-
-def test_a_fault_in_the_last_step_is_survived_where_the_weights_are_sound(tmp_path: Path) -> None:
-    train(tmp_path / "run", Regress(before=at({12}, nan_loss)), checkpoint_every=5)
-    assert steps_of(tmp_path / "run") == [5, 10, 12]
-
-
-def test_weights_that_are_spoilt_at_the_end_replace_no_checkpoint(tmp_path: Path) -> None:
-    def spoil(net: Network, loss: Tensor) -> Tensor:
-        with torch.no_grad():
-            net.c.fill_(math.inf)  # type: ignore[operator]
-        return loss * math.nan
-
-    with pytest.raises(UserError, match="not finite in 1 steps in a row"):
-        train(tmp_path / "run", Regress(before=at({12}, spoil)), checkpoint_every=5, keep=1)
-    assert steps_of(tmp_path / "run") == [10]
-
-
-def test_pictures_of_a_network_that_diverges_do_not_stop_it(tmp_path: Path) -> None:
-    def spoil(net: Network, loss: Tensor) -> Tensor:
-        with torch.no_grad():
-            net.c.fill_(math.inf)  # type: ignore[operator]
-        return loss * math.nan
-
-    with (
-        pytest.warns(UserWarning, match=r"no picture of step \d+: the samples are not finite"),
-        pytest.raises(UserError, match="in a row, up to step 14"),
-    ):
-        train(tmp_path / "run", Regress(before=at({5}, spoil)), steps=20, sample_every=1)
-    assert sorted(os.listdir(tmp_path / "run" / "samples"))[-1] == "step_00000004.png"
-
-
-# Going on
-
-
-class Crash(BaseException):
-    """As sudden as a kill, for the trainer."""
-
-
-def crash(net: Network, loss: Tensor) -> Tensor:
-    raise Crash
-
-
-@dataclass(frozen=True)
-class Crashing(Objective):
-    """Another objective, which ends the process's work at one step."""
-
-    inner: Objective = field(default_factory=Shortcut)
-    step: int = 0
-    count: Iterator[int] = field(default_factory=lambda: iter(range(1, 10**6)))
-    max_steps: int = 8
-
-    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
-        if torch.is_grad_enabled() and next(self.count) == self.step:
-            raise Crash
-        return self.inner.losses(net, teacher, batch)
-
-    def sample(self, net: Network, noise: Any, cond: Any, steps: int, *, guidance: float = 1.0) -> Any:
-        return self.inner.sample(net, noise, cond, steps, guidance=guidance)
-
-
-@pytest.mark.parametrize(
-    ("task", "crashes"),
-    [(Line(), (1,)), (Line(), (6,)), (Line(), (12,)), (Line(), (3, 3, 1)), (Digits(), (5, 4, 2, 1))],
-)
-def test_a_run_that_crashed_ends_as_one_that_did_not(tmp_path: Path, task: Task, crashes: tuple[int, ...]) -> None:
-    def go(run: Path, step: int) -> None:
-        torch.manual_seed(3)
-        network = MLPConfig(width=8, depth=1).build(task.shape, task.conditions)
-        training = replace(TRAINING, checkpoint_every=5, log_every=3, heldout_every=4, accumulate=2, batch_size=32)
-        fit(network, Crashing(Shortcut(max_steps=8), 2 * step), task, training, run, quiet=True)
-
-    go(tmp_path / "whole", 0)
-    for step in crashes:
-        with pytest.raises(Crash):
-            go(tmp_path / "run", step)
-    go(tmp_path / "run", 0)
-    assert same(tensors(tmp_path / "run"), tensors(tmp_path / "whole"))
-    kept = [
-        [{name: value for name, value in line.items() if "second" not in name} for line in lines(tmp_path / name)]
-        for name in ("run", "whole")
-    ]
-    assert kept[0] == kept[1]
-    assert [line["step"] for line in kept[0]] == [3, 4, 5, 6, 8, 9, 10, 12]
-
-
-def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
-    first = train(tmp_path)
-    before = tree(tmp_path)
-    again = train(tmp_path)
-    assert tree(tmp_path) == before
-    assert again.step == first.step == 12
-    assert same(again.network.state_dict(), first.network.state_dict())
-
-
-def test_a_constant_rate_is_trained_for_longer_as_if_at_once(tmp_path: Path) -> None:
-    train(tmp_path / "parts", schedule="constant", steps=5)
-    train(tmp_path / "parts", schedule="constant", steps=12)
-    train(tmp_path / "whole", schedule="constant", steps=12)
-    assert same(tensors(tmp_path / "parts"), tensors(tmp_path / "whole"))
-    with pytest.raises(UserError, match="has been trained for 12 steps already: ask for more"):
-        train(tmp_path / "parts", schedule="constant", steps=8)
-    assert Run(tmp_path / "parts").read_config()["training"]["steps"] == 12
-
-
-def test_a_damaged_newest_checkpoint_costs_only_time(tmp_path: Path) -> None:
-    train(tmp_path / "whole", checkpoint_every=4)
-    with pytest.raises(Crash):
-        train(tmp_path / "run", Regress(before=at({11}, crash)), checkpoint_every=4)
-    damaged = tmp_path / "run" / "checkpoints" / "00000008" / "state.safetensors"
-    damaged.write_bytes(damaged.read_bytes()[:-1])
-    with pytest.warns(UserWarning, match="00000008/state.safetensors is damaged .*: the checkpoint before it is used"):
-        train(tmp_path / "run", checkpoint_every=4)
-    assert same(tensors(tmp_path / "run"), tensors(tmp_path / "whole"))
-    assert [line["step"] for line in lines(tmp_path / "run")] == [4, 8, 12]
-
-
-def test_another_network_than_that_of_the_run_is_refused(tmp_path: Path) -> None:
-    train(tmp_path)
-
-    class Other(Scale):
-        def __init__(self) -> None:
-            super().__init__()
-            self.more = nn.Linear(2, 2)
-
-    Other.__qualname__, Other.__module__ = Scale.__qualname__, Scale.__module__
-    with pytest.raises(UserError, match="00000012 does not fit this network"):
-        fit(Other(), Regress(), Line(), TRAINING, tmp_path, quiet=True)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_stops_and_the_run_goes_on(tmp_path: Path, number: signal.Signals) -> None:
-    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
-
-    def ask(net: Network, loss: Tensor) -> Tensor:
-        signal.raise_signal(number)
-        return loss
-
-    with pytest.raises(Stopped, match="stopped at step 7 of 12, and saved") as stopped:
-        train(tmp_path / "run", Regress(before=at({7}, ask)))
-    assert stopped.value.signal_number == number
-    assert steps_of(tmp_path / "run") == [7]
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
-    train(tmp_path / "run")
-    train(tmp_path / "whole")
-    assert same(tensors(tmp_path / "run"), tensors(tmp_path / "whole"))
-
-
-def test_a_signal_in_the_last_step_changes_nothing(tmp_path: Path) -> None:
-    def ask(net: Network, loss: Tensor) -> Tensor:
-        signal.raise_signal(signal.SIGTERM)
-        return loss
-
-    assert train(tmp_path, Regress(before=at({12}, ask))).step == 12
-
-
-def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
-    def insist(net: Network, loss: Tensor) -> Tensor:
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-        return loss
-
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path, Regress(before=at({7}, insist)), checkpoint_every=3)
-    assert steps_of(tmp_path) == [3, 6]
-
-
-def test_a_run_that_is_asked_to_stop_waits_for_a_finite_step(tmp_path: Path) -> None:
-    asked: list[int] = []
-
-    def ask(net: Network, loss: Tensor) -> Tensor:
-        if not asked:
-            signal.raise_signal(signal.SIGTERM)
-        asked.append(1)
-        return loss * math.nan
-
-    with pytest.raises(Stopped, match="stopped at step 6"):
-        train(tmp_path, Regress(before=at({3, 4, 5}, ask)))
-    assert steps_of(tmp_path) == [6]
 
 
 # Precision, processes and parts from outside

@@ -29,7 +29,9 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0, 2 for input at fault, or 128 + the signal that stopped a training."""
-    warnings.showwarning = lambda message, *rest, **more: print(f"shortcut: warning: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *rest, **more: print(
+        f"shortcut: warning: {' '.join(str(message).split())}", file=sys.stderr
+    )
     try:
         args = build_parser().parse_args(arguments)
         args.command(args)

@@ -37,7 +37,6 @@ def _toy(distribution: str, measured: str = "not measured yet") -> Recipe:
             warmup=300,
             weight_decay=0.0,
             teacher_ema=0.95,
-            precision="fp32",
             snapshots=60,
             checkpoint_every=2000,
         ),

@@ -1,0 +1,172 @@
+"""Runs that were stopped, went down or were damaged, and went on as if nothing had happened."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from regress import TRAINING, Line, Regress, Scale, at, lines, train
+from shortcut_models.base import Batch, Losses, Network, Objective, Task
+from shortcut_models.errors import Stopped, UserError
+from shortcut_models.networks import MLPConfig
+from shortcut_models.objectives import Shortcut
+from shortcut_models.runs import Run
+from shortcut_models.tasks import Digits
+from shortcut_models.train import fit
+from tiny import same, steps_of, tensors, tree
+
+CPU = torch.device("cpu")
+
+
+class Crash(BaseException):
+    """As sudden as a kill, for the trainer."""
+
+
+def crash(net: Network, loss: Tensor) -> Tensor:
+    raise Crash
+
+
+@dataclass(frozen=True)
+class Crashing(Objective):
+    """Another objective, which ends the process's work at one step."""
+
+    inner: Objective = field(default_factory=Shortcut)
+    step: int = 0
+    count: Iterator[int] = field(default_factory=lambda: iter(range(1, 10**6)))
+    max_steps: int = 8
+
+    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
+        if torch.is_grad_enabled() and next(self.count) == self.step:
+            raise Crash
+        return self.inner.losses(net, teacher, batch)
+
+    def sample(self, net: Network, noise: Any, cond: Any, steps: int, *, guidance: float = 1.0) -> Any:
+        return self.inner.sample(net, noise, cond, steps, guidance=guidance)
+
+
+@pytest.mark.parametrize(
+    ("task", "crashes"),
+    [(Line(), (1,)), (Line(), (6,)), (Line(), (12,)), (Line(), (3, 3, 1)), (Digits(), (5, 4, 2, 1))],
+)
+def test_a_run_that_crashed_ends_as_one_that_did_not(tmp_path: Path, task: Task, crashes: tuple[int, ...]) -> None:
+    def go(run: Path, step: int) -> None:
+        torch.manual_seed(3)
+        network = MLPConfig(width=8, depth=1).build(task.shape, task.conditions)
+        training = replace(TRAINING, checkpoint_every=5, log_every=3, heldout_every=4, accumulate=2, batch_size=32)
+        fit(network, Crashing(Shortcut(max_steps=8), 2 * step), task, training, run, quiet=True)
+
+    go(tmp_path / "whole", 0)
+    for step in crashes:
+        with pytest.raises(Crash):
+            go(tmp_path / "run", step)
+    go(tmp_path / "run", 0)
+    assert same(tensors(tmp_path / "run"), tensors(tmp_path / "whole"))
+    kept = [
+        [{name: value for name, value in line.items() if "second" not in name} for line in lines(tmp_path / name)]
+        for name in ("run", "whole")
+    ]
+    assert kept[0] == kept[1]
+    assert [line["step"] for line in kept[0]] == [3, 4, 5, 6, 8, 9, 10, 12]
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
+    first = train(tmp_path)
+    before = tree(tmp_path)
+    again = train(tmp_path)
+    assert tree(tmp_path) == before
+    assert again.step == first.step == 12
+    assert same(again.network.state_dict(), first.network.state_dict())
+
+
+def test_a_constant_rate_is_trained_for_longer_as_if_at_once(tmp_path: Path) -> None:
+    train(tmp_path / "parts", schedule="constant", steps=5)
+    train(tmp_path / "parts", schedule="constant", steps=12)
+    train(tmp_path / "whole", schedule="constant", steps=12)
+    assert same(tensors(tmp_path / "parts"), tensors(tmp_path / "whole"))
+    with pytest.raises(UserError, match="has been trained for 12 steps already: ask for more"):
+        train(tmp_path / "parts", schedule="constant", steps=8)
+    assert Run(tmp_path / "parts").read_config()["training"]["steps"] == 12
+
+
+def test_a_damaged_newest_checkpoint_costs_only_time(tmp_path: Path) -> None:
+    train(tmp_path / "whole", checkpoint_every=4)
+    with pytest.raises(Crash):
+        train(tmp_path / "run", Regress(before=at({11}, crash)), checkpoint_every=4)
+    damaged = tmp_path / "run" / "checkpoints" / "00000008" / "state.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match="00000008/state.safetensors is damaged .*: the checkpoint before it is used"):
+        train(tmp_path / "run", checkpoint_every=4)
+    assert same(tensors(tmp_path / "run"), tensors(tmp_path / "whole"))
+    assert [line["step"] for line in lines(tmp_path / "run")] == [4, 8, 12]
+
+
+def test_another_network_than_that_of_the_run_is_refused(tmp_path: Path) -> None:
+    train(tmp_path)
+
+    class Other(Scale):
+        def __init__(self) -> None:
+            super().__init__()
+            self.more = nn.Linear(2, 2)
+
+    Other.__qualname__, Other.__module__ = Scale.__qualname__, Scale.__module__
+    with pytest.raises(UserError, match="00000012 does not fit this network"):
+        fit(Other(), Regress(), Line(), TRAINING, tmp_path, quiet=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_stops_and_the_run_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+
+    def ask(net: Network, loss: Tensor) -> Tensor:
+        signal.raise_signal(number)
+        return loss
+
+    with pytest.raises(Stopped, match="stopped at step 7 of 12, and saved") as stopped:
+        train(tmp_path / "run", Regress(before=at({7}, ask)))
+    assert stopped.value.signal_number == number
+    assert steps_of(tmp_path / "run") == [7]
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+    train(tmp_path / "run")
+    train(tmp_path / "whole")
+    assert same(tensors(tmp_path / "run"), tensors(tmp_path / "whole"))
+
+
+def test_a_signal_in_the_last_step_changes_nothing(tmp_path: Path) -> None:
+    def ask(net: Network, loss: Tensor) -> Tensor:
+        signal.raise_signal(signal.SIGTERM)
+        return loss
+
+    assert train(tmp_path, Regress(before=at({12}, ask))).step == 12
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
+    def insist(net: Network, loss: Tensor) -> Tensor:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        return loss
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, Regress(before=at({7}, insist)), checkpoint_every=3)
+    assert steps_of(tmp_path) == [3, 6]
+
+
+def test_a_run_that_is_asked_to_stop_waits_for_a_finite_step(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def ask(net: Network, loss: Tensor) -> Tensor:
+        if not asked:
+            signal.raise_signal(signal.SIGTERM)
+        asked.append(1)
+        return loss * math.nan
+
+    with pytest.raises(Stopped, match="stopped at step 6"):
+        train(tmp_path, Regress(before=at({3, 4, 5}, ask)))
+    assert steps_of(tmp_path) == [6]
