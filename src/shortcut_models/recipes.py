@@ -29,9 +29,9 @@ def _toy(distribution: str, measured: str = "not measured yet") -> Recipe:
         about=f"2-D points: {distribution.replace('-', ' ')}",
         task=Toy(distribution),  # type: ignore[arg-type]
         network=MLPConfig(width=128, depth=4, condition_width=128),
-        objective=Shortcut(bootstrap_share=0.5),
+        objective=Shortcut(bootstrap_share=0.75),
         training=Training(
-            steps=10_000,
+            steps=12_000,
             batch_size=1024,
             learning_rate=4e-3,
             warmup=300,
