@@ -19,9 +19,9 @@ def fetched():
     torch.ones(2**20)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-before = min(fetched() for _ in range(5))
+before = sum(fetched() for _ in range(50))
 memory.keep_freed_memory()
-print(before, min(fetched() for _ in range(5)))
+print(before, sum(fetched() for _ in range(50)))
 """
 """in a process of its own, as what another test has left on the heap would get in the way"""
 
@@ -30,7 +30,7 @@ print(before, min(fetched() for _ in range(5)))
 def test_what_is_freed_is_not_fetched_again() -> None:
     said = subprocess.run([sys.executable, "-c", SCRIPT], check=True, capture_output=True, text=True).stdout
     before, after = map(int, said.split())
-    assert after < before / 10
+    assert after < before / 4
 
 
 def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
