@@ -63,7 +63,11 @@ RECIPES: dict[str, Recipe] = {
         objective=Shortcut(),
         training=Training(steps=20_000, batch_size=128, learning_rate=1e-3, warmup=300, weight_decay=0.01),
     ),
-    "four-gaussians": _toy("four-gaussians"),
+    "four-gaussians": _toy(
+        "four-gaussians",
+        measured="1-step and 128-step ends 1.6 % of the data's deviation apart; sliced Wasserstein distance .0099 and "
+        ".0092 (seed 1, 2-core CPU, 2026-11-21, `shortcut evaluate --num 10000`)",
+    ),
     "checkerboard": _toy("checkerboard"),
     "moons": _toy("moons"),
     "spirals": _toy("spirals"),
