@@ -15,7 +15,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) '$(TORCH)'
-	$(PIP) -e .
+	$(PIP) -e '.[diffusion]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

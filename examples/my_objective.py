@@ -28,6 +28,7 @@ class SplitMeanFlow(Objective):
     """the largest number of sampling steps offered"""
     split_share: Share = 0.5
     """share of the rows whose target comes from the teacher; the others learn the velocity, at d = 0, from data"""
+    evaluations = property(lambda self: 3 + 2 * self.split_share)
 
     def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
         data, n = batch.data, int(self.split_share * len(batch))

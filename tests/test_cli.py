@@ -13,8 +13,14 @@ import torch
 from PIL import Image
 
 from shortcut_models import __version__
+from shortcut_models.cli import add_train_options
+from shortcut_models.recipe_options import parse_recipe
+from shortcut_models.recipes import RECIPES
+from shortcut_models.tasks.image_sources import loading
+from shortcut_models.tasks.images import _judge as image_judge
 from shortcut_models.training import Training
 from tiny import (
+    DIGITS,
     POINTS,
     same,
     shell,
@@ -94,6 +100,16 @@ def test_sample_writes_arrays_and_a_picture(digits: Path, tmp_path: Path) -> Non
     assert sorted(os.listdir(tmp_path)) == ["s.npz", "s.png"]
 
 
+def test_the_picture_says_what_is_in_it(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shortcut_models import figures
+
+    titles: list[str] = []
+    stack = figures.stack
+    monkeypatch.setattr(figures, "stack", lambda names, drawn: titles.extend(names) or stack(names, drawn))
+    shortcut("sample", digits, "--steps", 1, 4, "--num", 3, "--out", tmp_path / "s.npz")
+    assert titles == ["1 step", "4 steps"]
+
+
 def test_sample_does_as_the_python_interface(digits: Path, tmp_path: Path) -> None:
     from shortcut_models import load
 
@@ -123,6 +139,30 @@ def test_evaluate_takes_every_power_of_two_by_default(tmp_path: Path) -> None:
     train(tmp_path / "run", options=POINTS)
     shortcut("evaluate", tmp_path / "run", "--num", 10)
     assert list(json.loads((tmp_path / "run" / "evaluation.json").read_text())["steps"]) == ["1", "2", "4", "8"]
+
+
+def test_evaluate_finds_images_that_were_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8)
+    np.savez("here.npz", images=images, labels=np.arange(40) % 2)
+    train(Path("run"), options=("train", "images", *DIGITS[2:], "--data", "here.npz"))
+    words = ("evaluate", "run", "--steps", 1, 2, "--num", 20)
+    assert shortcut(*words).code == 0
+    before = json.loads(Path("run/evaluation.json").read_text())["steps"]
+    os.renames("here.npz", "there/here.npz")
+    loading._LOADED.clear()
+    image_judge.cache_clear()
+    assert "here.npz does not exist: pass --data" in shortcut(*words).complaint
+    assert shortcut(*words, "--data", "there/here.npz").code == 0
+    after = json.loads(Path("run/evaluation.json").read_text())["steps"]
+    assert [row | {"seconds": 0} for row in after.values()] == [row | {"seconds": 0} for row in before.values()]
+
+
+@pytest.mark.parametrize(
+    "words", [("--objective", "shortcut"), ("--network", "mlp"), ("--objective.pairing", "transport")]
+)
+def test_to_name_what_a_recipe_has_changes_nothing(words: tuple[str, ...]) -> None:
+    assert parse_recipe(["digits", *words], "train", add_train_options)[1] == RECIPES["digits"]
 
 
 def test_interpolate_draws_a_picture(digits: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ CONFIGS = sorted(
     key=lambda cls: cls.__name__,
 )
 FIELDS = [pytest.param(cls, option, id=f"{cls.__name__}.{option.name}") for cls in CONFIGS for option in options(cls)]
-CANDIDATES = [2, 3, 4, 0.5, 0.25, False, True, "text", None, ("a", "b"), 1, 64, "cpu"]
+CANDIDATES = [2, 3, 4, 0.5, 0.25, False, True, "text", None, ("a", "b"), (1, 8, 8), 1, 64, "cpu"]
 
 
 def dashed(name: str) -> str:
@@ -135,6 +135,7 @@ def test_values_that_are_allowed(field: str, values: list[Any]) -> None:
         ("power", 0, "power must be a power of two, not 0"),
         ("power", -4, "power must be a power of two, not -4"),
         ("power", 100, "power must be a power of two, not 100"),
+        ("power", 2**16, "power must be <= 32768, not 65536"),
         ("share", -0.001, "share must be >= 0, not -0.001"),
         ("share", 1.001, "share must be <= 1, not 1.001"),
         ("share", math.nan, "share must be a number, not nan"),
@@ -169,7 +170,7 @@ def test_options_carry_help_kind_and_range() -> None:
     assert found["power"].help == ""
     assert (found["count"].kind, found["count"].range) == (int, ">= 1")
     assert (found["between"].kind, found["between"].range) == (float, "> 0, < 1")
-    assert (found["power"].kind, found["power"].range) == (int, "a power of two")
+    assert (found["power"].kind, found["power"].range) == (int, "a power of two, <= 32768")
     assert (found["perhaps"].kind, found["perhaps"].range) == (int | None, ">= 1")
     assert options(Example()) == options(Example)
 

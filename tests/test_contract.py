@@ -19,6 +19,7 @@ from shortcut_models.errors import UserError
 from shortcut_models.networks import NETWORKS, DiTConfig, MLPConfig
 from shortcut_models.objectives import OBJECTIVES
 from shortcut_models.path import grid_times, interpolate
+from variants import ONE_STEP, VARIANTS
 
 SMALL: dict[str, NetworkConfig] = {
     "mlp": MLPConfig(width=16, depth=1, condition_width=16),
@@ -36,6 +37,7 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 every_objective = pytest.mark.parametrize(
     "objective", [pytest.param(cls(), id=name) for name, cls in OBJECTIVES.items()]
 )
+every_variant = pytest.mark.parametrize("objective", [pytest.param(value, id=name) for name, value in VARIANTS.items()])
 every_condition = pytest.mark.parametrize(
     "conditions", [pytest.param(value, id=name) for name, value in CONDITIONS.items()]
 )
@@ -138,7 +140,7 @@ def test_losses(
     assert network.training == mode
 
 
-@every_objective
+@every_variant
 @pytest.mark.parametrize("rows", range(1, 6))
 def test_small_batches_and_their_log(objective: Objective, rows: int) -> None:
     names = []
@@ -166,7 +168,7 @@ def test_losses_in_bfloat16(objective: Objective, config: NetworkConfig, shape: 
     torch.testing.assert_close(found[1].mean(), found[0].mean(), rtol=0.02, atol=0)
 
 
-@every_objective
+@every_variant
 def test_a_teacher_that_is_not_used_is_not_looked_at(objective: Objective) -> None:
     network, teacher = pair(SMALL["mlp"], (2,), {})
     looked: list[None] = []
@@ -175,7 +177,7 @@ def test_a_teacher_that_is_not_used_is_not_looked_at(objective: Objective) -> No
     assert bool(looked) == objective.uses_teacher
 
 
-@every_objective
+@every_variant
 def test_labels_matter_to_the_loss(objective: Objective) -> None:
     network, teacher = pair(SMALL["mlp"], (2,), CONDITIONS["label"])
     batch = batch_of(64, (2,), CONDITIONS["label"])
@@ -212,7 +214,7 @@ def test_samples(
     assert torch.equal(noise, before)
 
 
-@every_objective
+@every_variant
 def test_samples_follow_from_their_noise_and_label_alone(objective: Objective) -> None:
     network = pair(SMALL["mlp"], (2,), CONDITIONS["label"])[0].double()
     noise, cond = torch.randn(4, 2, dtype=torch.float64), {"label": torch.tensor([0, 1, 2, 0])}
@@ -224,7 +226,7 @@ def test_samples_follow_from_their_noise_and_label_alone(objective: Objective) -
         torch.testing.assert_close(alone, made[one], rtol=0, atol=1e-12)
 
 
-@every_objective
+@every_variant
 @pytest.mark.parametrize("steps", [0, -1, "one too many"])
 def test_budgets_out_of_range_are_refused(objective: Objective, steps: int | str) -> None:
     budget = objective.max_steps + 1 if isinstance(steps, str) else steps
@@ -239,6 +241,37 @@ def test_objectives_are_frozen_values(objective: Any) -> None:
         objective.max_steps = 4
     with pytest.raises(UserError, match="max-steps must be a power of two"):
         dataclasses.replace(objective, max_steps=100)
+
+
+class Counted(Network):
+    """A network that counts its passes as the budget of a comparison does: 1 a row, and 3 with its gradient."""
+
+    def __init__(self, network: Network, count: list[int]) -> None:
+        super().__init__()
+        self.network, self.encode, self.count = network, network.encode, count  # type: ignore[method-assign]
+
+    def forward(self, x: Any, t: Any, d: Any, context: Any = None) -> Any:
+        self.count.append(len(x) * (3 if torch.is_grad_enabled() else 1))
+        return self.network(x, t, d, context)
+
+
+@pytest.mark.parametrize("objective", [pytest.param(value, id=name) for name, value in (VARIANTS | ONE_STEP).items()])
+def test_evaluations_are_those_counted(objective: Objective) -> None:
+    """On average, over all stages of training and the random shares of the rows."""
+    rows, draws, count = 50, 28 * 4, []
+    network, teacher, source = (Counted(SMALL["mlp"].build((2,), CONDITIONS["label"]), count) for _ in range(3))
+    more = {"source": source} if objective.learns_from == "source" else {}
+    for draw in range(draws):
+        batch = batch_of(rows, (2,), CONDITIONS["label"])
+        batch.progress = draw / draws
+        objective.losses(network, teacher, batch, **more)
+    # A share that is no whole number of rows is rounded at random: by half a row's worth of passes, at most.
+    spread = {"shortcut": 4, "live-reflow": 16}.get(name_of(objective), 0) / 2 / rows
+    assert abs(sum(count) / rows / draws - objective.evaluations) <= 5 * spread / math.sqrt(draws) + 1e-9
+
+
+def name_of(objective: Objective) -> str:
+    return next(name for name, cls in OBJECTIVES.items() if cls is type(objective))
 
 
 @every_network

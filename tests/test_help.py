@@ -58,7 +58,7 @@ assert not heavy, heavy
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "train"])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("train", "compare")])
 def test_every_command_explains_itself(name: str) -> None:
     said = help_of(name)
     assert f"usage: shortcut {name}" in said
@@ -68,8 +68,16 @@ def test_every_command_explains_itself(name: str) -> None:
     assert all(text in said for text in shown.get(name, []))
 
 
-def test_help_of_train_lists_the_recipes() -> None:
-    assert ", ".join(RECIPES) in help_of("train")
+@pytest.mark.parametrize("name", ["train", "compare"])
+def test_help_of_train_and_compare_lists_the_recipes(name: str) -> None:
+    assert ", ".join(RECIPES) in help_of(name)
+
+
+def test_help_of_compare_lists_the_methods_and_its_options() -> None:
+    for said in (help_of("compare"), help_of("compare", "digits")):
+        assert ",".join(OBJECTIVES) in said.replace(" ", "")  # lines are broken at hyphens too
+        for option in ("--objectives", "--budget", "--seeds", "--steps", "--num", "--workers", "--out"):
+            assert f"{option} " in said
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -37,6 +37,13 @@ def test_noises_are_traded_within_a_label_only() -> None:
         assert torch.equal(mine, alone)
 
 
+def test_an_example_that_is_not_finite_does_not_stop_the_others() -> None:
+    noise, data = torch.randn(6, 2), torch.randn(6, 2)
+    data[1, 0], data[4, 1] = torch.nan, torch.inf
+    paired = transport(noise, data, {})
+    assert torch.equal(paired.sort(0).values, noise.sort(0).values)
+
+
 def test_in_one_dimension_the_order_is_kept() -> None:
     torch.manual_seed(0)
     noise, data = torch.randn(50, 1), torch.rand(50, 1)

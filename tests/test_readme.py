@@ -16,9 +16,12 @@ from typing import NamedTuple
 
 import pytest
 
-from shortcut_models.cli import build_parser, parse_recipe
+from original_maker import Original, write
+from shortcut_models import compare_cli
+from shortcut_models.cli import add_train_options, build_parser
 from shortcut_models.networks import NETWORKS
 from shortcut_models.objectives import OBJECTIVES
+from shortcut_models.recipe_options import parse_recipe
 from shortcut_models.recipes import RECIPES
 from shortcut_models.tasks import TASKS
 from tiny import COMMANDS, shortcut, train
@@ -101,7 +104,9 @@ def parse(words: list[str]) -> None:
     """Read the words of a command as the command would. Raises UserError where they are wrong."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         if words[:1] == ["train"]:
-            parse_recipe(words[1:])
+            parse_recipe(words[1:], "train", add_train_options)
+        elif words[:1] == ["compare"]:
+            compare_cli.read(words[1:])
         elif words:
             build_parser().parse_args(words)
 
@@ -116,6 +121,8 @@ def test_the_snippets_of_a_page_run(
     (tmp_path / "runs").mkdir()
     os.symlink(place / "runs" / "digits", tmp_path / "runs" / "digits")
     monkeypatch.chdir(tmp_path)
+    if page.name == "original.md":
+        write(tmp_path / "checkpoint.pkl", Original(48, heads=12, channels=4, classes=1000, image_size=32).checkpoint())
     load_file(path, "snippets")
     if page.name == "your-network.md":
         train(tmp_path / "line", "--steps", 3, options=("train", "moons", "--network", "line", "--network.width", 32))

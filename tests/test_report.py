@@ -17,12 +17,13 @@ import pytest
 from PIL import Image
 
 from shortcut_models.base import Network, NetworkConfig, Objective, T, Task, X
-from shortcut_models.cli import parse_recipe
+from shortcut_models.cli import add_train_options
 from shortcut_models.errors import UserError
 from shortcut_models.evaluation import evaluate
 from shortcut_models.model import Model
 from shortcut_models.networks import DiTConfig, MLPConfig
 from shortcut_models.objectives import FlowMatching, Shortcut
+from shortcut_models.recipe_options import parse_recipe
 from shortcut_models.recipes import RECIPES
 from shortcut_models.report import read_evaluation, write_report
 from shortcut_models.reproduce import evaluate_command, train_command
@@ -237,7 +238,7 @@ def test_the_train_command_leads_back_to_the_configuration(config: dict[str, Any
     assert command is not None
     shortcut, train, *words = shlex.split(command)
     assert (shortcut, train) == ("shortcut", "train")
-    name, recipe, args = parse_recipe(words)
+    name, recipe, args = parse_recipe(words, "train", add_train_options)
     assert args.run == Path("my runs/a")
     assert described(name, recipe) == config
 

@@ -274,6 +274,14 @@ def test_devices_that_are_not_there_are_named() -> None:
     assert Training(device="cpu").torch_device() == CPU
 
 
+def test_a_gpu_of_another_make_is_taken_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the one of a Mac, which has no float64."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("mps"))
+    assert Training().torch_device() == CPU
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_compiled_run_agrees(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ Every method is a different way to make the target of that one network.
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -53,21 +53,28 @@ class Batch:
 
     data: Shaped[Tensor, "b *event"]
     cond: Cond = field(default_factory=dict)
+    noise: X | None = None
+    """the noise that each example was made from, where a model made them; data is encoded then"""
+    progress: float = 0.0
+    """share of the training steps that came before, in [0, 1]: some methods follow a schedule"""
 
     def __len__(self) -> int:
         return len(self.data)
 
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        cond = {name: change(value) for name, value in self.cond.items()}
+        return Batch(change(self.data), cond, None if self.noise is None else change(self.noise), self.progress)
+
     def __getitem__(self, rows: slice | Tensor) -> Batch:
-        return Batch(self.data[rows], {name: value[rows] for name, value in self.cond.items()})
+        return self._each(lambda tensor: tensor[rows])
 
     def to(self, device: Any) -> Batch:
         """The same batch on another device; asynchronous where its memory is pinned."""
-        move = lambda tensor: tensor.to(device, non_blocking=True)
-        return Batch(move(self.data), {name: move(value) for name, value in self.cond.items()})
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory (the data loader calls this)."""
-        return Batch(self.data.pin_memory(), {name: value.pin_memory() for name, value in self.cond.items()})
+        return self._each(Tensor.pin_memory)
 
 
 class Network(nn.Module, abc.ABC):
@@ -110,11 +117,24 @@ class Objective(abc.ABC):
 
     uses_teacher: ClassVar[bool] = True
     """Whether `losses` looks at the teacher; where it does not, no teacher is kept."""
+    learns_from: ClassVar[Literal["data", "source", "pairs"]] = "data"
+    """What the method begins with. "source": a trained network, which `losses` gets as a fourth argument, `source`;
+    "pairs": a trained model's samples in place of the data, each batch with its noise."""
     max_steps: int
     """The largest budget that `sample` takes."""
 
     def __post_init__(self) -> None:
         check(self)
+
+    @property
+    def evaluations(self) -> float:
+        """Network evaluations that a training example costs: 1 for each pass, 3 for one with its backward pass."""
+        return 3.0
+
+    @property
+    def stages(self) -> int:
+        """Equal stages of training; at the end of each, what was learned becomes the source of the next."""
+        return 1
 
     @abc.abstractmethod
     def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
@@ -141,6 +161,8 @@ class Task(abc.ABC):
 
     preview: ClassVar[tuple[int, int]] = (16, 16)
     """how many samples a small picture holds, and in how many columns"""
+    headline: ClassVar[str] = ""
+    """the measure of `evaluate` that methods are compared by first; "" is the first one"""
 
     def __post_init__(self) -> None:
         check(self)

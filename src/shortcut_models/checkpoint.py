@@ -38,6 +38,11 @@ def _hash(tensors: Mapping[str, Tensor], header: str) -> str:
     return digest.hexdigest()
 
 
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of weights, by name."""
+    return _hash({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, "")
+
+
 def _bytes(tensors: Mapping[str, Tensor], header: dict[str, Any]) -> bytes:
     # Copied, as the format has no place for weights that share their memory.
     copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}

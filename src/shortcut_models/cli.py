@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import difflib
 import io
 import json
 import os
@@ -15,13 +13,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import import_original
 from ._version import __version__
 from .errors import Stopped, UserError
-from .options import Parser, add_options, apply_options, number, whole_number
+from .options import Parser, number, whole_number
 
 if TYPE_CHECKING:
     from .model import Model
-    from .recipes import Recipe
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 """what torch says of it, on one device or another"""
@@ -78,8 +76,10 @@ def build_parser() -> Parser:
 
     command("recipes", recipes, "list the recipes, with the results measured with them")
     train_parser = command("train", train, "train a recipe, or go on with a run that was stopped")
-    train_parser.add_argument("rest", nargs=argparse.REMAINDER)
-    train_parser.prefix_chars = "\0"  # every word, options too, goes to the recipe's own parser
+    compare_parser = command("compare", compare, "train methods at equal compute and set their samples side by side")
+    for part in (train_parser, compare_parser):
+        part.add_argument("rest", nargs=argparse.REMAINDER)
+        part.prefix_chars = "\0"  # every word, options too, goes to the recipe's own parser
 
     sub = command("sample", sample, "make samples at one or more budgets of steps")
     _add_run(sub)
@@ -91,6 +91,7 @@ def build_parser() -> Parser:
     _add_run(sub)
     _add_sampling(sub, steps=None, num=1000)
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
+    sub.add_argument("--data", metavar="PATH", help="where the images are (default: where they were for training)")
 
     sub = command("interpolate", interpolate, "draw what lies between pairs of noises")
     _add_run(sub)
@@ -102,17 +103,19 @@ def build_parser() -> Parser:
     sub.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the picture")
 
     sub = command("animate", animate, "draw a 2-D run's learning as GIFs: the rainbow, and raw weights against EMA")
-    _add_run(sub)
+    sub.add_argument("run", type=Path, metavar="RUN", help="a run directory")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE.gif", help="the rainbow; FILE-flow.gif beside it")
 
     sub = command("report", report, "write a self-contained HTML report of a run and print its path")
-    _add_run(sub)
+    _add_run(sub, "a run directory")
     sub.add_argument("--out", type=Path, metavar="FILE.html", help="default: RUN/report.html")
+
+    import_original.add_arguments(command("import-original", import_original.command, import_original.ABOUT))
     return parser
 
 
-def _add_run(parser: Parser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory or a model.safetensors file")
+def _add_run(parser: Parser, what: str = "a run directory or a model.safetensors file") -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help=what)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
 
 
@@ -139,79 +142,28 @@ def recipes(args: argparse.Namespace) -> None:
         print(f"{name}\n    {recipe.about}\n    {recipe.measured}")
 
 
-def choose(kind: str, name: str, among: dict[str, Any]) -> Any:
-    """An entry of a registry by name. Raises UserError that lists the names."""
-    if name in among:
-        return among[name]
-    close = difflib.get_close_matches(name, among, 1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise UserError(f"there is no {kind} {name!r}: {hint}choose one of {', '.join(among)}")
-
-
 def train(args: argparse.Namespace) -> None:
-    name, recipe, options = parse_recipe(args.rest)
-    import torch
+    from .recipe_options import parse_recipe
+    from .training_runs import train_recipe
 
-    from .randomness import seed_of
-    from .train import fit
-
-    task = recipe.task.resolve()
-    torch.manual_seed(seed_of(recipe.training.seed))  # of the first weights; `fit` takes care of everything else
-    network = recipe.network.build(task.shape, task.conditions)
+    name, recipe, options = parse_recipe(args.rest, "train", add_train_options)
     run = options.run or Path("runs") / name
-    fit(network, recipe.objective, task, recipe.training, run, recipe=name)
+    train_recipe(name, recipe, run, options.teacher)
     print(f"{run} is trained: try `shortcut sample {run} --steps 1 4 --out samples.npz` or `shortcut evaluate {run}`")
 
 
-def parse_recipe(words: Sequence[str]) -> tuple[str, Recipe, argparse.Namespace]:
-    """The words after `shortcut train` -> the recipe's name, the recipe with all options applied, the rest.
-
-    Two readings: the first finds recipe, network and objective, as they decide which options there are.
-    """
-    from .networks import NETWORKS
-    from .objectives import OBJECTIVES
-    from .recipes import RECIPES
-
-    first = Parser(prog="shortcut train", add_help=False)
-    first.add_argument("recipe", nargs="?")
-    for parser in (first, full := Parser(prog="shortcut train", description="Train a recipe, or go on with a run.")):
-        parser.add_argument("--network", metavar="NAME", help=f"another network: {', '.join(NETWORKS)}")
-        parser.add_argument("--objective", metavar="NAME", help=f"another method: {', '.join(OBJECTIVES)}")
-    full.add_argument("recipe", metavar="RECIPE", help=", ".join(RECIPES))
-    full.add_argument("--run", type=Path, metavar="DIR", help="the run's directory (default: runs/RECIPE)")
-    full.add_argument("--data", metavar="PATH", help="your own data, for recipes that take it")
-    known, _ = first.parse_known_args(words)
-    if known.recipe is None or words[0] in ("-h", "--help"):
-        full.parse_args(words)
-    if words[0] != known.recipe:
-        raise UserError(f"the recipe comes first, not {words[0]!r}: shortcut train RECIPE [options]")
-    recipe = choose("recipe", known.recipe, RECIPES)
-    if known.network is not None:
-        recipe = dataclasses.replace(recipe, network=choose("network", known.network, NETWORKS)())
-    if known.objective is not None:
-        recipe = dataclasses.replace(recipe, objective=choose("objective", known.objective, OBJECTIVES)())
-
-    full.prog = f"shortcut train {known.recipe}"
-    full.description = f"{recipe.about}. {recipe.measured}"
-    parts = {"task": "task.", "network": "network.", "objective": "objective.", "training": ""}
-    for part, prefix in parts.items():
-        add_options(full, part, getattr(recipe, part), prefix)
-    args = full.parse_args(words)
-    for part, prefix in parts.items():
-        recipe = dataclasses.replace(recipe, **{part: apply_options(args, getattr(recipe, part), prefix)})
-    return known.recipe, with_data(known.recipe, recipe, args.data), args
+def add_train_options(parser: Parser) -> None:
+    parser.add_argument("--run", type=Path, metavar="DIR", help="the run's directory (default: runs/RECIPE)")
+    parser.add_argument(
+        "--teacher", type=Path, metavar="RUN",
+        help="a trained run or model file, for objectives that learn from one (default: half of the steps train one)",
+    )  # fmt: skip
 
 
-def with_data(name: str, recipe: Recipe, data: str | None) -> Recipe:
-    """The recipe with the user's data, where it takes any. Raises UserError where one has what the other lacks."""
-    takes_data = "data" in {field.name for field in dataclasses.fields(recipe.task)}  # type: ignore[arg-type]
-    if data is not None and not takes_data:
-        raise UserError(f"recipe {name} has its own data: leave --data out, or use the recipe `images`")
-    if data is not None:
-        return dataclasses.replace(recipe, task=dataclasses.replace(recipe.task, data=data))  # type: ignore[type-var]
-    if takes_data and getattr(recipe.task, "data", None) is None:
-        raise UserError(f"recipe {name} needs your data: give a folder, tar shards, .npz or idx files with --data PATH")
-    return recipe
+def compare(args: argparse.Namespace) -> None:
+    from .compare_cli import compare_command
+
+    compare_command(args.rest)
 
 
 def open_model(args: argparse.Namespace) -> Model:
@@ -253,6 +205,7 @@ def sample(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from .figures import stack
+    from .markup import counted
     from .runs import write_atomically
 
     arrays: dict[str, Any] = {}
@@ -263,7 +216,7 @@ def sample(args: argparse.Namespace) -> None:
     num, columns = model.task.preview
     drawn = [model.task.draw(made[: 4 * num], columns) for made in arrays.values()]
     picture, content = io.BytesIO(), io.BytesIO()
-    stack([name.replace("_", " ") for name in arrays], drawn).save(picture, "PNG")
+    stack([counted(steps) for steps in budgets], drawn).save(picture, "PNG")
     np.savez_compressed(content, labels=labels, **arrays)
     write_atomically(args.out, content.getvalue())
     write_atomically(args.out.with_suffix(".png"), picture.getvalue())
@@ -272,11 +225,14 @@ def sample(args: argparse.Namespace) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     from . import evaluation
+    from .recipe_options import task_at
     from .runs import Run, write_atomically
 
     if args.json is not None:
         check_out(args.json, ".json")
     model = open_model(args)
+    if args.data is not None:
+        model.task = task_at(model.task, args.data, str(args.run))
     result = evaluation.evaluate(
         model, budgets_of(args, model), args.num, seed=args.seed, guidance=args.guidance, batch_size=args.batch_size
     )

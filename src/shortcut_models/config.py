@@ -33,7 +33,8 @@ def is_power_of_two(value: int) -> bool:
     return value > 0 and value & (value - 1) == 0
 
 
-PowerOfTwo = Annotated[int, Rule(is_power_of_two, "a power of two")]
+PowerOfTwo = Annotated[int, Rule(is_power_of_two, "a power of two"), at.Le(2**15)]
+"""The most sampling steps of an objective; networks tell step sizes apart down to 2^-15."""
 Positive = Annotated[int, at.Ge(1)]
 Count = Annotated[int, at.Ge(0)]
 Share = Annotated[float, at.Ge(0), at.Le(1)]

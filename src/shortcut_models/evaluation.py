@@ -49,7 +49,8 @@ def evaluate(
     Returns a JSON-able dict; under "steps", for each budget, the task's measures and:
 
     - distance_to_finest: mean distance between the ends of the same noise in this many steps and in the most,
-      over the standard deviation of the data; left out where held-out data does not vary;
+      over the standard deviation of a coordinate of the data. It grows with the square root of the number of
+      coordinates, so it compares budgets and runs of one event shape. Left out where held-out data does not vary;
     - seconds: time spent generating.
 
     Raises:

@@ -81,8 +81,8 @@ def grid(images: UInt8[np.ndarray, "n h w c"], columns: int, scale: int = 1) -> 
     return Image.fromarray(sheet)
 
 
-def stack(titles: Sequence[str], pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures with their titles, in as many columns as make a sheet of pleasant shape, row by row."""
+def stack(titles: Sequence[str], pictures: Sequence[Image.Image], columns: int | None = None) -> Image.Image:
+    """Pictures with their titles, row by row, in so many columns or in as many as make a sheet of pleasant shape."""
     width, height = max(picture.width for picture in pictures), max(picture.height for picture in pictures)
     size = min(max(width // 26, 13), 24)
     margin, band, count = size, round(1.8 * size), len(pictures)
@@ -92,7 +92,7 @@ def stack(titles: Sequence[str], pictures: Sequence[Image.Image]) -> Image.Image
         shape = columns * (width + margin) / (rows * (height + band + margin))
         return abs(math.log(shape / 1.6)) + (rows * columns - count) / count
 
-    columns = min(range(1, count + 1), key=oddness)
+    columns = columns or min(range(1, count + 1), key=oddness)
     rows = -(-count // columns)
     sheet = Image.new(
         "RGB", (columns * (width + margin) + margin, rows * (height + band) + (rows + 1) * margin // 2), "white"

@@ -43,6 +43,13 @@ def manifold_measures(
     }
 
 
+def gaussian_fit(points: Float[np.ndarray, "n k"]) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k k"]]:
+    """Mean and covariance, in float64; a single point has no covariance, and gets 0."""
+    k, points = points.shape[1], points.astype(np.float64)
+    covariance = np.cov(points, rowvar=False) if len(points) > 1 else np.zeros((k, k))
+    return points.mean(0), covariance.reshape(k, k)
+
+
 def frechet_distance(
     mean_a: Float[np.ndarray, "k"],
     covariance_a: Float[np.ndarray, "k k"],

@@ -47,8 +47,8 @@ class Model:
         label = self.task.conditions.get("label")
         return label.count if isinstance(label, Label) else 0
 
-    def labels(self, num: int, label: int | Sequence[int] | None = None, start: int = 0) -> np.ndarray:
-        """The labels [num] of samples start, start + 1, ...: one for all, one each, or all classes in turn.
+    def labels(self, num: int, label: int | Sequence[int] | None = None) -> np.ndarray:
+        """The labels [num] of samples: one for all, one each, or all classes in turn.
 
         -1 stands for no label, where the model has none. Raises UserError for labels that the model has not.
         """
@@ -57,7 +57,7 @@ class Model:
                 raise UserError("this model was trained without labels: leave label out")
             return np.full(num, -1, np.int64)
         if label is None:
-            return np.arange(start, start + num) % self.classes
+            return np.arange(num) % self.classes
         found = np.broadcast_to(np.asarray(label), (num,)) if np.ndim(label) == 0 else np.asarray(label)
         if found.shape != (num,):
             raise UserError(f"label must be one number or {num} of them, not {found.shape[0]}")

@@ -14,7 +14,9 @@ Pairing = Literal["independent", "transport"]
 
 
 def paired_noise(batch: Batch, pairing: Pairing) -> X:
-    """Standard normal noise for each example of a batch, paired with it as asked."""
+    """Standard normal noise for each example of a batch, paired with it as asked; its own where it has one."""
+    if batch.noise is not None:
+        return batch.noise
     noise = torch.randn_like(batch.data)
     return noise if pairing == "independent" else transport(noise, batch.data, batch.cond)
 
@@ -35,6 +37,7 @@ def transport(noise: X, data: X, cond: Cond) -> X:
         raise UserError(f"pairing transport needs examples that share a condition, and {others[0]!r} is no label")
     labels = cond["label"].cpu() if "label" in cond else torch.zeros(len(data), dtype=torch.int64)
     cost = torch.cdist(data.flatten(1).float(), noise.flatten(1).float()).square().cpu()
+    cost = cost.nan_to_num()  # an example that is not finite costs the step its loss, not the run
     order = torch.empty_like(labels)
     for label in labels.unique():
         rows = (labels == label).nonzero()[:, 0]

@@ -17,14 +17,19 @@ def broadcast(t: T, x: X) -> Float[Tensor, "b *ones"]:
     return t.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
 
-def interpolate(noise: X, data: X, t: T) -> X:
-    """The point at time t of the line from noise to data: (1 - t) noise + t data (eq. 1)."""
-    return torch.lerp(noise, data, broadcast(t, data))
+def interpolate(noise: X, data: X, t: T, sigma_min: float = 0.0) -> X:
+    """The point at time t of the line from noise to data: (1 - t) noise + t data (eq. 1).
+
+    sigma_min: share of the noise that is left at t = 1; 0 here, 1e-5 in the original.
+    """
+    t = broadcast(t, data)
+    x = torch.lerp(noise, data, t)
+    return torch.addcmul(x, t, noise, value=sigma_min) if sigma_min else x
 
 
-def velocity(noise: X, data: X) -> X:
+def velocity(noise: X, data: X, sigma_min: float = 0.0) -> X:
     """The direction of that line (eq. 1)."""
-    return data - noise
+    return torch.sub(data, noise, alpha=1 - sigma_min)
 
 
 def step(x: X, d: T, v: X) -> X:
@@ -52,6 +57,11 @@ def grid_times(level: Int[Tensor, "b"]) -> T:
     """A uniform multiple of d = 2^-level in [0, 1 - d] for each row."""
     nodes = torch.exp2(level.double())
     return ((torch.rand(len(level), device=level.device, dtype=torch.float64) * nodes).floor() / nodes).float()
+
+
+def stage_of(progress: float, stages: int) -> int:
+    """Which of so many equal stages a share of the way in [0, 1] lies in; the end belongs to the last."""
+    return min(math.floor(stages * progress + 1e-9), stages - 1)  # the share is rounded, as 3/7 is
 
 
 def budget_times(steps: int, max_steps: int) -> list[float]:

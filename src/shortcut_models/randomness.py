@@ -24,6 +24,21 @@ def generator(*place: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed_of(*place))
 
 
+def generators_of(noise: Tensor) -> list[torch.Generator]:
+    """A CPU generator for each row, which follows from its values: for a sampler that needs more noise on its way."""
+    rows = noise.detach().cpu().contiguous().flatten(1).view(torch.uint8).numpy()
+    seeds = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
+    return [torch.Generator().manual_seed(int.from_bytes(seed, "big") >> 1) for seed in seeds]
+
+
+def normal_like(x: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """Standard normal noise of the shape and kind of x, each row from its own generator."""
+    made = torch.empty(x.shape, dtype=x.dtype)
+    for row, source in zip(made, generators, strict=True):
+        row.normal_(generator=source)
+    return made.to(x.device)
+
+
 def sample_noise(seed: int, indices: Sequence[int], shape: tuple[int, ...]) -> Tensor:
     """Standard normal noise [n, *shape], float32 on the CPU: sample i always gets the same, whatever its batch."""
     noise = torch.empty(len(indices), *shape)

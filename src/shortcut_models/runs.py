@@ -51,6 +51,7 @@ class Run:
         self.samples = self.path / "samples"
         self.snapshots = self.path / "snapshots"
         self.checkpoints = self.path / "checkpoints"
+        self.pairs = self.path / "pairs"
 
     def check(self, config: dict[str, Any]) -> None:
         """Raise UserError where the directory holds anything but this very run."""
@@ -135,6 +136,8 @@ def refuse_other_run(path: Path, earlier: dict[str, Any], config: dict[str, Any]
     """Raise UserError, naming the first difference that matters, where a run holds another configuration."""
     if earlier.get("recipe") != config["recipe"]:
         raise UserError(f"{path} holds a run of recipe {earlier.get('recipe')}: give another directory with --run")
+    if earlier.get("source") != config.get("source"):
+        raise UserError(f"{path} was started with another --teacher: give that one, or another directory with --run")
     for part in PARTS:
         before, now = earlier[part], config[part]
         for name in sorted({*before, *now}, key=lambda name: (name != "name", name)):

@@ -7,26 +7,34 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from .base import Cond, Network, T, X
-from .path import step
+from .path import interpolate, step
+from .randomness import generators_of, normal_like
 
 Velocity = Callable[[X, T, T], X]
 
 
-def guided(net: Network, cond: Cond, guidance: float, rows: int, device: torch.device) -> Velocity:
+def guided(
+    net: Network, cond: Cond, guidance: float, rows: int, device: torch.device, drop: Bool[Tensor, "b"] | None = None
+) -> Velocity:
     """The network as a function of (x, t, d), with its conditions encoded once and guidance applied.
+
+    drop [b]: rows without their condition, whatever the guidance.
 
     Classifier-free guidance (Ho and Salimans 2022): uncond + w (cond - uncond), both in one doubled batch.
     w = 1 needs the conditional half only, w = 0 the unconditional half only.
     """
     if guidance in (0.0, 1.0) or not cond:
-        drop = torch.full((rows,), guidance == 0.0, device=device)
-        context = net.encode(cond, drop)
+        drop = torch.zeros(rows, dtype=torch.bool, device=device) if drop is None else drop
+        context = net.encode(cond, torch.ones_like(drop) if guidance == 0.0 else drop)
         return lambda x, t, d: net(x, t, d, context)
 
     twice = {name: torch.cat([value, value]) for name, value in cond.items()}
-    context = net.encode(twice, torch.arange(2 * rows, device=device) >= rows)
+    without = torch.arange(2 * rows, device=device) >= rows
+    context = net.encode(twice, without if drop is None else without | torch.cat([drop, drop]))
 
     def velocity(x: X, t: T, d: T) -> X:
         both = net(torch.cat([x, x]), torch.cat([t, t]), torch.cat([d, d]), context)
@@ -58,6 +66,27 @@ def euler(
         with torch.no_grad():  # not around the yield, where the caller's own code runs
             v = velocity(x, full(start), full(end - start if told is None else told))
             x = step(x, full(end - start), v)
+        yield x
+
+
+def renoise(
+    net: Network, noise: X, cond: Cond, times: Sequence[float], *, told: float, guidance: float = 1.0
+) -> Iterator[X]:
+    """Predict the data, go back to the next time with fresh noise, and yield what is there; no gradient is kept.
+
+    Multistep consistency sampling (Song et al. 2023, algorithm 1). The fresh noise of each row follows from its first
+    noise, so that a sample does not depend on its batch.
+    """
+    rows, device, fresh = len(noise), noise.device, generators_of(noise)
+    with torch.no_grad():
+        velocity = guided(net, cond, guidance, rows, device)
+    x = noise
+    full = lambda value: torch.full((rows,), value, device=device)
+    for start, end in itertools.pairwise(times):
+        with torch.no_grad():
+            x = step(x, full(1 - start), velocity(x, full(start), full(told)))
+            if end < 1:
+                x = interpolate(normal_like(noise, fresh), x, full(end))
         yield x
 
 

@@ -20,8 +20,14 @@ class LossModule(nn.Module):
         super().__init__()
         self.network, self.objective = network, objective
 
-    def forward(self, teacher: Network, batch: Batch) -> Losses:
-        return self.objective.losses(self.network, teacher, batch)
+    def forward(self, teacher: Network, batch: Batch, source: Network | None = None) -> Losses:
+        return losses(self.objective, self.network, teacher, batch, source)
+
+
+def losses(objective: Objective, net: Network, teacher: Network, batch: Batch, source: Network | None) -> Losses:
+    """The objective's losses; the source goes to those that learn from one."""
+    more = {"source": source} if objective.learns_from == "source" else {}
+    return objective.losses(net, teacher, batch, **more)
 
 
 @dataclass
@@ -33,6 +39,8 @@ class State:
     """average that makes targets; the network itself where the objective needs none"""
     ema: Network
     """slower average that is sampled from"""
+    source: Network | None
+    """trained network that is learned from, where the objective does so"""
     loss: LossModule
     optimizer: torch.optim.Optimizer
     step: int
@@ -45,7 +53,14 @@ class State:
     """time spent training, over all resumptions"""
 
     @classmethod
-    def new(cls, network: Network, objective: Objective, training: Training, device: torch.device) -> State:
+    def new(
+        cls,
+        network: Network,
+        objective: Objective,
+        training: Training,
+        device: torch.device,
+        source: Network | None = None,
+    ) -> State:
         """The state before the first step."""
         network.to(device).train()
         ema = copy.deepcopy(network).eval()
@@ -59,12 +74,28 @@ class State:
             weight_decay=training.weight_decay,
             fused=True,  # the other kinds cannot skip a step without waiting for the device
         )
+        if source is not None:
+            source = copy.deepcopy(source).to(device).eval()
         zero = torch.zeros((), dtype=torch.int64, device=device)
-        return cls(network, teacher, ema, LossModule(network, objective), optimizer, 0, zero, zero.clone(), 0.0)
+        loss = LossModule(network, objective)
+        return cls(network, teacher, ema, source, loss, optimizer, 0, zero, zero.clone(), 0.0)
+
+    @property
+    def stages(self) -> int:
+        return self.loss.objective.stages
+
+    def enter_stage(self, training: Training) -> None:
+        """Where a stage of training begins: what was learned becomes the source, and the averages start anew."""
+        if self.source is None or self.step == 0 or training.stage(self.step, self.stages).start != self.step:
+            return
+        self.source.load_state_dict(self.teacher.state_dict())
+        self.teacher.load_state_dict(self.network.state_dict())
+        self.ema.load_state_dict(self.network.state_dict())
 
     def average(self, training: Training) -> None:
         """Move both averages towards the weights; short at the start, as the first weights are random."""
-        longest = (1 + self.step) / (10 + self.step)
+        done = self.step - training.stage(self.step, self.stages).start
+        longest = (1 + done) / (10 + done) if training.ema_warmup else 1.0
         _move(self.ema, self.network, min(training.ema, longest))
         if self.teacher is not self.network:
             _move(self.teacher, self.network, min(training.teacher_ema, longest))
@@ -72,6 +103,7 @@ class State:
     def tensors(self) -> dict[str, Tensor]:
         """What a resumed run needs beside the sampling EMA, by name."""
         modules = {"network": self.network} | ({} if self.teacher is self.network else {"teacher": self.teacher})
+        modules |= {"source": self.source} if self.source is not None and self.stages > 1 else {}  # it changes
         found = {"step": torch.tensor(self.step), "seconds": torch.tensor(self.seconds, dtype=torch.float64)}
         found |= {"skipped": self.skipped, "streak": self.streak}
         for name, module in modules.items():
@@ -82,7 +114,7 @@ class State:
 
     def restore(self, tensors: dict[str, Tensor], ema: dict[str, Tensor]) -> None:
         """The reverse of `tensors`."""
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "teacher": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "teacher": {}, "source": {}, "optimizer": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             if rest:
@@ -91,6 +123,8 @@ class State:
         self.ema.load_state_dict(ema)
         if self.teacher is not self.network:
             self.teacher.load_state_dict(parts["teacher"])
+        if self.source is not None and self.stages > 1:
+            self.source.load_state_dict(parts["source"])
         slots: dict[int, dict[str, Tensor]] = {}
         for name, value in parts["optimizer"].items():
             index, _, key = name.partition(".")

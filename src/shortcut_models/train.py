@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
-import signal
-import threading
 import time
 import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,15 +15,18 @@ from . import checkpoint
 from ._version import __version__
 from .base import Batch, Dataset, Network, NetworkConfig, Objective, Task
 from .data import batches
+from .distillation import facts_of, make_pairs, start_from
 from .errors import Stopped, UserError
 from .log import Log, need_tensorboard
 from .memory import keep_freed_memory
 from .model import Model, describe
 from .networks import NETWORKS
 from .objectives import OBJECTIVES
-from .randomness import sample_noise, seed_of
-from .runs import Run, write_atomically
-from .state import State
+from .previews import picture, snapshot
+from .randomness import seed_of
+from .runs import Run
+from .state import State, losses
+from .stop import StopRequest
 from .tasks import TASKS
 from .training import Training
 
@@ -36,8 +34,6 @@ PATIENCE = 10
 """steps in a row without a finite loss and gradient that end a run"""
 HELD_OUT = 2048
 """examples at most in the held-out loss"""
-SNAPSHOT_POINTS = 256
-"""noises whose ends a snapshot holds"""
 
 
 def fit(
@@ -48,6 +44,7 @@ def fit(
     run: Path | str,
     *,
     recipe: str = "",
+    source: Model | None = None,
     quiet: bool = False,
 ) -> Model:
     """Train a network, or go on with a run that was stopped: to resume, call it again with the same arguments.
@@ -58,13 +55,16 @@ def fit(
         objective, task, training: the method, the data (resolved) and the trainer's options.
         run: the run's directory; made where it does not exist.
         recipe: a name for the run's records.
+        source: a trained model, for methods that learn from one; the network then starts from its weights, where
+            it is of the same sizes.
         quiet: no progress bar.
 
     Returns:
         The model with the sampling EMA, as `load(run)` would give it.
 
     Raises:
-        UserError: another run is in the directory; ten steps in a row were not finite; the disk refused.
+        UserError: another run is in the directory; the source is missing or does not fit; ten steps in a row were
+            not finite; the disk refused.
         Stopped: SIGTERM or Ctrl-C came; the run has been saved.
     """
     device = training.torch_device()
@@ -76,16 +76,29 @@ def fit(
     for split, dataset in data.items():
         if not len(dataset):
             raise UserError(f"there is no {split} data: give at least one example")
+    start_from(network, objective, task, source)
+    if training.steps < objective.stages:
+        raise UserError(f"steps must be >= {objective.stages}, the stages of this objective, not {training.steps}")
     files, config = Run(run), run_config(network, objective, task, training, recipe)
+    if source is not None:
+        config["source"] = facts_of(source)
     try:
         with files.hold(config), StopRequest() as stop:
-            state = State.new(network, objective, training, device)
+            if source is not None and objective.learns_from == "pairs":
+                if not files.config.exists():
+                    files.write_config(config)  # or the directory, when stopped among the pairs, would be no run
+                source.network.to(device)
+                data = make_pairs(source, objective, data["train"], files.pairs, training.seed, stop, quiet=quiet)
+            learned_from = source.network if source is not None and objective.learns_from == "source" else None
+            state = State.new(network, objective, training, device, learned_from)
             resume(state, files, training)
             files.write_config(config)
             model = Model(state.ema, objective, task, state.step, recipe)
             if training.compile == "on" or (training.compile == "auto" and device.type == "cuda"):
                 state.network.compile()
                 state.teacher.compile()
+                if state.source is not None:
+                    state.source.compile()
             with Log(files, training.steps, state.step, tensorboard=training.tensorboard, quiet=quiet) as log:
                 loop(state, model, data, training, files, config, log, stop)
     except OSError as error:
@@ -160,7 +173,7 @@ def loop(
             if end or step % training.sample_every == 0:
                 picture(model, run.samples / f"step_{step:08d}.png")
             if step in snapshot_steps:
-                snapshot(state, model, run.snapshots / f"step_{step:08d}.npz")
+                snapshot(state.network, model, run.snapshots / f"step_{step:08d}.npz")
         except UserError as error:  # samples of a network that diverges are no reason to stop
             warnings.warn(f"no picture of step {step}: {error}", stacklevel=2)
         if saving:
@@ -173,7 +186,7 @@ def loop(
 def measures(state: State, training: Training) -> dict[str, float]:
     """What is measured only when a line is logged."""
     return {
-        "learning_rate": training.learning_rate_at(state.step - 1),
+        "learning_rate": training.learning_rate_at(state.step - 1, state.stages),
         "parameter_norm": float(torch.cat([p.detach().flatten() for p in state.network.parameters()]).norm()),
         "skipped": int(state.skipped),
         "seconds": state.seconds,
@@ -188,24 +201,27 @@ def train_step(state: State, batch: Batch, task: Task, training: Training) -> di
     """
     device = state.skipped.device
     bfloat16 = training.bfloat16(device)
+    state.enter_stage(training)
+    batch.progress = state.step / training.steps
     rows, part_rows = len(batch), -(-len(batch) // training.accumulate)
     total, logs = torch.zeros((), device=device), []
     for part, begin in enumerate(range(0, rows, part_rows)):
         torch.manual_seed(seed_of(training.seed, 0, state.step, part))
         raw = batch[begin : begin + part_rows].to(device)
-        x = task.augment(task.encode(raw.data))
+        if raw.noise is None:
+            raw.data = task.augment(task.encode(raw.data))
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            losses = state.loss(state.teacher, Batch(x, raw.cond))
-        share = losses.per_example.sum() / rows
+            found = state.loss(state.teacher, raw, state.source)
+        share = found.per_example.sum() / rows
         share.backward()
         total += share.detach()
-        logs.append(losses.logs)
+        logs.append(found.logs)
 
     parameters = [p for p in state.network.parameters() if p.grad is not None]
     norm = torch.nn.utils.clip_grad_norm_(parameters, training.clip, foreach=True)
     bad = ~(torch.isfinite(total) & torch.isfinite(norm))
     for group in state.optimizer.param_groups:
-        group["lr"] = training.learning_rate_at(state.step)
+        group["lr"] = training.learning_rate_at(state.step, state.stages)
     # The fused optimiser skips the step by itself where this says so: no wait for the device.
     state.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
     state.optimizer.step()
@@ -229,62 +245,10 @@ def heldout_loss(state: State, dataset: Dataset, task: Task, training: Training)
     for begin in rows[:: training.batch_size]:
         torch.manual_seed(seed_of(training.seed, 1, begin))
         raw = dataset.__getitems__(list(rows[begin : begin + training.batch_size])).to(device)
+        raw.progress = max(state.step - 1, 0) / training.steps  # as in the step just made: its stage, its source
+        if raw.noise is None:
+            raw.data = task.encode(raw.data)
         with torch.autocast(device.type, torch.bfloat16, enabled=training.bfloat16(device)):
-            losses = state.loss.objective.losses(state.ema, state.ema, Batch(task.encode(raw.data), raw.cond))
-        total += float(losses.per_example.sum())
+            found = losses(state.loss.objective, state.ema, state.ema, raw, state.source)
+        total += float(found.per_example.sum())
     return total / len(rows)
-
-
-def picture(model: Model, path: Path) -> None:
-    """Samples from the same noise in 1, 4 and the most steps, one under another."""
-    from .figures import stack
-
-    budgets = sorted({steps for steps in (1, 4, model.objective.max_steps) if steps <= model.objective.max_steps})
-    num, columns = model.task.preview
-    drawn = [model.task.draw(model.sample(num, steps=steps), columns) for steps in budgets]
-    titles = [f"{steps} step{'s' if steps > 1 else ''}" for steps in budgets]
-    content = io.BytesIO()
-    stack(titles, drawn).save(content, "PNG")
-    write_atomically(path, content.getvalue())
-
-
-def snapshot(state: State, model: Model, path: Path) -> None:
-    """The ends of the same noises in 1, 2, 4, ... steps, and those of the raw weights in the most steps."""
-    most = model.objective.max_steps
-    budgets = [2**k for k in range(most.bit_length())]
-    noise = sample_noise(0, range(SNAPSHOT_POINTS), model.task.shape)
-    raw = Model(state.network, model.objective, model.task)
-    content = io.BytesIO()
-    np.savez(
-        content,
-        noise=noise.numpy(),
-        ema=np.stack([model.generate(noise, steps) for steps in budgets]),
-        raw=raw.generate(noise, most),
-    )
-    write_atomically(path, content.getvalue())
-
-
-class StopRequest(contextlib.AbstractContextManager["StopRequest"]):
-    """Turns the first SIGINT or SIGTERM into a request to save and stop; a second one acts as ever."""
-
-    def __init__(self) -> None:
-        self.signal_number: int | None = None
-        self._earlier: dict[int, Any] = {}
-
-    def __enter__(self) -> StopRequest:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._earlier[number] = signal.signal(number, self._ask)
-        return self
-
-    def _ask(self, number: int, frame: Any) -> None:
-        self.signal_number = number
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._earlier.items():
-            signal.signal(number, handler)
-        self._earlier = {}
-
-    def __exit__(self, *exception: object) -> None:
-        self._restore()

@@ -11,6 +11,7 @@ import torch
 
 from .config import Count, Positive, check
 from .errors import UserError
+from .path import stage_of
 
 Decay = Annotated[float, at.Ge(0), at.Lt(1)]
 
@@ -41,6 +42,8 @@ class Training:
     """largest norm of the gradient; a longer one is shortened to it"""
     ema: Decay = 0.999
     """decay of the average of the weights that is sampled from and saved"""
+    ema_warmup: bool = True
+    """shorten both averages at the start, when the weights are random"""
     teacher_ema: Decay = 0.99
     """decay of the average of the weights that makes the self-consistency targets: faster than the other"""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -48,7 +51,7 @@ class Training:
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile: auto is on for a GPU"""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps, ...; auto is a GPU where there is one"""
+    """auto, cpu, cuda, cuda:1, ...; auto is a CUDA GPU where there is one"""
     seed: Count = 0
     """of everything random"""
     workers: Annotated[int, at.Ge(0), at.Le(256)] = 0
@@ -73,12 +76,19 @@ class Training:
         if self.batch_size % self.accumulate:
             raise UserError(f"accumulate {self.accumulate} does not divide batch-size {self.batch_size}")
 
-    def learning_rate_at(self, step: int) -> float:
-        """The learning rate of step 0, 1, ..., steps - 1."""
-        rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+    def stage(self, step: int, stages: int) -> range:
+        """The steps of the stage that a step belongs to, where training is cut into so many equal stages."""
+        stage = stage_of(step / self.steps, stages)
+        return range(-(-stage * self.steps // stages), -(-(stage + 1) * self.steps // stages))
+
+    def learning_rate_at(self, step: int, stages: int = 1) -> float:
+        """The learning rate of step 0, 1, ..., steps - 1; every stage has the whole schedule, with a short warm-up."""
+        within = self.stage(step, stages)
+        warmup, done = self.warmup if stages == 1 else min(self.warmup, len(within) // 10), step - within.start
+        rise = min(1.0, (done + 1) / warmup) if warmup else 1.0
         if self.schedule == "constant":
             return self.learning_rate * rise
-        progress = max(0, step - self.warmup) / max(1, self.steps - self.warmup)
+        progress = max(0, done - warmup) / max(1, len(within) - warmup)
         return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * progress))
 
     def snapshot_steps(self) -> frozenset[int]:
@@ -91,7 +101,7 @@ class Training:
         """The device that `device` names. Raises UserError where there is no such device."""
         name = self.device
         if name == "auto":
-            name = str(torch.accelerator.current_accelerator() or "cpu") if torch.accelerator.is_available() else "cpu"
+            name = "cuda" if torch.cuda.is_available() else "cpu"  # no other kind of GPU has been tried
         try:
             device = torch.device(name)
             float(torch.zeros((), device=device))

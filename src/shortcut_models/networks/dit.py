@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import annotated_types as at
 import torch
@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from ..base import Cond, Condition, Network, NetworkConfig, T, X
 from ..config import Positive
 from ..errors import UserError
-from .layers import ConditionEmbedding, TimeStepEmbedding, modulate
+from .layers import ConditionEmbedding, OriginalTimeStepEmbedding, TimeStepEmbedding, modulate
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,17 @@ class DiTConfig(NetworkConfig):
     """hidden units of the MLP, as a multiple of width"""
     checkpointing: bool = False
     """recompute each block in the backward pass instead of keeping its activations: less memory, a third more time"""
+    variant: Literal["ours", "original"] = "ours"
+    """original: time features and attention scores as in the paper's own code, whose checkpoints need them"""
+
+    @classmethod
+    def original(cls, *, width: int, depth: int, heads: int, patch_size: int, mlp_ratio: float = 4.0) -> DiTConfig:
+        """The network of the paper's own code, to load its checkpoints and to train as it does.
+
+        It differs from ours in the sinusoids of t and d, where t in [0, 1] meets periods that were made for 0..1000,
+        and in the attention scores, which are divided by the width of a head and not by its square root.
+        """
+        return cls(width, depth, heads, patch_size, mlp_ratio, variant="original")
 
     def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> DiT:
         if len(shape) != 3:
@@ -76,15 +87,17 @@ def position_embedding(width: int, rows: int, columns: int) -> Tensor:
     return torch.cat([encode(x.flatten()), encode(y.flatten())], 1).float()
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """Softmax attention over tensors [b, heads, tokens, features], fused wherever that is the faster way.
+
+    scale: what the scores q k are multiplied by.
 
     PyTorch's fused kernel for CPUs leaves their bfloat16 units idle in the backward pass: two plain products and a
     softmax take a fifth of its time.
     """
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= SHORT:
-        return ((q * q.shape[-1] ** -0.5) @ k.mT).softmax(-1) @ v
-    return F.scaled_dot_product_attention(q, k, v)
+        return ((q * scale) @ k.mT).softmax(-1) @ v
+    return F.scaled_dot_product_attention(q, k, v, scale=scale)
 
 
 class Block(nn.Module):
@@ -94,6 +107,7 @@ class Block(nn.Module):
         super().__init__()
         width, hidden = config.width, int(config.width * config.mlp_ratio)
         self.heads = config.heads
+        self.scale = (width // config.heads) ** (-1.0 if config.variant == "original" else -0.5)
         self.norm1 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.norm2 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.qkv = nn.Linear(width, 3 * width)
@@ -103,7 +117,7 @@ class Block(nn.Module):
 
     def attention(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.project(attend(q, k, v).transpose(1, 2).flatten(2))
+        return self.project(attend(q, k, v, self.scale).transpose(1, 2).flatten(2))
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(c)[:, None].chunk(6, -1)
@@ -121,12 +135,15 @@ class DiT(Network):
         self.grid = (height // p, across // p)
         self.register_buffer("positions", position_embedding(width, *self.grid), persistent=False)
         self.inlet = nn.Linear(channels * p * p, width)
-        self.embed = TimeStepEmbedding(width)
+        self.embed = (OriginalTimeStepEmbedding if config.variant == "original" else TimeStepEmbedding)(width)
         self.conditions = ConditionEmbedding(conditions, width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.modulation = nn.Linear(width, 2 * width)
         self.outlet = nn.Linear(width, channels * p * p)
+        # Velocities are data - noise: a share of x that depends on t and d spares the blocks from carrying the noise
+        # through, past normalisations that blur it.
+        self.skip = nn.Linear(width, channels) if config.variant == "ours" else None
         self.activation = nn.SiLU()
         self.initialise()
 
@@ -139,7 +156,7 @@ class DiT(Network):
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear) and name.startswith("embed."):
                 nn.init.normal_(module.weight, std=0.02)
-            if isinstance(module, nn.Linear) and name.endswith(("modulation", "outlet")):
+            if isinstance(module, nn.Linear) and name.endswith(("modulation", "outlet", "skip")):
                 nn.init.zeros_(module.weight)
 
     def patchify(self, x: X) -> Tensor:
@@ -167,4 +184,5 @@ class DiT(Network):
             else:
                 h = block(h, c)
         shift, scale = self.modulation(c)[:, None].chunk(2, -1)
-        return self.unpatchify(self.outlet(modulate(self.norm(h), shift, scale))).to(x.dtype)
+        v = self.unpatchify(self.outlet(modulate(self.norm(h), shift, scale)))
+        return (v if self.skip is None else torch.addcmul(v, self.skip(c)[:, :, None, None], x)).to(x.dtype)

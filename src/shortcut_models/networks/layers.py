@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -16,14 +18,16 @@ from ..errors import UserError
 class Sinusoids(nn.Module):
     """Cosines and sines of a number at `count` / 2 frequencies, geometric between the two periods.
 
-    The slowest period tells the ends of the range apart; the fastest tells neighbours on the grid apart.
+    The slowest period tells the ends of the range apart; the fastest tells neighbours on the grid apart. They go
+    from the longest period to the shortest, or the other way where `rising` is set.
     """
 
     frequencies: Tensor
 
-    def __init__(self, count: int, longest: float, shortest: float) -> None:
+    def __init__(self, count: int, longest: float, shortest: float, *, rising: bool = False) -> None:
         super().__init__()
         periods = torch.logspace(math.log10(longest), math.log10(shortest), count // 2, dtype=torch.float64)
+        periods = periods.flip(0) if rising else periods
         self.register_buffer("frequencies", (2 * math.pi / periods).float(), persistent=False)
 
     def forward(self, value: T) -> Float[Tensor, "b features"]:
@@ -51,8 +55,31 @@ class TimeStepEmbedding(nn.Module):
         return self.time(self.time_features(t)) + self.level(self.level_features(level))
 
 
+class OriginalTimeStepEmbedding(nn.Module):
+    """t and d -> a vector [b, width], as in the code that the paper was published with.
+
+    The sinusoids, periods 2 pi to 20000 pi, were made for t in 0..1000, and are fed with t in [0, 1] and with the
+    level log2(1/d). d = 0, the instantaneous velocity, stands at the level of d = 1/128, as it does in that code.
+    """
+
+    def __init__(self, width: int, features: int = 256) -> None:
+        super().__init__()
+        last = 10000.0 ** (1 - 2 / features)
+        self.time_features = Sinusoids(features, longest=2 * math.pi * last, shortest=2 * math.pi, rising=True)
+        self.level_features = self.time_features
+        self.time = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+        self.level = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, t: T, d: T) -> Float[Tensor, "b width"]:
+        level = -torch.log2(torch.where(d > 0, d, 1 / 128).float())
+        return self.time(self.time_features(t)) + self.level(self.level_features(level))
+
+
 class ConditionEmbedding(nn.Module):
-    """Named conditions -> their sum as a vector [b, width], each with a learned null for dropped rows."""
+    """Named conditions -> their sum as a vector [b, width], each with a learned null for dropped rows.
+
+    The label `count`, one more than the last class, means the null too.
+    """
 
     def __init__(self, conditions: Mapping[str, Condition], width: int) -> None:
         super().__init__()
@@ -70,14 +97,19 @@ class ConditionEmbedding(nn.Module):
 
     def forward(self, cond: Cond, drop: Bool[Tensor, "b"] | None = None) -> Float[Tensor, "b width"] | None:
         total = None
-        for name, _condition in self.conditions.items():
+        for name, condition in self.conditions.items():
             if name not in cond:
                 raise UserError(
                     f"the network is conditioned on {name!r}, which is not among {sorted(cond) or 'no conditions'}"
                 )
-            value = self.embed[name](cond[name])
-            if drop is not None:
-                value = torch.where(drop[:, None], self.null[name].to(value.dtype), value)
+            if isinstance(condition, Label):
+                label = cond[name] if drop is None else cond[name].masked_fill(drop, condition.count)
+                table: Any = self.embed[name].weight
+                value = F.embedding(label, torch.cat([table, self.null[name][None]]))
+            else:
+                value = self.embed[name](cond[name])
+                if drop is not None:
+                    value = torch.where(drop[:, None], self.null[name].to(value.dtype), value)
             total = value if total is None else total + value
         return total
 

@@ -1,12 +1,36 @@
 """The methods, by name. A new one is a file here and a line below."""
 
 from ..base import Objective
+from .consistency import ConsistencyDistillation, ConsistencyTraining
+from .diffusion import Diffusion
 from .flow import FlowMatching
+from .live_reflow import LiveReflow
+from .progressive import ProgressiveDistillation
+from .reflow import Reflow
 from .shortcut import Shortcut
+from .two_model import TwoModel
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "flow": FlowMatching,
     "shortcut": Shortcut,
+    "live-reflow": LiveReflow,
+    "progressive": ProgressiveDistillation,
+    "consistency-distillation": ConsistencyDistillation,
+    "consistency-training": ConsistencyTraining,
+    "reflow": Reflow,
+    "two-model": TwoModel,
+    "diffusion": Diffusion,
 }
 
-__all__ = ["OBJECTIVES", "FlowMatching", "Shortcut"]
+__all__ = [
+    "OBJECTIVES",
+    "ConsistencyDistillation",
+    "ConsistencyTraining",
+    "Diffusion",
+    "FlowMatching",
+    "LiveReflow",
+    "ProgressiveDistillation",
+    "Reflow",
+    "Shortcut",
+    "TwoModel",
+]

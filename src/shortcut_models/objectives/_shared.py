@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
+import annotated_types as at
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from ..base import T, X
+from ..base import Batch, T, X
 from ..errors import UserError
+from ..pairing import Pairing, paired_noise
+from ..path import grid_times
+
+Weight = Annotated[float, at.Ge(0)]
+"""A guidance weight."""
+
+
+class Draws(NamedTuple):
+    """All that is random about a batch; the targets follow from it."""
+
+    noise: X
+    t: T
+    drop: Bool[Tensor, "b"]
+    """rows that lose their condition"""
+
+
+def draw_on_grid(batch: Batch, level: int, label_dropout: float, pairing: Pairing = "independent") -> Draws:
+    """Noise, times on the grid of step size 2^-level, and the rows that lose their condition."""
+    rows, device = len(batch), batch.data.device
+    t = grid_times(torch.full((rows,), level, device=device))
+    return Draws(paired_noise(batch, pairing), t, drop_rows(rows, label_dropout, device))
 
 
 def squared_error(prediction: X, target: X) -> T:
@@ -20,6 +42,12 @@ def squared_error(prediction: X, target: X) -> T:
 def drop_rows(rows: int, share: float, device: Any) -> Bool[Tensor, "{rows}"]:
     """Which rows lose their condition: each on its own, with probability `share`."""
     return torch.rand(rows, device=device) < share
+
+
+def even_times(steps: int, max_steps: int) -> list[float]:
+    """Times 0, 1/steps, ..., 1. Raises UserError where a number of sampling steps is not in 1..max_steps."""
+    check_budget(steps, max_steps)
+    return [i / steps for i in range(steps + 1)]
 
 
 def check_budget(steps: int, max_steps: int) -> None:

@@ -1,9 +1,9 @@
-"""Flow matching (Lipman et al. 2023): regress the velocity of the straight path; the network's d is always 0."""
+"""Flow matching (Lipman et al. 2023): regress the velocity of the straight path; the network's d never changes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 
@@ -12,7 +12,7 @@ from ..config import PowerOfTwo, Share
 from ..pairing import Pairing, paired_noise
 from ..path import interpolate, velocity
 from ..sampling import euler, last
-from ._shared import check_budget, drop_rows, squared_error
+from ._shared import Draws, drop_rows, even_times, squared_error
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,34 @@ class FlowMatching(Objective):
     """share of rows trained without their condition, so that guidance can be chosen when sampling"""
     pairing: Pairing = "independent"
     """noise goes with data independently, or by optimal transport among a batch's rows of one label"""
+    told: Share = 0.0
+    """the step size that the network is told, always the same"""
+    sigma_min: Share = 0.0
+    """share of the noise that is left in the data's end of the path"""
+
+    @classmethod
+    def original(cls, **changes: Any) -> FlowMatching:
+        """As the paper's authors have it."""
+        return replace(cls(told=1.0, sigma_min=1e-5), **changes)
+
+    def draw(self, batch: Batch) -> Draws:
+        """Noise, times, and the rows that lose their condition."""
+        device = batch.data.device
+        t = torch.rand(len(batch), device=device)
+        return Draws(paired_noise(batch, self.pairing), t, drop_rows(len(batch), self.label_dropout, device))
+
+    def targets(self, batch: Batch, draws: Draws) -> tuple[X, X]:
+        """(x_t, target) for every row; nothing in here is random."""
+        x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
+        return x, velocity(draws.noise, batch.data, self.sigma_min)
 
     def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
-        data = batch.data
-        noise, t = paired_noise(batch, self.pairing), torch.rand(len(batch), device=data.device)
-        context = net.encode(batch.cond, drop_rows(len(batch), self.label_dropout, data.device))
-        v = net(interpolate(noise, data, t), t, torch.zeros_like(t), context)
-        loss = squared_error(v, velocity(noise, data))
+        draws = self.draw(batch)
+        x, target = self.targets(batch, draws)
+        context = net.encode(batch.cond, draws.drop)
+        loss = squared_error(net(x, draws.t, torch.full_like(draws.t, self.told), context), target)
         return Losses(loss, {"flow": loss.detach()})
 
     def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
-        check_budget(steps, self.max_steps)
-        times = [i / steps for i in range(steps + 1)]
-        return last(euler(net, noise, cond, times, told=0.0, guidance=guidance))
+        times = even_times(steps, self.max_steps)
+        return last(euler(net, noise, cond, times, told=self.told, guidance=guidance))

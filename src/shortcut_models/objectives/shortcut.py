@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, NamedTuple
 
 import annotated_types as at
 import torch
@@ -24,7 +24,7 @@ from ..path import (
     velocity,
 )
 from ..sampling import euler, last
-from ._shared import drop_rows, squared_error
+from ._shared import Weight, drop_rows, squared_error
 
 
 class Draws(NamedTuple):
@@ -52,10 +52,26 @@ class Shortcut(Objective):
     """share of the rows trained on self-consistency; the others learn the velocity from data"""
     label_dropout: Share = 0.1
     """share of rows trained without their condition, so that guidance can be chosen when sampling"""
-    guidance: Annotated[float, at.Ge(0)] = 1.0
+    guidance: Weight = 1.0
     """guidance weight of the velocities inside the finest bootstrap targets, which larger steps inherit; 1 is none"""
     pairing: Pairing = "independent"
     """noise goes with data independently, as in the paper, or by optimal transport among a batch's rows of one label"""
+    sigma_min: Share = 0.0
+    """share of the noise that is left in the data's end of the path"""
+    clip: Annotated[float, at.Gt(0)] | None = None
+    """bound on the coordinates of a bootstrap row's mid-point and target; none leaves them as they are"""
+
+    @classmethod
+    def original(cls, **changes: Any) -> Shortcut:
+        """As the paper's authors have it; docs/original.md lists what is different by default, and why."""
+        return replace(cls(bootstrap_share=0.125, sigma_min=1e-5, clip=4.0), **changes)
+
+    @property
+    def evaluations(self) -> float:
+        levels = levels_of(self.max_steps)
+        if not levels:
+            return 3.0
+        return 3 + 2 * self.bootstrap_share * (1 if self.guidance == 1 else 1 + 1 / levels)
 
     def draw(self, batch: Batch) -> Draws:
         """Noise, levels, times on the grid of each level, and the rows that lose their condition."""
@@ -93,15 +109,16 @@ class Shortcut(Objective):
             plain, with_cond, without = v.tensor_split([n - guided, n])
             return torch.cat([plain, without + self.guidance * (with_cond - without)])
 
+        bound = lambda x: x if self.clip is None else x.clamp(-self.clip, self.clip)
         first = average_velocity(x, draws.t[:n])
-        second = average_velocity(step(x, half, first), draws.t[:n] + half)
-        return (first + second) / 2
+        second = average_velocity(bound(step(x, half, first)), draws.t[:n] + half)
+        return bound((first + second) / 2)
 
     def targets(self, teacher: Network, batch: Batch, draws: Draws) -> tuple[X, X]:
         """(x_t, target) for every row; nothing in here is random."""
         n = draws.bootstrap
-        x = interpolate(draws.noise, batch.data, draws.t)
-        target = velocity(draws.noise[n:], batch.data[n:])
+        x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
+        target = velocity(draws.noise[n:], batch.data[n:], self.sigma_min)
         if n:
             bootstrap = self.bootstrap_targets(teacher, x[:n], batch[:n].cond, draws)
             target = torch.cat([bootstrap.to(target.dtype), target])

@@ -2,6 +2,7 @@
 
 from ..base import Task
 from .digits import Digits
+from .events import Events
 from .images import Images
 from .toy import Toy
 
@@ -9,6 +10,7 @@ TASKS: dict[str, type[Task]] = {
     "toy": Toy,
     "digits": Digits,
     "images": Images,
+    "events": Events,
 }
 
-__all__ = ["TASKS", "Digits", "Images", "Toy"]
+__all__ = ["TASKS", "Digits", "Events", "Images", "Toy"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import annotated_types as at
 import numpy as np
@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..base import Label, Task, X
-from ..metrics import manifold_measures
+from ..metrics import frechet_distance, gaussian_fit, manifold_measures
 from .arrays import ArrayDataset
 
 HELD_OUT = 450
@@ -43,6 +43,8 @@ def _judge():  # type: ignore[no-untyped-def]
 @dataclass(frozen=True)
 class Digits(Task):
     """8x8 digits with labels; task units are whole numbers from 0 to 16."""
+
+    headline: ClassVar[str] = "pixel_frechet"
 
     noise: Annotated[float, at.Ge(0)] = 1.75
     """deviation of the noise on training pixels, 0 to 16; 1,347 digits are few, and noise fills in between them"""
@@ -75,11 +77,15 @@ class Digits(Task):
         return ((x.float() + 1) * 8).round().clamp(0, 16)[:, 0].cpu().numpy()
 
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Share of samples in which an SVM sees the label asked for; closeness to the held-out digits."""
-        flat = samples.reshape(len(samples), -1)
+        """Share of samples in which an SVM sees the label asked for; closeness to the held-out digits.
+
+        pixel_frechet: Fréchet distance of Gaussians fitted to the pixels, from 0 for white to 1 for black.
+        """
+        flat, real = samples.reshape(len(samples), -1), _split()["test"][0]
         named = labels >= 0
         accuracy = float((_judge().predict(flat[named]) == labels[named]).mean()) if named.any() else float("nan")
-        return {"accuracy": accuracy, **manifold_measures(_split()["test"][0], flat)}
+        frechet = frechet_distance(*gaussian_fit(real / 16), *gaussian_fit(flat / 16))
+        return {"accuracy": accuracy, **manifold_measures(real, flat), "pixel_frechet": frechet}
 
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
         from ..figures import grid

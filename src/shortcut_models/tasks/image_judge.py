@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 
-from ..metrics import frechet_distance, manifold_measures
+from ..metrics import frechet_distance, gaussian_fit, manifold_measures
 from .image_sources import ImageSet
 
 COMPONENTS = 64
@@ -44,13 +44,6 @@ def _flat(images: Pixels, rows: np.ndarray) -> Float[np.ndarray, "m pixels"]:
             x = F.interpolate(x, size=SIDE, mode="area")
         parts.append(x.flatten(1).numpy() / 255)
     return np.concatenate(parts)
-
-
-def _gaussian(features: Features) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance; a single point has none."""
-    k = features.shape[1]
-    covariance = np.cov(features, rowvar=False) if len(features) > 1 else np.zeros((k, k))
-    return features.mean(0), covariance.reshape(k, k)
 
 
 class PixelJudge:
@@ -91,7 +84,7 @@ class PixelJudge:
         share of samples that the classifier gives the label asked for; accuracy_real: of held-out images likewise.
         """
         made = self.pca.transform(_flat(samples.transpose(0, 3, 1, 2), np.arange(len(samples)))).astype(np.float64)
-        measures = {"pixel_frechet": frechet_distance(*_gaussian(self.real), *_gaussian(made))}
+        measures = {"pixel_frechet": frechet_distance(*gaussian_fit(self.real), *gaussian_fit(made))}
         near = self.real[:NEIGHBOURS_AMONG]
         if min(len(near), len(made)) > NEIGHBOURS:
             measures |= manifold_measures(near, made, NEIGHBOURS)

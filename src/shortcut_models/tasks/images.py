@@ -7,7 +7,7 @@ import functools
 import os
 import warnings
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import annotated_types as at
 import numpy as np
@@ -41,8 +41,10 @@ class Images(Task):
     test part a tenth, at most 5,000 images, is held out.
     """
 
+    headline: ClassVar[str] = "pixel_frechet"
+
     data: str | None = None
-    """folder, tar shards, .npz file or idx files"""
+    """folder, tar shards, .npz file or idx files; a path that is not absolute starts from where a command is given"""
     image_size: Annotated[int | None, at.Ge(1)] = None
     """side in pixels; the shorter side is resized to it and the centre cropped; none: the images' own"""
     channels: Literal[1, 3] | None = None
@@ -57,23 +59,21 @@ class Images(Task):
     """leave out images that cannot be read, and say how many, instead of stopping at the first"""
 
     def resolve(self) -> Images:
-        """The same task with its size, channels and classes, and the whole path to its data.
+        """The same task with its size, channels and classes; the path to the data stays as it was given.
 
         Reads all images, or the copy of them in the cache folder. Raises UserError for whatever is wrong with them.
         """
         if self.data is None:
             raise UserError("images needs data: pass --data with a folder of images, tar shards, .npz or idx files")
-        path = os.path.abspath(os.path.expanduser(self.data))
-        train = load(path, "train", self.image_size, self.channels, self.skip_damaged)
+        train = load(self._path, "train", self.image_size, self.channels, self.skip_damaged)
         _, channels, size, _ = train.pixels.shape
-        test = load(path, "test", size, channels, self.skip_damaged)
+        test = load(self._path, "test", size, channels, self.skip_damaged)
         skipped = train.skipped + test.skipped
         if skipped:
             warnings.warn(f"{skipped} damaged image{'s' * (skipped > 1)} in {self.data} left out", stacklevel=2)
         classes = 0 if self.classes == 0 else self._count_classes(train, test)
         return dataclasses.replace(
             self,
-            data=path,
             image_size=size,
             channels=channels,
             classes=classes,
@@ -121,9 +121,13 @@ class Images(Task):
     def conditions(self) -> dict[str, Label]:
         return {"label": Label(self.classes)} if self.classes else {}
 
+    @property
+    def _path(self) -> str:
+        return os.path.abspath(os.path.expanduser(str(self.data)))
+
     def _load(self, split: str) -> ImageSet:
         _, size, _ = self.shape
-        return load(str(self.data), split, size, self.channels, self.skip_damaged)
+        return load(self._path, split, size, self.channels, self.skip_damaged)
 
     def dataset(self, split: str) -> ArrayDataset:
         found = self._load(split)

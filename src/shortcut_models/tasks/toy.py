@@ -62,6 +62,7 @@ class Toy(Task):
     """Points of a 2-D distribution."""
 
     preview: ClassVar[tuple[int, int]] = (2000, 1)
+    headline: ClassVar[str] = "sliced_wasserstein"
 
     distribution: Distribution = "four-gaussians"
     """the shape that the points form"""

@@ -1,0 +1,208 @@
+"""Methods side by side: each trained with the same number of network evaluations, and judged from the same noises.
+
+One example through a forward pass counts 1, forward and backward 3. What comes before a method counts too: the teacher
+that it learns from, and the pairs that the teacher makes for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .base import Objective
+from .config import to_dict
+from .errors import UserError
+from .evaluation import evaluate
+from .model import Model, describe, load
+from .networks import NETWORKS
+from .objectives import OBJECTIVES
+from .recipes import Recipe
+from .runs import Run, write_atomically
+from .tasks import TASKS
+from .training_runs import teacher_of, train_recipe, with_steps
+
+TEACHER = "teacher"
+"""name of the trials that train what other methods learn from"""
+TEACHER_SHARE = 0.5
+"""of the evaluations of a method in two phases"""
+PAIR_SHARE = 1 / 3
+"""of what is left after the teacher, for the methods that learn from its samples"""
+PAIR_STEPS = 32
+"""sampling steps of the teacher for each of these, so that a small budget buys enough of them"""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of one method with one seed."""
+
+    method: str
+    recipe: Recipe
+    cost: dict[str, int]
+    """network evaluations of each phase"""
+    teacher: str | None = None
+    """name of the trial that is learned from"""
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}-seed{self.recipe.training.seed}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared, on what, and for how much."""
+
+    name: str
+    """of the recipe"""
+    recipe: Recipe
+    """its objective gives the options that methods share; its data, network and training are those of all"""
+    methods: Sequence[str]
+    budget: int
+    """network evaluations of each training"""
+    seeds: int
+    steps: Sequence[int]
+    """sampling steps to judge at"""
+    num: int
+    """samples for each"""
+    out: Path
+
+    def __post_init__(self) -> None:
+        for what, value in (("budget", self.budget), ("seeds", self.seeds), ("num", self.num)):
+            if value < 1:
+                raise UserError(f"--{what} must be a whole number >= 1, not {value}")
+        most = self.recipe.objective.max_steps
+        for steps in self.steps:
+            if not 1 <= steps <= most:
+                raise UserError(f"--steps must be whole numbers from 1 to {most}, not {steps}")
+        list(self.trials())  # says so now, where the budget is too small for one
+
+    def objective(self, method: str) -> Objective:
+        """A method with the options that it shares with the recipe's own; noise is paired independently in all."""
+        given, cls = self.recipe.objective, OBJECTIVES[method]
+        if type(given) is cls:
+            paired: dict[str, Any] = {"pairing": "independent"} if hasattr(given, "pairing") else {}
+            return dataclasses.replace(given, **paired)  # type: ignore[type-var]
+        mine = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        shared = {n: getattr(given, n) for n in ("max_steps", "label_dropout") if hasattr(given, n) and n in mine}
+        return cls(**shared)
+
+    def trials(self) -> Iterator[Trial]:
+        """All trainings, those that others learn from first. Raises UserError where the budget is too small."""
+        for seed in range(self.seeds):
+            if any(OBJECTIVES[method].learns_from != "data" for method in self.methods):
+                yield self._teacher(seed)
+        for method in self.methods:
+            for seed in range(self.seeds):
+                yield self._trial(method, seed)
+
+    def _seeded(self, seed: int, steps: int) -> Recipe:
+        if steps < 1:
+            raise UserError(f"--budget {self.budget} is not enough for one step of each method: give more")
+        training = dataclasses.replace(with_steps(self.recipe, steps), seed=self.recipe.training.seed + seed)
+        # A picture and a held-out loss at the end are enough; a training that is stopped goes on from a quarter of it.
+        quarter = max(steps // 4, 1)
+        training = dataclasses.replace(
+            training, checkpoint_every=quarter, keep=1, sample_every=steps, heldout_every=steps
+        )
+        return dataclasses.replace(self.recipe, training=training)
+
+    def _teacher(self, seed: int) -> Trial:
+        each = 3 * self.recipe.training.batch_size
+        steps = int(TEACHER_SHARE * self.budget / each)
+        recipe = self._seeded(seed, steps)
+        recipe = dataclasses.replace(recipe, objective=teacher_of(recipe, steps).objective)
+        return Trial(TEACHER, recipe, {"training": steps * each})
+
+    def _trial(self, method: str, seed: int) -> Trial:
+        objective, left, cost = self.objective(method), self.budget, {}
+        teacher = self._teacher(seed) if objective.learns_from != "data" else None
+        if teacher is not None:
+            cost["teacher"] = teacher.cost["training"]
+            left -= cost["teacher"]
+        if objective.learns_from == "pairs":
+            pair_steps = min(PAIR_STEPS, objective.max_steps)
+            pairs = max(int(PAIR_SHARE * left / pair_steps), 1)
+            objective = dataclasses.replace(objective, pairs=pairs, pair_steps=pair_steps)  # type: ignore[type-var]
+            cost["pairs"] = pairs * pair_steps
+            left -= cost["pairs"]
+        each = objective.evaluations * self.recipe.training.batch_size
+        steps = int(left / each)
+        if steps < objective.stages:
+            raise UserError(f"--budget {self.budget} is not enough for each of {method}'s stages: give more")
+        cost["training"] = round(steps * each)
+        recipe = dataclasses.replace(self._seeded(seed, steps), objective=objective)
+        return Trial(method, recipe, cost, None if teacher is None else teacher.name)
+
+    def path(self, trial: str) -> Path:
+        """The run directory of a trial."""
+        return self.out / "runs" / trial
+
+    def settings(self) -> dict[str, Any]:
+        """What must not change when a comparison goes on; methods, seeds and steps may be added."""
+        return {
+            "recipe": self.name,
+            "budget": self.budget,
+            "task": describe(self.recipe.task, TASKS),
+            "network": describe(self.recipe.network, NETWORKS),
+            "objective": describe(self.recipe.objective, OBJECTIVES),
+            "training": {k: v for k, v in to_dict(self.recipe.training).items() if k != "steps"},  # the budget decides
+        }
+
+
+def begin(comparison: Comparison) -> None:
+    """Make the directory, or check that it holds this very comparison. Raises UserError where it does not."""
+    note, settings = comparison.out / "compare.json", json.loads(json.dumps(comparison.settings()))
+    if note.exists():
+        earlier = json.loads(note.read_bytes())
+        for name in settings:
+            if earlier.get(name) != settings[name]:
+                raise UserError(f"{comparison.out} holds a comparison with another {name}: give another --out")
+    elif comparison.out.exists() and (not comparison.out.is_dir() or any(comparison.out.iterdir())):
+        raise UserError(f"{comparison.out} is not empty and holds no comparison: give another --out")
+    else:
+        write_atomically(note, (json.dumps(settings, indent=2) + "\n").encode())
+
+
+def run_trial(comparison: Comparison, trial: Trial, *, quiet: bool) -> dict[str, Any]:
+    """Train and judge one method, or go on with it, or read what was found. Returns its evaluation."""
+    path = comparison.path(trial.name)
+    found = finished(comparison, trial)
+    if found is not None:
+        return found
+    teacher = None if trial.teacher is None else comparison.path(trial.teacher)
+    model = train_recipe(comparison.name, trial.recipe, path, teacher, quiet=quiet)
+    if trial.method == TEACHER:
+        return {}
+    result = evaluate(model, comparison.steps, comparison.num, quiet=quiet)
+    result |= {"cost": trial.cost, "training_seconds": Run(path).read_metrics()[-1]["seconds"]}
+    write_atomically(Run(path).evaluation, (json.dumps(result, indent=2) + "\n").encode())
+    return result
+
+
+def finished(comparison: Comparison, trial: Trial) -> dict[str, Any] | None:
+    """The evaluation of a trial, where it is done and holds all that is asked for."""
+    run = Run(comparison.path(trial.name))
+    if trial.method == TEACHER:
+        done = run.checkpoints / f"{trial.recipe.training.steps:08d}"
+        return {} if done.is_dir() else None
+    if not run.evaluation.exists():
+        return None
+    found: dict[str, Any] = json.loads(run.evaluation.read_bytes())
+    steps = {str(n) for n in comparison.steps}
+    return found if found.get("num") == comparison.num and steps <= set(found["steps"]) else None
+
+
+def results(comparison: Comparison) -> dict[str, dict[str, Any]]:
+    """The evaluations of all methods, by the trials' names; those that are not done are left out."""
+    trials = (trial for trial in comparison.trials() if trial.method != TEACHER)
+    found = {trial.name: finished(comparison, trial) for trial in trials}
+    return {name: evaluation for name, evaluation in found.items() if evaluation is not None}
+
+
+def models(comparison: Comparison) -> dict[str, Model]:
+    """The models of the first seed, by method."""
+    seed = comparison.recipe.training.seed
+    return {method: load(comparison.path(f"{method}-seed{seed}")) for method in comparison.methods}

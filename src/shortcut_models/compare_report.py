@@ -1,0 +1,183 @@
+"""A comparison as tables (Markdown, CSV), JSON, a figure of quality against steps, and a sheet of samples."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .compare import Comparison, models, results
+from .figures import direction, new_figure, picture_of, rainbow, stack, styled
+from .objectives import OBJECTIVES
+from .runs import write_atomically
+
+Values = dict[str, dict[int, dict[str, list[float]]]]
+"""measure -> steps -> method -> one value a seed"""
+SHEET = 16
+"""samples of a method at a budget on the sheet"""
+
+
+def write_report(comparison: Comparison) -> list[Path]:
+    """Write everything that is known so far, and return the paths."""
+    found, out = results(comparison), comparison.out
+    values = collect(comparison, found)
+    texts = {
+        "table.md": markdown(comparison, values, found),
+        "results.csv": table_of_values(comparison, values),
+        "results.json": json.dumps(as_json(comparison, values, found), indent=1) + "\n",
+    }
+    for name, text in texts.items():
+        write_atomically(out / name, text.encode())
+    pictures = {"quality.png": quality(comparison, values), "samples.png": samples(comparison)}
+    for name, picture in pictures.items():
+        content = io.BytesIO()
+        picture.save(content, "PNG")
+        write_atomically(out / name, content.getvalue())
+    return [out / name for name in (*texts, *pictures)]
+
+
+def collect(comparison: Comparison, found: dict[str, dict[str, Any]]) -> Values:
+    """The measures by name, steps and method, the headline first."""
+    values: Values = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for method in comparison.methods:
+        for seed in range(comparison.seeds):
+            name = f"{method}-seed{comparison.recipe.training.seed + seed}"
+            for steps in comparison.steps:
+                for measure, value in found[name]["steps"][str(steps)].items():
+                    values[measure][steps][method].append(value)
+    shown = [measure for measure in values if measure != "seconds" and not measure.endswith("_real")]
+    headline = comparison.recipe.task.headline or shown[0]
+    return {measure: values[measure] for measure in sorted(shown, key=lambda measure: measure != headline)}
+
+
+def _cell(numbers: Sequence[float], best: bool) -> str:
+    mean = statistics.fmean(numbers)
+    text = f"{mean:.3g}" if len(numbers) == 1 else f"{mean:.3g} ± {statistics.stdev(numbers):.1g}"
+    return f"**{text}**" if best else text
+
+
+def _best(measure: str, by_method: dict[str, list[float]]) -> str | None:
+    """The method with the best mean, where we know which way is good and it says something across methods."""
+    if not direction(measure) or measure == "distance_to_finest":
+        return None
+    means = {method: statistics.fmean(numbers) for method, numbers in by_method.items()}
+    finite = {method: mean for method, mean in means.items() if math.isfinite(mean)}
+    pick = min if direction(measure).startswith("lower") else max
+    return pick(finite, key=lambda method: finite[method]) if finite else None
+
+
+def groups(methods: Sequence[str]) -> dict[str, list[str]]:
+    """The methods as the paper's table has them: those of two phases, and those trained from end to end."""
+    found: dict[str, list[str]] = {"Distillation in two phases": [], "Trained from end to end": []}
+    for method in methods:
+        found[list(found)[OBJECTIVES[method].learns_from == "data"]].append(method)
+    return {title: group for title, group in found.items() if group}
+
+
+def markdown(comparison: Comparison, values: Values, found: dict[str, dict[str, Any]]) -> str:
+    """A table a measure, in the paper's layout, and one of the costs."""
+    lines = [
+        f"# {comparison.name}: {len(comparison.methods)} methods at equal compute",
+        "",
+        f"{comparison.budget:,} network evaluations a training (an example forward counts 1, forward and backward 3, "
+        f"the teacher's phases included), {comparison.num:,} samples, {_seeds(comparison)}.",
+    ]
+    for measure, by_steps in values.items():
+        title = f"{measure.replace('_', ' ')}" + (f" ({direction(measure)})" if direction(measure) else "")
+        lines += ["", f"## {title}", "", "| | " + " | ".join(f"{n}-step" for n in by_steps) + " |"]
+        lines.append("| --- |" + " ---: |" * len(by_steps))
+        for group, methods in groups(comparison.methods).items():
+            lines.append(f"| *{group}* |" + " |" * len(by_steps))
+            for method in methods:
+                cells = [_cell(row[method], _best(measure, row) == method) for row in by_steps.values()]
+                lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    lines += ["", "## Cost", "", "| | teacher | pairs | training | evaluations in all | seconds of its own |"]
+    lines.append("| --- |" + " ---: |" * 5)
+    for method in comparison.methods:
+        runs = [evaluation for name, evaluation in found.items() if name.rpartition("-seed")[0] == method]
+        cost = runs[0]["cost"]
+        parts = [f"{cost[phase]:,}" if phase in cost else "" for phase in ("teacher", "pairs", "training")]
+        seconds = statistics.fmean(run["training_seconds"] for run in runs)
+        lines.append(f"| {method} | " + " | ".join(parts) + f" | {sum(cost.values()):,} | {seconds:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _seeds(comparison: Comparison) -> str:
+    return f"{comparison.seeds} seeds (mean ± deviation)" if comparison.seeds > 1 else "1 seed"
+
+
+def table_of_values(comparison: Comparison, values: Values) -> str:
+    """Every single value as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["method", "seed", "steps", "measure", "value"])
+    first = comparison.recipe.training.seed
+    for measure, by_steps in values.items():
+        for steps, by_method in by_steps.items():
+            for method, numbers in by_method.items():
+                writer.writerows([method, first + seed, steps, measure, value] for seed, value in enumerate(numbers))
+    return text.getvalue()
+
+
+def as_json(comparison: Comparison, values: Values, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """All that was asked and found."""
+    return {
+        **comparison.settings(),
+        "date": datetime.date.today().isoformat(),
+        "machine": next(iter(found.values()))["machine"],
+        "num": comparison.num,
+        "cost": {name: evaluation["cost"] for name, evaluation in found.items()},
+        "values": values,
+    }
+
+
+@styled
+def quality(comparison: Comparison, values: Values) -> Image.Image:
+    """Each measure against the number of steps, a line a method: the mean, and the range over the seeds."""
+    names = list(values)
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure = new_figure(max(560 * columns, 760), 440 * rows + 120)
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    colours = dict(zip(comparison.methods, rainbow(len(comparison.methods)), strict=True))
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    for axes, measure in zip(panels, names, strict=False):
+        steps = sorted(values[measure])
+        for method, colour in colours.items():
+            found = [values[measure][n][method] for n in steps]
+            look = {"linewidth": 2.2, "zorder": 4} if method == "shortcut" else {}
+            axes.plot(
+                steps, np.array([statistics.fmean(x) for x in found]), "o-", ms=3, color=colour, label=method, **look
+            )
+            axes.fill_between(steps, [min(x) for x in found], [max(x) for x in found], color=colour, alpha=0.12, lw=0)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(steps, [str(n) for n in steps])
+        axes.set(title=measure.replace("_", " "), xlabel="steps")
+        axes.set_title(direction(measure), loc="right", fontsize=6.5, color="#8a919e", weight="normal")
+        if direction(measure).startswith("lower") and min(line.get_ydata().min() for line in axes.lines) > 0:
+            axes.set_yscale("log")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
+    return picture_of(figure)
+
+
+def samples(comparison: Comparison) -> Image.Image:
+    """Samples of each method (a column each) at each budget (a row each), all from the same noises."""
+    num = min(SHEET, comparison.recipe.task.preview[0]) if comparison.recipe.task.preview[1] > 1 else SHEET * 64
+    found, titles, pictures = models(comparison), [], []
+    for steps in comparison.steps:
+        for method, model in found.items():
+            titles.append(f"{method}, {steps}")
+            pictures.append(model.task.draw(model.sample(num, steps=steps), 4))
+    return stack(titles, pictures, columns=len(found))

@@ -1,0 +1,159 @@
+"""What comes before a method that learns from a trained model: the check that it fits, and its noise-sample pairs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .base import Batch, Dataset, Network, Objective, Task
+from .checkpoint import fingerprint
+from .errors import Stopped, UserError
+from .model import Model
+from .objectives import FlowMatching, Reflow
+from .randomness import generator, sample_noise, seed_of
+from .runs import write_atomically
+from .stop import StopRequest
+
+SHARD = 1000
+"""pairs in a file"""
+AT_ONCE = 250
+"""pairs made in one batch"""
+HELD_OUT = 16
+"""one pair in so many is not trained on"""
+PAIRS = 2
+"""the place of the pairs' noises among all that is random, so that no other samples share them"""
+
+
+def facts_of(source: Model) -> dict[str, Any]:
+    """What a run's config.json says of the model that it learned from."""
+    return {"recipe": source.recipe, "step": source.step, "sha256": fingerprint(source.network.state_dict())}
+
+
+def start_from(network: Network, objective: Objective, task: Task, source: Model | None) -> None:
+    """Give the network the weights of the model that it is to learn from, where both are of the same sizes.
+
+    Raises UserError where the method needs a source and has none or a wrong one, or has one and needs none.
+    """
+    if objective.learns_from == "data":
+        if source is not None:
+            raise UserError("this objective learns from data alone: leave --teacher out")
+        return
+    if source is None:
+        raise UserError("this objective learns from a trained model: give one with --teacher")
+    if source.task.shape != task.shape or dict(source.task.conditions) != dict(task.conditions):
+        raise UserError(
+            f"the teacher makes events of shape {tuple(source.task.shape)} with conditions "
+            f"{sorted(source.task.conditions)}, not {tuple(task.shape)} with {sorted(task.conditions)}: "
+            f"give one that was trained on this task"
+        )
+    if objective.learns_from == "source":
+        _check_velocity(objective, source.objective)
+    if getattr(objective, "pair_steps", 1) > source.objective.max_steps:
+        raise UserError(
+            f"the teacher takes at most {source.objective.max_steps} steps: give fewer --objective.pair-steps"
+        )
+    weights, mine = source.network.state_dict(), network.state_dict()
+    alike = {name: value.shape for name, value in weights.items()} == {
+        name: value.shape for name, value in mine.items()
+    }
+    if alike:
+        network.load_state_dict(weights)
+    elif objective.stages > 1:
+        raise UserError("the teacher's network has other sizes, and the student is to take its place: give the same")
+
+
+def _check_velocity(objective: Objective, trained_by: Objective) -> None:
+    """Raise UserError where a model does not give the velocity that a method asks it for."""
+    if not isinstance(trained_by, (FlowMatching, Reflow)):
+        raise UserError("the teacher of this objective must be trained with --objective flow (or reflow): give another")
+    theirs, ours = (getattr(method, "told", 0.0) for method in (trained_by, objective))
+    if theirs != ours:
+        raise UserError(f"the teacher was told a step size of {theirs:g}: give --objective.told {theirs:g}")
+
+
+class PairDataset:
+    """Pairs in memory, fetched by rows."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self.tensors = dict(tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors["data"])
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        rows = torch.as_tensor(indices)
+        found = {name: value[rows] for name, value in self.tensors.items()}
+        data, noise = found.pop("data"), found.pop("noise")
+        return Batch(data, {name.removeprefix("cond."): value for name, value in found.items()}, noise)
+
+
+def make_pairs(
+    source: Model, objective: Any, dataset: Dataset, folder: Path, seed: int, stop: StopRequest, *, quiet: bool
+) -> dict[str, Dataset]:
+    """Sample the source for as many noises as the objective asks for, in shards; those that are there are kept.
+
+    Conditions are those of examples drawn from the data set. Returns the pairs as splits "train" and "test".
+
+    Raises:
+        UserError: the folder holds pairs of another model or method, or a damaged shard.
+        Stopped: a signal came; the shards made so far are kept.
+    """
+    count = objective.pairs
+    about = {"pairs": count, "steps": objective.pair_steps, "guidance": objective.pair_guidance, "seed": seed}
+    about["source"] = facts_of(source)
+    note = folder / "pairs.json"
+    if not note.exists():
+        write_atomically(note, json.dumps(about).encode())
+    elif note.read_bytes() != json.dumps(about).encode():
+        raise UserError(f"{folder} holds pairs made with other options: remove it, or give another --run")
+    shards = [(folder / f"{begin // SHARD:05d}.safetensors", begin) for begin in range(0, count, SHARD)]
+    with tqdm(total=count, desc="pairs", unit="pair", disable=quiet, dynamic_ncols=True) as bar:
+        for path, begin in shards:
+            rows = range(begin, min(begin + SHARD, count))
+            if not path.exists():
+                made = _shard(source, objective, dataset, rows, seed)
+                write_atomically(path, safetensors.torch.save(made))
+            bar.update(len(rows))
+            if stop.signal_number is not None:
+                raise Stopped(f"stopped after {rows.stop} of {count} pairs", stop.signal_number)
+    return _read([path for path, _ in shards])
+
+
+def _shard(source: Model, objective: Any, dataset: Dataset, rows: range, seed: int) -> dict[str, Tensor]:
+    """The pairs of some rows: noise, data, and the conditions."""
+    parts: list[dict[str, Tensor]] = []
+    for begin in range(rows.start, rows.stop, AT_ONCE):
+        some = range(begin, min(begin + AT_ONCE, rows.stop))
+        examples = torch.randint(len(dataset), (len(some),), generator=generator(seed, PAIRS, begin))
+        cond = dataset.__getitems__(examples.tolist()).to(source.device).cond
+        noise = sample_noise(seed_of(seed, PAIRS), some, source.task.shape)
+        data = source.objective.sample(
+            source.network.eval(),
+            noise.to(source.device),
+            cond,
+            objective.pair_steps,
+            guidance=objective.pair_guidance,
+        )
+        made = {"noise": noise, "data": data.cpu()} | {f"cond.{name}": value.cpu() for name, value in cond.items()}
+        parts.append(made)
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _read(shards: list[Path]) -> dict[str, Dataset]:
+    parts = []
+    for path in shards:
+        try:
+            parts.append(safetensors.torch.load_file(path))
+        except safetensors.SafetensorError as error:
+            raise UserError(f"{path} is damaged ({error}): remove it, and run the same command again") from None
+    tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    held_out = max(len(tensors["data"]) // HELD_OUT, 1)
+    train = {name: value[:-held_out] if len(value) > 1 else value for name, value in tensors.items()}
+    return {"train": PairDataset(train), "test": PairDataset({name: v[-held_out:] for name, v in tensors.items()})}

@@ -1,0 +1,99 @@
+"""The command `shortcut import-original`: a checkpoint of the paper's own code becomes a run that samples."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+from .options import whole_number
+
+ABOUT = "turn a checkpoint of the paper's own code into a run to sample from"
+RECIPE = "original"
+"""what stands in the run's records for a recipe"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="the checkpoint, a pickle; nothing in it is run")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's directory, new or empty")
+    parser.add_argument(
+        "--num-heads", type=whole_number, required=True, metavar="N", help="attention heads, as it was trained with"
+    )
+    parser.add_argument(
+        "--image-size", type=whole_number, required=True, metavar="N", help="side of its images or latents in pixels"
+    )
+    parser.add_argument("--raw", action="store_true", help="the parameters themselves, not their average")
+    parser.add_argument(
+        "--objective", default="shortcut", metavar="NAME", help="the method it was trained by (default shortcut)"
+    )
+
+
+def command(args: argparse.Namespace) -> None:
+    """Run the command."""
+    found = import_original(
+        args.file, args.out, num_heads=args.num_heads, image_size=args.image_size, ema=not args.raw,
+        objective=args.objective,
+    )  # fmt: skip
+    print(f"{found}: try `shortcut sample {args.out} --steps 1 4 128 --out samples.npz`")
+
+
+def import_original(
+    file: Path, out: Path, *, num_heads: int, image_size: int, ema: bool = True, objective: str = "shortcut"
+) -> Path:
+    """Write the network of an original checkpoint as a run, `config.json` and `checkpoints/STEP/model.safetensors`.
+
+    Args:
+        file: the checkpoint; see `shortcut_models.original.load_network` for this and the sizes.
+        out: a directory that does not exist or is empty.
+        num_heads, image_size: what no array of the checkpoint tells.
+        ema: the average of the parameters, or the parameters themselves.
+        objective: the method it was trained by, which decides what its network is told when sampling.
+
+    Returns:
+        The path of the model's file.
+
+    Raises:
+        UserError: a file that is no such checkpoint, sizes that do not fit it, a directory that is not empty.
+    """
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty: give another directory with --out")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: give another directory with --out")
+    method = _original_objective(objective)
+
+    from . import checkpoint
+    from .original import read_network
+    from .runs import Run
+    from .tasks import Events
+    from .train import run_config
+    from .training import Training
+
+    network, sizes, step = read_network(file, num_heads=num_heads, image_size=image_size, ema=ema)
+    task = Events((sizes.channels, image_size, image_size), sizes.classes)
+    # How it was trained is not known, so the run says nothing of it.
+    config = run_config(network, method, task, Training(), RECIPE) | {"training": {"name": RECIPE}}
+    whole = out.resolve()
+    temporary = whole.with_name(f".{whole.name}.{os.getpid()}.tmp")
+    try:  # under another name until all is there
+        run = Run(temporary)
+        path = checkpoint.save(run.checkpoints, step, network.state_dict(), {}, config | {"step": step}, keep=1)
+        (path / checkpoint.STATE).unlink()  # of training there is nothing to go on with
+        run.write_config(config)
+        temporary.rename(whole)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return out / path.relative_to(temporary) / checkpoint.MODEL
+
+
+def _original_objective(name: str) -> Any:
+    """A method as the original has it. Raises UserError where the original does not have it."""
+    from .objectives import OBJECTIVES
+
+    known = [name for name, cls in OBJECTIVES.items() if hasattr(cls, "original")]
+    if name not in known:
+        raise UserError(f"the original code has no method {name!r}: choose one of {', '.join(known)}")
+    return OBJECTIVES[name].original()  # type: ignore[attr-defined]

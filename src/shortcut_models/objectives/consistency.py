@@ -1,0 +1,129 @@
+"""Consistency models (Song et al. 2023) on the straight path, as distillation and as training from data alone.
+
+The network's velocity says where a point's path ends: data = x + (1 - t) velocity. A consistency model is taught to say
+the same at neighbouring points of one path. Distillation finds the neighbour with a trained flow model, training takes
+the next point of the line between noise and data, at a distance that shrinks as training goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from ..base import Batch, Cond, Losses, Network, Objective, T, X
+from ..config import PowerOfTwo, Share
+from ..path import broadcast, interpolate, levels_of, stage_of, step
+from ..sampling import guided, last, renoise
+from ._shared import Draws, Weight, draw_on_grid, even_times, squared_error
+
+
+def consistency_target(teacher: Network, x: X, t: T, neighbour: X, d: T, told: float, context: Any) -> X:
+    """The velocity from x at t to where the teacher says that the path through the neighbour at t + d ends."""
+    end = t + d
+    data = step(neighbour, 1 - end, teacher(neighbour, end, torch.full_like(t, told), context))
+    return (data - x) / broadcast(1 - t, x)
+
+
+@dataclass(frozen=True)
+class ConsistencyDistillation(Objective):
+    """Agree with oneself, after one small step of a trained flow model."""
+
+    learns_from: ClassVar[Literal["data", "source", "pairs"]] = "source"
+
+    max_steps: PowerOfTwo = 128
+    """the trained model takes steps of 1 / max_steps; also the largest number of sampling steps"""
+    label_dropout: Share = 0.1
+    """share of rows trained without their condition, so that guidance can be chosen when sampling"""
+    guidance: Weight = 1.0
+    """guidance weight of the trained model's step; 1 is none"""
+    told: Share = 0.0
+    """the step size that the network is told, always the same"""
+    sigma_min: Share = 0.0
+    """share of the noise that is left in the data's end of the path"""
+
+    @classmethod
+    def original(cls, **changes: Any) -> ConsistencyDistillation:
+        """As the paper's authors have it."""
+        return replace(cls(told=1.0, sigma_min=1e-5), **changes)
+
+    @property
+    def evaluations(self) -> float:
+        return 4.0 + (1 if self.guidance in (0, 1) else 2)
+
+    def draw(self, batch: Batch) -> Draws:
+        """Noise, times on the finest grid, and the rows that lose their condition."""
+        return draw_on_grid(batch, levels_of(self.max_steps), self.label_dropout)
+
+    @torch.no_grad()
+    def targets(self, teacher: Network, source: Network, batch: Batch, draws: Draws) -> tuple[X, X]:
+        """(x_t, target) for every row; nothing in here is random."""
+        x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
+        d, told = torch.full_like(draws.t, 1 / self.max_steps), torch.full_like(draws.t, self.told)
+        velocity = guided(source, batch.cond, self.guidance, len(batch), x.device, draws.drop)
+        neighbour = step(x, d, velocity(x, draws.t, told))
+        context = teacher.encode(batch.cond, draws.drop)
+        return x, consistency_target(teacher, x, draws.t, neighbour, d, self.told, context)
+
+    def losses(self, net: Network, teacher: Network, batch: Batch, source: Network | None = None) -> Losses:
+        draws = self.draw(batch)
+        x, target = self.targets(teacher, source or teacher, batch, draws)
+        told = torch.full_like(draws.t, self.told)
+        loss = squared_error(net(x, draws.t, told, net.encode(batch.cond, draws.drop)), target)
+        return Losses(loss, {"consistency": loss.detach()})
+
+    def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
+        times = even_times(steps, self.max_steps)
+        return last(renoise(net, noise, cond, times, told=self.told, guidance=guidance))
+
+
+@dataclass(frozen=True)
+class ConsistencyTraining(Objective):
+    """Agree with oneself at the next point between a noise and its data, which comes nearer as training goes on."""
+
+    max_steps: PowerOfTwo = 128
+    """the next point is 1, 1/2, ..., at last 2 / max_steps away; also the largest number of sampling steps"""
+    label_dropout: Share = 0.1
+    """share of rows trained without their condition, so that guidance can be chosen when sampling"""
+    told: Share = 0.0
+    """the step size that the network is told, always the same"""
+    sigma_min: Share = 0.0
+    """share of the noise that is left in the data's end of the path"""
+
+    @classmethod
+    def original(cls, **changes: Any) -> ConsistencyTraining:
+        """As the paper's authors have it."""
+        return replace(cls(told=1.0, sigma_min=1e-5), **changes)
+
+    @property
+    def evaluations(self) -> float:
+        return 4.0
+
+    def level(self, progress: float) -> int:
+        """The distance between neighbours, 2^-level, at this share of the way."""
+        return stage_of(progress, max(levels_of(self.max_steps), 1))
+
+    def draw(self, batch: Batch) -> Draws:
+        """Noise, times on the grid of the present distance, and the rows that lose their condition."""
+        return draw_on_grid(batch, self.level(batch.progress), self.label_dropout)
+
+    @torch.no_grad()
+    def targets(self, teacher: Network, batch: Batch, draws: Draws) -> tuple[X, X]:
+        """(x_t, target) for every row; nothing in here is random."""
+        d = torch.full_like(draws.t, 2.0 ** -self.level(batch.progress))
+        x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
+        neighbour = interpolate(draws.noise, batch.data, draws.t + d, self.sigma_min)
+        context = teacher.encode(batch.cond, draws.drop)
+        return x, consistency_target(teacher, x, draws.t, neighbour, d, self.told, context)
+
+    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
+        draws = self.draw(batch)
+        x, target = self.targets(teacher, batch, draws)
+        told = torch.full_like(draws.t, self.told)
+        loss = squared_error(net(x, draws.t, told, net.encode(batch.cond, draws.drop)), target)
+        return Losses(loss, {"consistency": loss.detach()})
+
+    def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
+        times = even_times(steps, self.max_steps)
+        return last(renoise(net, noise, cond, times, told=self.told, guidance=guidance))

@@ -1,0 +1,238 @@
+"""Networks of the paper's own code, as networks of ours: read from its checkpoints, and named as it names them.
+
+A checkpoint is a pickle of {"train_state": {"params", "params_ema", "opt_state", "step"}}, with parameters in nested
+dicts named as Flax names them. The network that comes out is a plain DiT (`DiTConfig.original`): it computes the
+same numbers, trains as the original does, and is saved and loaded as any other network of ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .base import Label, Network
+from .errors import UserError
+from .networks import DiT, DiTConfig
+from .original_arrays import Stored, read_checkpoint
+
+UNUSED = "Embed_0.embedding"
+"""a table of log-variances that nothing in the original depends on; our network has none"""
+FEATURES = 256
+"""sinusoids of a time"""
+MOST_TOKENS = 2**20
+"""of an image"""
+PATCHES, OUTLET, LABELS = "PatchEmbed_0.Conv_0", "FinalLayer_0.Dense_1", "LabelEmbedder_0.Embed_0.embedding"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the shapes of a checkpoint's arrays say of its network."""
+
+    width: int
+    depth: int
+    patch_size: int
+    channels: int
+    hidden: int
+    """units of the MLP"""
+    classes: int
+
+    @classmethod
+    def of(cls, shapes: Mapping[str, tuple[int, ...]]) -> Sizes:
+        """Read off the shapes of arrays. Raises UserError where one that decides is missing or has other axes."""
+
+        def shape(name: str, axes: int) -> tuple[int, ...]:
+            if name not in shapes:
+                raise UserError(f"it has no array {name}: give a checkpoint of the original DiT")
+            if len(shapes[name]) != axes or 0 in shapes[name]:
+                raise UserError(f"{name} has shape {shapes[name]}, not {axes} axes: give a checkpoint of the original")
+            return shapes[name]
+
+        patch_size, _, channels, width = shape(f"{PATCHES}.kernel", 4)
+        hidden = shape("DiTBlock_0.MlpBlock_0.Dense_0.kernel", 2)[1]
+        blocks = {name.split(".")[0] for name in shapes if re.match(r"DiTBlock_\d+\.", name)}
+        return cls(width, len(blocks), patch_size, channels, hidden, shape(LABELS, 2)[0] - 1)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every array that the original's network of these sizes has, less the unused one."""
+        width, p, c = self.width, self.patch_size, self.channels
+        units = {"inlet": (0, 0), "outlet": (width, p * p * c), "modulation": (width, 2 * width)}
+        for name in ("time", "level"):
+            units |= {f"embed.{name}.0": (FEATURES, width), f"embed.{name}.2": (width, width)}
+        for i in range(self.depth):
+            block = {"modulation": (width, 6 * width), "qkv": (width, width), "project": (width, width)}
+            block |= {"mlp.0": (width, self.hidden), "mlp.2": (self.hidden, width)}
+            units |= {f"blocks.{i}.{name}": size for name, size in block.items()}
+        found: dict[str, tuple[int, ...]] = {LABELS: (self.classes + 1, width)}
+        for ours, theirs in layers(self.depth):
+            for name in theirs:
+                found |= {f"{name}.kernel": units[ours], f"{name}.bias": units[ours][1:]}
+        return found | {f"{PATCHES}.kernel": (p, p, c, width), f"{PATCHES}.bias": (width,)}
+
+    def check(self, heads: int, image_size: int) -> None:
+        """Raise UserError where what no array tells does not fit."""
+        for name, value in (("num-heads", heads), ("image-size", image_size)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise UserError(f"{name} must be a whole number of at least 1, not {value!r}")
+        if self.width % heads:
+            raise UserError(
+                f"num-heads {heads} does not divide its width {self.width}: give the number it was trained with"
+            )
+        if image_size % self.patch_size:
+            raise UserError(
+                f"image-size {image_size} is no multiple of its patch size {self.patch_size}: give the size it was "
+                f"trained with"
+            )
+        if (image_size // self.patch_size) ** 2 > MOST_TOKENS:
+            raise UserError(f"image-size {image_size} makes more than {MOST_TOKENS:,} tokens: give the size in pixels")
+
+    def config(self, heads: int) -> DiTConfig:
+        """The configuration of our network of these sizes."""
+        ratio = self.hidden / self.width
+        if int(self.width * ratio) != self.hidden:  # rounded down to one unit less
+            ratio = (self.hidden + 0.5) / self.width
+        return DiTConfig.original(
+            width=self.width, depth=self.depth, heads=heads, patch_size=self.patch_size, mlp_ratio=ratio
+        )
+
+
+def layers(depth: int) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Our linear layers, and the original's that each holds, one after another."""
+    yield "inlet", (PATCHES,)
+    for name, theirs in (("time", "TimestepEmbedder_0"), ("level", "TimestepEmbedder_1")):
+        yield f"embed.{name}.0", (f"{theirs}.Dense_0",)
+        yield f"embed.{name}.2", (f"{theirs}.Dense_1",)
+    for i in range(depth):
+        block = f"DiTBlock_{i}"
+        yield f"blocks.{i}.modulation", (f"{block}.Dense_0",)
+        yield f"blocks.{i}.qkv", (f"{block}.Dense_2", f"{block}.Dense_1", f"{block}.Dense_3")  # theirs: key first
+        yield f"blocks.{i}.project", (f"{block}.Dense_4",)
+        yield f"blocks.{i}.mlp.0", (f"{block}.MlpBlock_0.Dense_0",)
+        yield f"blocks.{i}.mlp.2", (f"{block}.MlpBlock_0.Dense_1",)
+    yield "modulation", ("FinalLayer_0.Dense_0",)
+    yield "outlet", (OUTLET,)
+
+
+def to_state(arrays: Mapping[str, np.ndarray], sizes: Sizes) -> dict[str, Tensor]:
+    """The original's arrays -> our network's state. Kernels are transposed; a patch is (c, p, q), theirs (p, q, c)."""
+    p, c = sizes.patch_size, sizes.channels
+    linear = dict(arrays)
+    linear[f"{PATCHES}.kernel"] = arrays[f"{PATCHES}.kernel"].transpose(2, 0, 1, 3).reshape(c * p * p, -1)
+    for part in ("kernel", "bias"):
+        pixels = arrays[f"{OUTLET}.{part}"].reshape(-1, p, p, c).transpose(0, 3, 1, 2)
+        linear[f"{OUTLET}.{part}"] = pixels.reshape(*arrays[f"{OUTLET}.{part}"].shape)
+    state: dict[str, np.ndarray] = {}
+    for ours, theirs in layers(sizes.depth):
+        state[f"{ours}.weight"] = np.concatenate([linear[f"{name}.kernel"] for name in theirs], 1).T
+        state[f"{ours}.bias"] = np.concatenate([linear[f"{name}.bias"] for name in theirs])
+    *_, null = arrays[LABELS]
+    if sizes.classes:
+        state |= {"conditions.embed.label.weight": arrays[LABELS][:-1], "conditions.null.label": null}
+    else:  # what is added for every image alike
+        state["embed.level.2.bias"] = state["embed.level.2.bias"] + null
+    return {name: torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)) for name, array in state.items()}
+
+
+def flat_parameters(network: Network) -> dict[str, np.ndarray]:
+    """The parameters of a network of the original's variant, under the original's names and in its layout.
+
+    "DiTBlock_0.Dense_0.kernel" is one; the unused table Embed_0 is not among them. Raises UserError for other networks.
+    """
+    if not isinstance(network, DiT) or network.config.variant != "original":
+        raise UserError("only a DiT of the original's variant has the original's names: give DiTConfig.original(...)")
+    state = {name: value.detach().float().cpu().numpy() for name, value in network.state_dict().items()}
+    p = network.config.patch_size
+    names = ("conditions.embed.label.weight", "conditions.null.label")
+    rows = [state[name].reshape(-1, network.config.width) for name in names if name in state]
+    found = {LABELS: np.concatenate(rows or [np.zeros((1, network.config.width), np.float32)])}
+    for ours, theirs in layers(network.config.depth):
+        kernels = np.split(state[f"{ours}.weight"].T, len(theirs), 1)
+        biases = np.split(state[f"{ours}.bias"], len(theirs))
+        for name, kernel, bias in zip(theirs, kernels, biases, strict=True):
+            found |= {f"{name}.kernel": kernel, f"{name}.bias": bias}
+    width = found[f"{PATCHES}.bias"].shape[0]
+    found[f"{PATCHES}.kernel"] = found[f"{PATCHES}.kernel"].reshape(-1, p, p, width).transpose(1, 2, 0, 3)
+    for part in ("kernel", "bias"):
+        pixels = found[f"{OUTLET}.{part}"]
+        lead = pixels.shape[:-1]
+        found[f"{OUTLET}.{part}"] = np.moveaxis(pixels.reshape(*lead, -1, p, p), -3, -1).reshape(pixels.shape)
+    return {name: np.ascontiguousarray(array) for name, array in sorted(found.items())}
+
+
+def load_network(path: Path | str, *, num_heads: int, image_size: int, ema: bool = True) -> Network:
+    """The network of a checkpoint of the original code.
+
+    Args:
+        path: the pickle. It is read without JAX, Flax and Optax, and nothing in it is run.
+        num_heads: attention heads, which no array tells; as in the training's configuration.
+        image_size: side of the images or latents in pixels, which none tells either.
+        ema: the average of the parameters, or the parameters themselves.
+
+    Returns:
+        A DiT, in evaluation mode, for float32 [b, channels, image_size, image_size] and `{"label": int64 [b]}`,
+        where the label num_classes, one more than the last class, stands for no label.
+
+    Raises:
+        UserError: a file that is no such checkpoint, is damaged or up to something, lacks an array or has one more
+            than expected, holds a number that is not finite, or sizes that do not fit it.
+    """
+    return read_network(path, num_heads=num_heads, image_size=image_size, ema=ema).network
+
+
+class Original(NamedTuple):
+    """A network of the original code, and what its checkpoint says of it."""
+
+    network: Network
+    sizes: Sizes
+    step: int
+    """training steps behind it"""
+
+
+def read_network(path: Path | str, *, num_heads: int, image_size: int, ema: bool = True) -> Original:
+    """As `load_network`, with its sizes and the number of training steps behind it."""
+    path = Path(path)
+    arrays, step = read_checkpoint(path, ema=ema)
+    try:
+        arrays.pop(UNUSED, None)
+        sizes = Sizes.of({name: array.shape for name, array in arrays.items()})
+        check_shapes(arrays, sizes.shapes())
+        sizes.check(num_heads, image_size)
+        parameters = {name: to_numbers(name, array) for name, array in arrays.items()}
+        shape = (sizes.channels, image_size, image_size)
+        network = sizes.config(num_heads).build(shape, {"label": Label(sizes.classes)} if sizes.classes else {})
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    network.load_state_dict(to_state(parameters, sizes))
+    return Original(network.eval(), sizes, step)
+
+
+def check_shapes(arrays: Mapping[str, Stored], expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise UserError that names what is missing, what is there besides, or whose shape is another."""
+    for what, names in (("no", expected.keys() - arrays.keys()), ("an unknown", arrays.keys() - expected.keys())):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            named = ", ".join(sorted(names, key=_in_order)[:3]) + more
+            raise UserError(f"it has {what} array {named}: give a checkpoint of the original DiT")
+    for name, shape in expected.items():
+        if arrays[name].shape != shape:
+            raise UserError(f"{name} has shape {arrays[name].shape}, not {shape}: give a checkpoint of the original")
+
+
+def _in_order(name: str) -> list[str | int]:
+    """A key by which DiTBlock_2 comes before DiTBlock_10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
+def to_numbers(name: str, array: Stored) -> np.ndarray:
+    """An array as float32. Raises UserError where a number in it is not finite."""
+    with np.errstate(over="ignore"):
+        numbers = array.numbers().astype(np.float32)
+    if not np.isfinite(numbers).all():
+        raise UserError(f"{name} holds numbers that are not finite: give a checkpoint from before training diverged")
+    return numbers

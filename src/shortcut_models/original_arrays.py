@@ -1,0 +1,228 @@
+"""What a checkpoint of the paper's own code holds: arrays by name, out of the pickle that it is.
+
+The arrays in it are those of NumPy, or of JAX around those of NumPy; of their classes nothing is needed but the
+shape, the kind of number and the bytes, and these are checked against one another before anything is made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .errors import UserError
+from .original_pickle import Made, Name, parse
+
+KINDS = frozenset({"f2", "f4", "f8"})
+"""the kinds of number that a parameter may be of, besides bfloat16"""
+INTEGERS = frozenset({"i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"})
+DEEPEST, LONGEST = 16, 200
+"""dicts in dicts, and letters of a name"""
+LARGEST_STEP = 10**12
+
+
+class Stored(NamedTuple):
+    """An array as the file has it."""
+
+    rows: tuple[int, ...]
+    """its shape as its bytes lie"""
+    axes: tuple[int, ...]
+    """which of those axes each axis of the array is"""
+    kind: str
+    """f4, i8, ... or bfloat16"""
+    order: str
+    """of the bytes of a number, < or >"""
+    content: bytes | memoryview
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.rows[axis] for axis in self.axes)
+
+    def numbers(self) -> np.ndarray:
+        """The array, its bytes those of the file where they can be."""
+        if self.kind == "bfloat16":  # the upper half of a float32
+            flat = (np.frombuffer(self.content, f"{self.order}u2").astype(np.uint32) << 16).view(np.float32)
+        else:
+            flat = np.frombuffer(self.content, self.order + self.kind)
+        return flat.reshape(self.rows).transpose(self.axes)
+
+
+def _is(value: Any, name: str, library: str = "numpy") -> bool:
+    """Whether a value is the name of something of a library, in whichever module of it."""
+    return isinstance(value, Name) and value.name == name and value.module.partition(".")[0] == library
+
+
+def _content(value: Any) -> bytes | memoryview | None:
+    """Bytes, also those that an old protocol wrote as text."""
+    if isinstance(value, Made) and str(value.by) == "_codecs.encode" and isinstance(value.args, tuple):
+        value = value.args[0] if value.args[1:] in (("latin1",), ("latin-1",)) else None
+    if isinstance(value, str):
+        value = value.encode("latin-1")  # raises ValueError for a text that no bytes were written as
+    return bytes(value) if isinstance(value, bytearray) else value if isinstance(value, (bytes, memoryview)) else None
+
+
+def _kind(value: Any) -> tuple[str, str]:
+    """The kind of number and the order of bytes of a NumPy dtype. Raises ValueError for one of no use."""
+    if not (isinstance(value, Made) and _is(value.by, "dtype") and isinstance(value.args, tuple) and value.args):
+        raise ValueError("its kind of number is not understood")
+    kind, state = value.args[0], value.state
+    order = "<"
+    if isinstance(state, tuple) and len(state) > 1:
+        order = ">" if state[1] == ">" else "<"
+        if any(part is not None for part in state[2:5]):
+            raise ValueError("its numbers are records")
+    if isinstance(kind, Name) and kind.name == "bfloat16":
+        return "bfloat16", order
+    if isinstance(kind, str) and kind.lstrip("<>=|") in KINDS | INTEGERS:
+        return kind.lstrip("<>=|"), ">" if kind.startswith(">") else order
+    shown = str(kind)[:40] if isinstance(kind, (str, Name)) else type(kind).__name__
+    raise ValueError(f"it holds {shown!r}, not floating-point numbers")
+
+
+class _Parts(NamedTuple):
+    """What the ways to write an array have in common."""
+
+    shape: Any
+    kind: Any
+    order: Any
+    """of the axes in memory: C, F, or their numbers"""
+    content: Any
+
+
+def _parts(value: Any) -> _Parts | None:
+    """The parts of an array, in any of the ways to write one; None for anything else."""
+    if not isinstance(value, Made) or not isinstance(value.args, tuple):
+        return None
+    by, args, state = value.by, value.args, value.state
+    if by.module.partition(".")[0] in ("jax", "jaxlib") and len(args) >= 3 and _is(args[0], "_reconstruct"):
+        by, args, state = args[:3]  # an array of JAX is one of NumPy, taken apart
+    if _is(by, "_reconstruct") and isinstance(state, tuple) and len(state) in (4, 5):
+        shape, kind, by_columns, content = state[-4:]
+        return _Parts(shape, kind, "F" if by_columns else "C", content)
+    if _is(by, "_frombuffer") and len(args) in (4, 5):
+        return _Parts(args[2], args[1], args[-1], args[0])
+    if _is(by, "scalar") and len(args) == 2:
+        return _Parts((), args[0], "C", args[1])
+    return None
+
+
+def _axes(shape: Any, order: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shape as the bytes lie, and the axes in it. Raises ValueError for what is no shape, or no order."""
+    if not isinstance(shape, tuple) or len(shape) > 8 or not all(type(n) is int and 0 <= n < 2**40 for n in shape):
+        raise ValueError("its shape is not understood")
+    axes = tuple(range(len(shape)))
+    if order == "C":
+        return shape, axes
+    if order == "F":
+        return shape[::-1], axes[::-1]
+    if isinstance(order, tuple) and all(type(n) is int for n in order) and tuple(sorted(order)) == axes:
+        return shape, order
+    raise ValueError("the order of its axes is not understood")
+
+
+def stored(value: Any) -> Stored | None:
+    """The array that a value of the pickle stands for; None where it stands for something else.
+
+    Raises ValueError for an array that is no use, or whose parts do not fit one another.
+    """
+    parts = _parts(value)
+    if parts is None:
+        return None
+    rows, axes = _axes(parts.shape, parts.order)
+    kind, order = _kind(parts.kind)
+    content, size = _content(parts.content), 2 if kind == "bfloat16" else int(kind[1:])
+    if content is None or math.prod(rows) * size != len(content):
+        raise ValueError(f"its shape {rows} does not fit the bytes that are there")
+    return Stored(rows, axes, kind, order, content)
+
+
+def mapping(value: Any) -> Mapping[str, Any] | None:
+    """The names and values that a value of the pickle stands for: a dict, a frozen one, an object's fields."""
+    if isinstance(value, Made) and _parts(value) is None:
+        found = dict(value.items)
+        args = value.args if isinstance(value.args, tuple) else ()
+        for part in (*args[:1], value.state, *(value.state if isinstance(value.state, tuple) else ())):
+            found |= part if isinstance(part, dict) else {}
+        value = found or None
+    return value if isinstance(value, dict) else None
+
+
+def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Everything in nested dicts that is no dict, by names such as "DiTBlock_0.Dense_0.kernel".
+
+    Raises ValueError where they lie too deep or one is there twice: following such, one would not come to an end.
+    """
+    seen: set[int] = set()
+    waiting = [("", 0, tree)]
+    while waiting:
+        prefix, depth, level = waiting.pop()
+        for key, value in level.items():
+            name, inner = prefix + key, mapping(value)
+            if len(key) > LONGEST or depth > DEEPEST or id(value) in seen:
+                raise ValueError(f"{name[:LONGEST]!r} is too long, too deep, or there twice")
+            if inner is None:
+                yield name, value
+            else:
+                seen.add(id(value))
+                waiting.append((f"{name}.", depth + 1, inner))
+
+
+class Checkpoint(NamedTuple):
+    """One set of parameters of a checkpoint."""
+
+    arrays: dict[str, Stored]
+    step: int
+    """training steps behind it; 0 where the file does not say"""
+
+
+def read_checkpoint(path: Path, *, ema: bool) -> Checkpoint:
+    """The parameters, or their average, of a checkpoint of the original code; nothing in it is run.
+
+    Raises UserError: no such file, not a pickle, a damaged or hostile one, or one without these parameters.
+    """
+    content = parse(path)
+    try:
+        top = mapping(content) or {}
+        state = mapping(top.get("train_state"))
+        key = "params_ema" if ema else "params"
+        tree = mapping((state or {}).get(key))
+        if state is None or tree is None:
+            place, found = ("train_state", state) if state is not None else ("it", top)
+            names = ", ".join(sorted(name[:40] for name in found)[:8]) or "nothing with a name"
+            raise ValueError(f"it has no train_state/{key}: {place} holds {names}")
+        return Checkpoint(_arrays(tree, path.stat().st_size), _step(state.get("step")))
+    except ValueError as error:
+        text = " ".join(str(error).split())
+        raise UserError(f"{path}: {text}: give a checkpoint of the original code") from None
+
+
+def _arrays(tree: Mapping[str, Any], file_size: int) -> dict[str, Stored]:
+    """The arrays of a set of parameters. Raises ValueError, with the name, for what is no array of numbers."""
+    found, total = {}, 0
+    for name, value in leaves(tree):
+        try:
+            array = stored(value)
+        except ValueError as error:
+            raise ValueError(f"{name} is of no use: {error}") from None
+        if array is None or array.kind in INTEGERS:
+            raise ValueError(f"{name} is no array of floating-point numbers")
+        found[name] = array
+        total += len(array.content)
+        if total > file_size:
+            raise ValueError("the same bytes are there as several arrays")
+    return found
+
+
+def _step(value: Any) -> int:
+    """A training step: a number, or an array of one. Raises ValueError for anything else."""
+    array = stored(value)
+    if array is not None and array.kind in INTEGERS and math.prod(array.rows) == 1:
+        value = array.numbers().item()
+    if value is None:
+        return 0
+    if type(value) is not int or not 0 <= value < LARGEST_STEP:
+        raise ValueError("its step is no whole number")
+    return value

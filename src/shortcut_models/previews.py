@@ -1,0 +1,45 @@
+"""What a run shows of its samples while it trains."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from .base import Network
+from .markup import counted
+from .model import Model
+from .randomness import sample_noise
+from .runs import write_atomically
+
+SNAPSHOT_POINTS = 256
+"""noises whose ends a snapshot holds"""
+
+
+def picture(model: Model, path: Path) -> None:
+    """Samples from the same noise in 1, 4 and the most steps, one under another."""
+    from .figures import stack
+
+    budgets = sorted({steps for steps in (1, 4, model.objective.max_steps) if steps <= model.objective.max_steps})
+    num, columns = model.task.preview
+    drawn = [model.task.draw(model.sample(num, steps=steps), columns) for steps in budgets]
+    content = io.BytesIO()
+    stack([counted(steps) for steps in budgets], drawn).save(content, "PNG")
+    write_atomically(path, content.getvalue())
+
+
+def snapshot(network: Network, model: Model, path: Path) -> None:
+    """The ends of the same noises in 1, 2, 4, ... steps, and those of the raw weights, `network`, in the most."""
+    most = model.objective.max_steps
+    budgets = [2**k for k in range(most.bit_length())]
+    noise = sample_noise(0, range(SNAPSHOT_POINTS), model.task.shape)
+    raw = Model(network, model.objective, model.task)
+    content = io.BytesIO()
+    np.savez(
+        content,
+        noise=noise.numpy(),
+        ema=np.stack([model.generate(noise, steps) for steps in budgets]),
+        raw=raw.generate(noise, most),
+    )
+    write_atomically(path, content.getvalue())

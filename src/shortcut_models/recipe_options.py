@@ -1,0 +1,83 @@
+"""A recipe's name and the options that change it, as words of a command line."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .base import Task
+from .errors import UserError
+from .networks import NETWORKS
+from .objectives import OBJECTIVES
+from .options import Parser, add_options, apply_options
+from .recipes import RECIPES, Recipe
+
+
+def choose(kind: str, name: str, among: dict[str, Any]) -> Any:
+    """An entry of a registry by name. Raises UserError that lists the names."""
+    if name in among:
+        return among[name]
+    close = difflib.get_close_matches(name, among, 1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise UserError(f"there is no {kind} {name!r}: {hint}choose one of {', '.join(among)}")
+
+
+def parse_recipe(
+    words: Sequence[str], command: str, add_own: Callable[[Parser], None]
+) -> tuple[str, Recipe, argparse.Namespace]:
+    """The words after `shortcut COMMAND` -> the recipe's name, the recipe with all options applied, the rest.
+
+    Two readings: the first finds recipe, network and objective, as they decide which options there are.
+
+    add_own: adds the command's own options to a parser.
+    """
+    prog = f"shortcut {command}"
+    first, full = Parser(prog=prog, add_help=False), Parser(prog=prog, conflict_handler="resolve")
+    first.add_argument("recipe", nargs="?")
+    for parser in (first, full):
+        parser.add_argument("--network", metavar="NAME", help=f"another network: {', '.join(NETWORKS)}")
+        parser.add_argument("--objective", metavar="NAME", help=f"another method: {', '.join(OBJECTIVES)}")
+    full.add_argument("recipe", metavar="RECIPE", help=", ".join(RECIPES))
+    full.add_argument("--data", metavar="PATH", help="your own data, for recipes that take it")
+    known, _ = first.parse_known_args(words)
+    if known.recipe is None or words[0] in ("-h", "--help"):
+        add_own(full)
+        full.parse_args(words)
+    if words[0] != known.recipe:
+        raise UserError(f"the recipe comes first, not {words[0]!r}: {prog} RECIPE [options]")
+    recipe = choose("recipe", known.recipe, RECIPES)
+    for part, registry in (("network", NETWORKS), ("objective", OBJECTIVES)):
+        if getattr(known, part) is not None:
+            make = choose(part, getattr(known, part), registry)
+            if make is not type(getattr(recipe, part)):  # to name what the recipe has already changes nothing
+                recipe = dataclasses.replace(recipe, **{part: make()})
+
+    full.prog = f"{prog} {known.recipe}"
+    full.description = f"{recipe.about}. {recipe.measured}"
+    parts = {"task": "task.", "network": "network.", "objective": "objective.", "training": ""}
+    for part, prefix in parts.items():
+        add_options(full, part, getattr(recipe, part), prefix)
+    add_own(full)  # last, so that an option of the command's own stands in for the recipe's of that name
+    args = full.parse_args(words)
+    for part, prefix in parts.items():
+        recipe = dataclasses.replace(recipe, **{part: apply_options(args, getattr(recipe, part), prefix)})
+    return known.recipe, with_data(known.recipe, recipe, args.data), args
+
+
+def with_data(name: str, recipe: Recipe, data: str | None) -> Recipe:
+    """The recipe with the user's data, where it takes any. Raises UserError where one has what the other lacks."""
+    if data is not None:
+        return dataclasses.replace(recipe, task=task_at(recipe.task, data, f"recipe {name}"))
+    if getattr(recipe.task, "data", "its own") is None:
+        raise UserError(f"recipe {name} needs your data: give a folder, tar shards, .npz or idx files with --data PATH")
+    return recipe
+
+
+def task_at(task: Task, data: str, whose: str) -> Task:
+    """The task with its data at another path. Raises UserError, naming whose task it is, where it has its own data."""
+    if not hasattr(task, "data"):
+        raise UserError(f"{whose} has its own data: leave --data out, or use the recipe `images`")
+    return dataclasses.replace(task, data=data)  # type: ignore[type-var]

@@ -1,0 +1,34 @@
+"""Stopping a training between two steps."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from typing import Any
+
+
+class StopRequest(contextlib.AbstractContextManager["StopRequest"]):
+    """Turns the first SIGINT or SIGTERM into a request to save and stop; a second one acts as ever."""
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+        self._earlier: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._earlier[number] = signal.signal(number, self._ask)
+        return self
+
+    def _ask(self, number: int, frame: Any) -> None:
+        self.signal_number = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._earlier.items():
+            signal.signal(number, handler)
+        self._earlier = {}
+
+    def __exit__(self, *exception: object) -> None:
+        self._restore()

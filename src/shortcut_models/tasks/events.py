@@ -1,0 +1,55 @@
+"""Models that came without their data: what they make is given as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from ..base import Dataset, Label, Task, X
+from ..config import Count, Rule
+from ..errors import UserError
+
+Sizes = Annotated[tuple[int, ...], Rule(lambda s: len(s) == 3 and min(s) >= 1, "three sizes of at least 1")]
+
+
+@dataclass(frozen=True)
+class Events(Task):
+    """Images or latents of which nothing but the size is known; task units are those of the network.
+
+    It samples, and it cannot be trained or evaluated: there is no data to train on or to compare with.
+    """
+
+    shape: Sizes = (3, 32, 32)
+    """channels, height and width"""
+    classes: Count = 0
+    """number of classes; 0 is none"""
+
+    @property
+    def conditions(self) -> dict[str, Label]:
+        return {"label": Label(self.classes)} if self.classes else {}
+
+    def dataset(self, split: str) -> Dataset:
+        raise UserError("this model came without its data: sample from it, or train a recipe on data of your own")
+
+    def encode(self, raw: Tensor) -> X:
+        return raw.float()
+
+    def decode(self, x: X) -> np.ndarray:
+        """float32 [n, channels, height, width], as the network made them."""
+        return x.float().cpu().numpy()
+
+    def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """Nothing: there is no data to compare with."""
+        return {}
+
+    def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
+        """The first three channels as red, green and blue, or the first one as grey; -1 is black, 1 is white."""
+        from ..figures import grid
+
+        shown = samples[:, : 3 if samples.shape[1] >= 3 else 1].transpose(0, 2, 3, 1)
+        pixels = ((shown + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+        return grid(pixels, columns, scale=max(1, 64 // samples.shape[2]))
