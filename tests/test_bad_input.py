@@ -153,6 +153,10 @@ TABLE: dict[str, tuple[str, str]] = {
     "a trillion samples": ("sample digits --out s.npz --num 1000000000000", "make fewer at a time"),
     "sample seed -1": ("sample digits --out s.npz --seed -1", "seed must be a whole number of at least 0, not -1"),
     "sample batch 0": ("sample digits --out s.npz --batch-size 0", "batch-size must be a whole number of at least 1"),
+    "guidance without label dropout": (
+        f"{TINY} --run new --objective.guidance 2 --objective.label-dropout 0",
+        "--objective.guidance needs label-dropout above 0",
+    ),
     "guidance nan": ("sample digits --out s.npz --guidance nan", "guidance must be a number of at least 0, not nan"),
     "guidance -1": ("sample digits --out s.npz --guidance -1", "guidance must be a number of at least 0"),
     "guidance far too large": ("sample digits --out s.npz --guidance 1e300", "the samples are not finite"),

@@ -18,6 +18,7 @@ from PIL import Image
 
 from shortcut_models.compare import Comparison, Trial
 from shortcut_models.compare_cli import Workers
+from shortcut_models.errors import UserError
 from shortcut_models.objectives import OBJECTIVES
 from shortcut_models.recipes import RECIPES
 from shortcut_models.runs import Run
@@ -256,7 +257,7 @@ def test_a_trial_that_fails_is_named_in_one_line(tmp_path: Path) -> None:
     assert re.match(r"shortcut: error: flow-seed3: .*config.json is damaged", outcome.complaint)
 
 
-@pytest.mark.parametrize("budget", [2000, 10_000, 123_457])
+@pytest.mark.parametrize("budget", [8000, 10_000, 123_457])
 @pytest.mark.parametrize("recipe", ["four-gaussians", "digits"])
 def test_budgets_of_any_size_are_kept(tmp_path: Path, recipe: str, budget: int) -> None:
     """Also with the recipes' own sizes, where a batch is large."""
@@ -269,6 +270,12 @@ def test_budgets_of_any_size_are_kept(tmp_path: Path, recipe: str, budget: int) 
         if trial.method != "teacher":
             assert comparison.budget - each - 33 <= spent <= comparison.budget
         assert trial.recipe.training.steps * each == pytest.approx(trial.cost["training"], abs=1)
+
+
+def test_a_budget_that_leaves_a_stage_without_a_step_is_refused(tmp_path: Path) -> None:
+    made = RECIPES["digits"]
+    with pytest.raises(UserError, match="not enough for each of progressive's stages"):
+        Comparison("digits", made, ["progressive"], 60 * made.training.batch_size, 1, [1], 10, tmp_path)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

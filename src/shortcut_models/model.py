@@ -132,6 +132,8 @@ class Model:
             raise UserError(f"guidance must be a number of at least 0, not {guidance}")
         if guidance != 1 and not self.classes:
             raise UserError("guidance needs a model with labels, and this one has none: leave guidance out")
+        if guidance != 1 and getattr(self.objective, "label_dropout", None) == 0:
+            raise UserError("guidance needs a model trained with label-dropout above 0: leave guidance out")
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         needed = 2 * 4 * num * math.prod(self.task.shape) * budgets  # as made, and in the task's units
         if needed > memory:

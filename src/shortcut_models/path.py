@@ -55,8 +55,10 @@ def stratified_levels(rows: int, levels: int) -> Int[Tensor, "{rows}"]:
 
 def grid_times(level: Int[Tensor, "b"]) -> T:
     """A uniform multiple of d = 2^-level in [0, 1 - d] for each row."""
-    nodes = torch.exp2(level.double())
-    return ((torch.rand(len(level), device=level.device, dtype=torch.float64) * nodes).floor() / nodes).float()
+    # Apple's GPUs have no float64; the 24 bits of float32 are enough for levels up to 15.
+    kind = torch.float32 if level.device.type == "mps" else torch.float64
+    nodes = torch.exp2(level.to(kind))
+    return ((torch.rand(len(level), device=level.device, dtype=kind) * nodes).floor() / nodes).float()
 
 
 def stage_of(progress: float, stages: int) -> int:

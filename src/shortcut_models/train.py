@@ -218,7 +218,7 @@ def train_step(state: State, batch: Batch, task: Task, training: Training) -> di
         logs.append(found.logs)
 
     parameters = [p for p in state.network.parameters() if p.grad is not None]
-    norm = torch.nn.utils.clip_grad_norm_(parameters, training.clip, foreach=True)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, training.clip)
     bad = ~(torch.isfinite(total) & torch.isfinite(norm))
     for group in state.optimizer.param_groups:
         group["lr"] = training.learning_rate_at(state.step, state.stages)
