@@ -64,6 +64,8 @@ def parse_recipe(
     args = full.parse_args(words)
     for part, prefix in parts.items():
         recipe = dataclasses.replace(recipe, **{part: apply_options(args, getattr(recipe, part), prefix)})
+    if getattr(recipe.objective, "guidance", 1) != 1 and getattr(recipe.objective, "label_dropout", 1) == 0:
+        raise UserError("--objective.guidance needs label-dropout above 0, which trains what it guides away from")
     return known.recipe, with_data(known.recipe, recipe, args.data), args
 
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ..base import Batch, Cond, Losses, Network, Objective, T, X
 from ..config import PowerOfTwo, Share
-from ..errors import UserError
 from ..pairing import Pairing, paired_noise
 from ..path import (
     budget_times,
@@ -61,11 +60,6 @@ class Shortcut(Objective):
     """share of the noise that is left in the data's end of the path"""
     clip: Annotated[float, at.Gt(0)] | None = None
     """bound on the coordinates of a bootstrap row's mid-point and target; none leaves them as they are"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.guidance != 1 and self.label_dropout == 0:
-            raise UserError("guidance needs label-dropout above 0, which trains the network without labels: give both")
 
     @classmethod
     def original(cls, **changes: Any) -> Shortcut:
