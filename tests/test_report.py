@@ -232,7 +232,7 @@ CHANGES = [
 
 @pytest.mark.parametrize("config", CHANGES)
 def test_the_train_command_leads_back_to_the_configuration(config: dict[str, Any]) -> None:
-    if config["recipe"] == "images" and config["task"]["data"] is None:
+    if config["task"].get("data", "") is None:
         config["task"]["data"] = "photos"  # without data there is no such run
     command = train_command(config, Path("my runs/a"))
     assert command is not None
@@ -246,6 +246,11 @@ def test_the_train_command_leads_back_to_the_configuration(config: dict[str, Any
 def test_the_command_of_a_recipe_as_it_stands_is_short() -> None:
     config = described("digits", RECIPES["digits"])
     assert train_command(config, Path("runs/digits")) == "shortcut train digits --run runs/digits"
+
+
+def test_a_run_that_learned_from_a_model_has_no_command_as_that_model_may_be_anywhere() -> None:
+    config = described("digits", RECIPES["digits"]) | {"source": {"recipe": "", "step": 1, "sha256": "0"}}
+    assert train_command(config, Path("a")) is None
 
 
 @pytest.mark.parametrize("part", ["recipe", "task", "network", "objective"])

@@ -31,7 +31,7 @@ def _toy(distribution: str, measured: str = "not measured yet") -> Recipe:
         network=MLPConfig(width=128, depth=4, condition_width=128),
         objective=Shortcut(bootstrap_share=0.75),
         training=Training(
-            steps=20_000,
+            steps=12_000,
             batch_size=1024,
             learning_rate=4e-3,
             warmup=300,
@@ -70,11 +70,16 @@ RECIPES: dict[str, Recipe] = {
         "(the worst of seeds 0 to 2, 1,000 samples, 2-core CPU, 2026-11-21, `shortcut evaluate`)",
     ),
     "images": _images("your own images, with --data: a folder, tar shards, .npz or idx files", steps=20_000),
-    "fashion-mnist": _images("Fashion-MNIST, with --data: 70,000 grey photos of clothes, 28x28", steps=4000),
+    "fashion-mnist": _images(
+        "Fashion-MNIST, with --data: 70,000 grey photos of clothes, 28x28",
+        steps=4000,
+        measured="1 step: pixel Fréchet distance 4.62, recall .72, accuracy .68; 128 steps: 3.86, .86, .69; real images "
+        ".85 (seed 0, 1,000 samples, one core, 53 minutes, 2026-11-21, `shortcut evaluate`)",
+    ),
     "four-gaussians": _toy(
         "four-gaussians",
-        measured="1-step and 128-step ends 1.6 % of the data's deviation apart; sliced Wasserstein distance .0099 and "
-        ".0092 (seed 1, 2-core CPU, 2026-11-21, `shortcut evaluate --num 10000`)",
+        measured="1-step and 128-step ends 2.1 % and 1.6 % of the data's deviation apart; sliced Wasserstein distance "
+        "1.01 and 1.07 times that of 128 steps (seeds 0 and 1, 2-core CPU, 2026-11-21, `shortcut evaluate --num 10000`)",
     ),
     "checkerboard": _toy("checkerboard"),
     "moons": _toy("moons"),

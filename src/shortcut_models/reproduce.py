@@ -24,9 +24,9 @@ HOW: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def train_command(config: dict[str, Any], run: Path) -> str | None:
-    """The command that a run's configuration stands for; None where parts of it are from outside the package."""
+    """The command that a run's configuration stands for; None where parts of it are from elsewhere, as a teacher is."""
     name = config.get("recipe")
-    if name not in RECIPES:
+    if name not in RECIPES or "source" in config:
         return None
     recipe, words = RECIPES[name], ["shortcut", "train", name, "--run", str(run)]
     for part, (prefix, registry) in HOW.items():
