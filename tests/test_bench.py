@@ -28,7 +28,7 @@ def test_flops_are_two_for_each_multiplication_of_the_matrix_products(bench: Mod
     linear = 12 * width**2  # q, k, v and the product after them, and the two of the MLP, four times as wide
     attention = 2 * tokens * width  # scores and means
     token = depth * (linear + attention) + 2 * patch * width
-    once = (depth * 6 + 2) * width**2 + 2 * (128 * width + width**2)  # modulations, embeddings of t and d
+    once = (depth * 6 + 2) * width**2 + 2 * (128 * width + width**2) + 3 * width  # modulations, t and d, skip
     network = DiTConfig(width=width, depth=depth, heads=6).build((3, 16, 16), {})
     assert bench.model_flops(network, (3, 16, 16), rows) == 2 * rows * (tokens * token + once)
 

@@ -132,7 +132,7 @@ def test_attention_equals_a_loop_over_heads_and_queries(dtype: torch.dtype, tole
 
 
 def dit_by_hand(network: DiT, x: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """The published forward pass for one image [C, H, W] and its conditioning vector."""
+    """The published forward pass for one image [C, H, W] and its conditioning vector, and a share of the image."""
     p, width = network.config.patch_size, network.config.width
     rows, columns = x.shape[1] // p, x.shape[2] // p
     tokens = []
@@ -156,7 +156,7 @@ def dit_by_hand(network: DiT, x: np.ndarray, c: np.ndarray) -> np.ndarray:
     for number, piece in enumerate(pieces):
         i, j = divmod(number, columns)
         made[:, i * p : (i + 1) * p, j * p : (j + 1) * p] = piece.reshape(-1, p, p)
-    return made
+    return made + linear(network.skip, c)[:, None, None] * x
 
 
 @pytest.mark.parametrize("config", [DIT, replace(DIT, heads=1, patch_size=4, mlp_ratio=2.5)])

@@ -73,13 +73,13 @@ RECIPES: dict[str, Recipe] = {
     "fashion-mnist": _images(
         "Fashion-MNIST, with --data: 70,000 grey photos of clothes, 28x28",
         steps=4000,
-        measured="1 step: pixel Fréchet distance 4.62, recall .72, accuracy .68; 128 steps: 3.86, .86, .69; real images "
-        ".85 (seed 0, 1,000 samples, one core, 53 minutes, 2026-11-21, `shortcut evaluate`)",
+        measured="1 step: pixel Fréchet distance 4.62, recall .72, accuracy .68; 128 steps: 3.86, .86, .69; real "
+        "images .85 (seed 0, 1,000 samples, one core, 53 minutes, 2026-11-21, `shortcut evaluate`)",
     ),
     "four-gaussians": _toy(
         "four-gaussians",
         measured="1-step and 128-step ends 2.1 % and 1.6 % of the data's deviation apart; sliced Wasserstein distance "
-        "1.01 and 1.07 times that of 128 steps (seeds 0 and 1, 2-core CPU, 2026-11-21, `shortcut evaluate --num 10000`)",
+        "1.01 and 1.07 times that of 128 (seeds 0 and 1, 2-core CPU, 2026-11-21, `shortcut evaluate --num 10000`)",
     ),
     "checkerboard": _toy("checkerboard"),
     "moons": _toy("moons"),
