@@ -61,7 +61,7 @@ class State:
         device: torch.device,
         source: Network | None = None,
     ) -> State:
-        """The state before the first step."""
+        """The state before the first step. source: a trained network, kept where the objective's losses ask for it."""
         network.to(device).train()
         ema = copy.deepcopy(network).eval()
         # The teacher keeps requires_grad, though it is never differentiated: autocast converts such weights once
@@ -75,7 +75,7 @@ class State:
             fused=True,  # the other kinds cannot skip a step without waiting for the device
         )
         if source is not None:
-            source = copy.deepcopy(source).to(device).eval()
+            source = copy.deepcopy(source).to(device).eval() if objective.learns_from == "source" else None
         zero = torch.zeros((), dtype=torch.int64, device=device)
         loss = LossModule(network, objective)
         return cls(network, teacher, ema, source, loss, optimizer, 0, zero, zero.clone(), 0.0)
@@ -83,6 +83,11 @@ class State:
     @property
     def stages(self) -> int:
         return self.loss.objective.stages
+
+    def compile(self) -> None:
+        """Compile all networks that training runs, each when it first runs."""
+        for network in {self.network, self.teacher, *([] if self.source is None else [self.source])}:
+            network.compile()
 
     def enter_stage(self, training: Training) -> None:
         """Where a stage of training begins: what was learned becomes the source, and the averages start anew."""

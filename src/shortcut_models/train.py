@@ -73,12 +73,8 @@ def fit(
     if training.tensorboard:
         need_tensorboard()
     data = {split: task.dataset(split) for split in ("train", "test")}
-    for split, dataset in data.items():
-        if not len(dataset):
-            raise UserError(f"there is no {split} data: give at least one example")
+    check_parts(objective, training, data)
     start_from(network, objective, task, source)
-    if training.steps < objective.stages:
-        raise UserError(f"steps must be >= {objective.stages}, the stages of this objective, not {training.steps}")
     files, config = Run(run), run_config(network, objective, task, training, recipe)
     if source is not None:
         config["source"] = facts_of(source)
@@ -89,16 +85,12 @@ def fit(
                     files.write_config(config)  # or the directory, when stopped among the pairs, would be no run
                 source.network.to(device)
                 data = make_pairs(source, objective, data["train"], files.pairs, training.seed, stop, quiet=quiet)
-            learned_from = source.network if source is not None and objective.learns_from == "source" else None
-            state = State.new(network, objective, training, device, learned_from)
+            state = State.new(network, objective, training, device, None if source is None else source.network)
             resume(state, files, training)
             files.write_config(config)
             model = Model(state.ema, objective, task, state.step, recipe)
             if training.compile == "on" or (training.compile == "auto" and device.type == "cuda"):
-                state.network.compile()
-                state.teacher.compile()
-                if state.source is not None:
-                    state.source.compile()
+                state.compile()
             with Log(files, training.steps, state.step, tensorboard=training.tensorboard, quiet=quiet) as log:
                 loop(state, model, data, training, files, config, log, stop)
     except OSError as error:
@@ -107,6 +99,15 @@ def fit(
             f"on from the last checkpoint"
         ) from None
     return model
+
+
+def check_parts(objective: Objective, training: Training, data: dict[str, Dataset]) -> None:
+    """Raise UserError where there is no data, or where the steps are too few for the objective's stages."""
+    for split, dataset in data.items():
+        if not len(dataset):
+            raise UserError(f"there is no {split} data: give at least one example")
+    if training.steps < objective.stages:
+        raise UserError(f"steps must be >= {objective.stages}, the stages of this objective, not {training.steps}")
 
 
 def run_config(network: Network, objective: Objective, task: Task, training: Training, recipe: str) -> dict[str, Any]:
