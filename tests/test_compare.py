@@ -25,7 +25,7 @@ from shortcut_models.runs import Run
 from tiny import NETWORK, Outcome, command, environment, fork, same, shortcut, steps_of, tensors, train
 
 SIZES = (*NETWORK, "--batch-size", 32, "--warmup", 3, "--device", "cpu", "--precision", "fp32", "--task.size", 500,
-         "--snapshots", 0, "--objective.max-steps", 8)  # fmt: skip
+         "--snapshots", 3, "--objective.max-steps", 8)  # fmt: skip
 BUDGET = 3000
 TWO_PHASES = {"progressive", "consistency-distillation", "reflow", "two-model"}
 STARTED: list[str] = []
@@ -103,6 +103,7 @@ def test_every_method_costs_the_budget_and_no_more(nine: Path) -> None:
         assert BUDGET - batch - pair - 1 <= sum(parts.values()) <= BUDGET
         assert parts["training"] == pytest.approx(config["training"]["steps"] * batch, abs=1)
         assert steps_of(nine / "runs" / f"{name}-seed0") == [config["training"]["steps"]]
+        assert not Run(nine / "runs" / f"{name}-seed0").snapshots.exists()  # nobody looks at them here
         assert parts.keys() == {"training"} | ({"teacher"} if name in TWO_PHASES else set()) | (
             {"pairs"} if pair else set()
         )
@@ -168,7 +169,8 @@ def test_the_pictures_are_pictures(nine: Path) -> None:
 def test_a_trial_is_the_training_that_train_would_do(nine: Path, tmp_path: Path) -> None:
     run = nine / "runs" / "shortcut-seed0"
     training = Run(run).read_config()["training"]  # a warm-up that is too long for it has been cut
-    words = ("train", "four-gaussians", *SIZES, "--warmup", training["warmup"], "--steps", training["steps"])
+    words = ("train", "four-gaussians", *SIZES, "--warmup", training["warmup"], "--steps", training["steps"],
+             "--objective.pairing", "independent")  # fmt: skip
     train(tmp_path / "run", options=words)
     assert same(tensors(run), tensors(tmp_path / "run"))
     assert training["workers"] == 0  # --workers of `compare` is not that of a training

@@ -105,7 +105,7 @@ class Comparison:
         # A picture and a held-out loss at the end are enough; a training that is stopped goes on from a quarter of it.
         quarter = max(steps // 4, 1)
         training = dataclasses.replace(
-            training, checkpoint_every=quarter, keep=1, sample_every=steps, heldout_every=steps
+            training, checkpoint_every=quarter, keep=1, sample_every=steps, heldout_every=steps, snapshots=0
         )
         return dataclasses.replace(self.recipe, training=training)
 

@@ -29,10 +29,10 @@ def _toy(distribution: str, measured: str = "not measured yet") -> Recipe:
         about=f"2-D points: {distribution.replace('-', ' ')}",
         task=Toy(distribution),  # type: ignore[arg-type]
         network=MLPConfig(width=128, depth=4, condition_width=128),
-        objective=Shortcut(bootstrap_share=0.75),
+        objective=Shortcut(bootstrap_share=0.75, pairing="transport"),
         training=Training(
-            steps=12_000,
-            batch_size=1024,
+            steps=16_000,
+            batch_size=256,
             learning_rate=4e-3,
             warmup=300,
             weight_decay=0.0,
