@@ -148,7 +148,7 @@ def train(args: argparse.Namespace) -> None:
 
     name, recipe, options = parse_recipe(args.rest, "train", add_train_options)
     run = options.run or Path("runs") / name
-    train_recipe(name, recipe, run, options.teacher)
+    train_recipe(name, recipe, run, options.teacher, init_from=options.init_from)
     print(f"{run} is trained: try `shortcut sample {run} --steps 1 4 --out samples.npz` or `shortcut evaluate {run}`")
 
 
@@ -157,6 +157,10 @@ def add_train_options(parser: Parser) -> None:
     parser.add_argument(
         "--teacher", type=Path, metavar="RUN",
         help="a trained run or model file, for objectives that learn from one (default: half of the steps train one)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--init-from", type=Path, metavar="RUN",
+        help="a trained run or model file whose weights the network begins with, a flow-matching model for instance",
     )  # fmt: skip
 
 
