@@ -28,6 +28,7 @@ from .runs import Run
 from .state import State, losses
 from .stop import StopRequest
 from .tasks import TASKS
+from .tasks.arrays import resident
 from .training import Training
 from .warm_start import begin_as
 
@@ -92,6 +93,7 @@ def fit(
                     files.write_config(config)  # or the directory, when stopped among the pairs, would be no run
                 source.network.to(device)
                 data = make_pairs(source, objective, data["train"], files.pairs, training.seed, stop, quiet=quiet)
+            data = {split: resident(dataset, device) for split, dataset in data.items()}
             state = State.new(network, objective, training, device, None if source is None else source.network)
             resume(state, files, training)
             files.write_config(config)
