@@ -70,7 +70,8 @@ def test_every_command_explains_itself(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["train", "compare"])
 def test_help_of_train_and_compare_lists_the_recipes(name: str) -> None:
-    assert ", ".join(RECIPES) in help_of(name)
+    without_breaks = help_of(name).replace(" ", "")  # a hyphen is a place to break a line
+    assert ",".join(RECIPES) in without_breaks
 
 
 def test_help_of_compare_lists_the_methods_and_its_options() -> None:

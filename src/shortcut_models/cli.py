@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import import_original
+from . import encode_cli, import_original
 from ._version import __version__
 from .errors import Stopped, UserError
 from .options import Parser, number, whole_number
@@ -81,6 +81,8 @@ def build_parser() -> Parser:
         part.add_argument("rest", nargs=argparse.REMAINDER)
         part.prefix_chars = "\0"  # every word, options too, goes to the recipe's own parser
 
+    encode_cli.add_arguments(command("encode", encode_cli.command, encode_cli.ABOUT))
+
     sub = command("sample", sample, "make samples at one or more budgets of steps")
     _add_run(sub)
     _add_sampling(sub, steps=[1], num=64)
@@ -117,6 +119,9 @@ def build_parser() -> Parser:
 def _add_run(parser: Parser, what: str = "a run directory or a model.safetensors file") -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help=what)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
+    parser.add_argument(
+        "--vae", metavar="NAME", help="the VAE's folder or Hub name (default: where it was for training)"
+    )
 
 
 def _add_sampling(parser: Parser, steps: list[int] | None, num: int) -> None:
@@ -148,7 +153,7 @@ def train(args: argparse.Namespace) -> None:
 
     name, recipe, options = parse_recipe(args.rest, "train", add_train_options)
     run = options.run or Path("runs") / name
-    train_recipe(name, recipe, run, options.teacher)
+    train_recipe(name, recipe, run, options.teacher, init_from=options.init_from)
     print(f"{run} is trained: try `shortcut sample {run} --steps 1 4 --out samples.npz` or `shortcut evaluate {run}`")
 
 
@@ -157,6 +162,10 @@ def add_train_options(parser: Parser) -> None:
     parser.add_argument(
         "--teacher", type=Path, metavar="RUN",
         help="a trained run or model file, for objectives that learn from one (default: half of the steps train one)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--init-from", type=Path, metavar="RUN",
+        help="a trained run or model file whose weights the network begins with, a flow-matching model for instance",
     )  # fmt: skip
 
 
@@ -168,9 +177,15 @@ def compare(args: argparse.Namespace) -> None:
 
 def open_model(args: argparse.Namespace) -> Model:
     from .model import load
+    from .tasks import Latents
     from .training import Training
 
-    return load(args.run, device=Training(device=args.device).torch_device())
+    model = load(args.run, device=Training(device=args.device).torch_device())
+    if isinstance(model.task, Latents):
+        model.task = model.task.with_vae(args.vae)
+    elif args.vae is not None:
+        raise UserError(f"{args.run} has no VAE: leave --vae out")
+    return model
 
 
 def budgets_of(args: argparse.Namespace, model: Model) -> list[int]:

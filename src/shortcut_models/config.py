@@ -40,6 +40,10 @@ Count = Annotated[int, at.Ge(0)]
 Share = Annotated[float, at.Ge(0), at.Le(1)]
 
 
+FILLED_IN = {"settable": False}
+"""The metadata of a field that the program fills in."""
+
+
 class Option(NamedTuple):
     """One field of a configuration: all that a parser, a help page or a check needs."""
 
@@ -48,6 +52,8 @@ class Option(NamedTuple):
     """The type without its constraints."""
     rules: tuple[Rule, ...]
     help: str
+    settable: bool = True
+    """Whether a user sets it; not so where the field says `metadata=FILLED_IN`."""
 
     @property
     def range(self) -> str:
@@ -98,7 +104,7 @@ def _options(cls: Any) -> tuple[Option, ...]:
     found = []
     for field in dataclasses.fields(cls):
         kind, rules = _without_rules(hints[field.name])
-        found.append(Option(field.name, kind, rules, helps.get(field.name, "")))
+        found.append(Option(field.name, kind, rules, helps.get(field.name, ""), field.metadata.get("settable", True)))
     return tuple(found)
 
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from .base import Batch, Dataset
 from .randomness import generator
+from .tasks.arrays import ArrayDataset
 
 
 class IndexStream(Sampler[list[int]]):
@@ -53,12 +54,16 @@ def _leave_signals_to_the_trainer(worker: int) -> None:
 
 
 def batches(dataset: Dataset, batch_size: int, seed: int, start: int, stop: int, workers: int) -> DataLoader[Batch]:
-    """The batches of steps start, ..., stop - 1, in pinned memory where there is a GPU."""
+    """The batches of steps start, ..., stop - 1, in pinned memory where there is a GPU.
+
+    Rows that lie on a GPU already are taken there, without worker processes.
+    """
+    on_gpu = isinstance(dataset, ArrayDataset) and dataset.data.is_cuda
     return DataLoader(
         dataset,  # type: ignore[arg-type]  # all that the loader asks of it is in our protocol
         batch_sampler=IndexStream(len(dataset), batch_size, seed, start, stop),
         collate_fn=_whole,
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
+        num_workers=0 if on_gpu else workers,
+        pin_memory=torch.cuda.is_available() and not on_gpu,
         worker_init_fn=_leave_signals_to_the_trainer,
     )

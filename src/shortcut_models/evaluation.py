@@ -27,10 +27,10 @@ def machine(device: torch.device) -> dict[str, Any]:
     return facts | {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
-def data_deviation(task: Task) -> float:
+def data_deviation(task: Task, device: torch.device | str = "cpu") -> float:
     """The standard deviation of a coordinate of held-out data, about its mean, as the network sees it."""
     dataset = task.dataset("test")
-    x = task.encode(dataset.__getitems__(list(range(min(len(dataset), REFERENCE)))).data)
+    x = task.encode(dataset.__getitems__(list(range(min(len(dataset), REFERENCE)))).data.to(device))
     return float((x - x.mean(0)).square().mean().sqrt())
 
 
@@ -61,7 +61,7 @@ def evaluate(
     most = model.objective.max_steps
     wanted = sorted(set(budgets))
     passes = sum(wanted) + (0 if most in wanted else most)
-    deviation = data_deviation(model.task)
+    deviation = data_deviation(model.task, model.device)
     ends: dict[int, X] = {}
     seconds: dict[int, float] = {}
     with tqdm(total=num * passes, unit="pass", unit_scale=True, disable=quiet, dynamic_ncols=True) as bar:
@@ -75,7 +75,7 @@ def evaluate(
             ends[steps], seconds[steps] = torch.cat(parts), time.perf_counter() - begin
     results = {}
     for steps in wanted:
-        measures = model.task.evaluate(model.task.decode(ends[steps]), labels)
+        measures = model.task.evaluate(model.task.decode(ends[steps].to(model.device)), labels)
         if deviation:
             measures["distance_to_finest"] = float((ends[steps] - ends[most]).flatten(1).norm(dim=1).mean()) / deviation
         results[str(steps)] = measures | {"seconds": seconds[steps]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import numbers
 import os
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -23,6 +26,10 @@ from .objectives import OBJECTIVES
 from .randomness import sample_noise
 from .runs import Run
 from .tasks import TASKS
+
+CONFIG = "config.json"
+LAYOUT = (CONFIG, checkpoint.MODEL)
+"""the files of a folder in the Hub's layout"""
 
 
 @dataclass
@@ -169,6 +176,52 @@ def rebuild(kind: str, entry: dict[str, Any], registry: Mapping[str, Any], given
     return from_dict(registry[name], fields)
 
 
+def read_layout(folder: Path) -> checkpoint.Content:
+    """Weights and configuration of a folder in the Hub's layout. Raises UserError where it is damaged or foreign."""
+    try:
+        header = json.loads((folder / CONFIG).read_bytes())[checkpoint.HEADER]
+        return safetensors.torch.load_file(folder / checkpoint.MODEL), dict(header)
+    except (KeyError, TypeError):
+        raise UserError(f"{folder / CONFIG} is of no model of shortcut-models: give another folder") from None
+    except (ValueError, safetensors.SafetensorError) as error:
+        raise UserError(f"{folder} is damaged ({error}): give another") from None
+
+
+def assemble(
+    weights: dict[str, Tensor],
+    header: dict[str, Any],
+    where: Path | str,
+    *,
+    device: str | torch.device = "cpu",
+    network: Network | None = None,
+    objective: Objective | None = None,
+    task: Task | None = None,
+) -> Model:
+    """A model from its weights and the configuration that travels with them; see `load`.
+
+    where: what messages call it.
+    """
+    try:
+        task = rebuild("task", header["task"], TASKS, task)
+        objective = rebuild("objective", header["objective"], OBJECTIVES, objective)
+        if network is None:
+            config: NetworkConfig = rebuild("network", header["network"], NETWORKS, None)
+            network = config.build(task.shape, task.conditions)
+        model = Model(network, objective, task, int(header["step"]), str(header["recipe"]))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"the configuration in {where} is not understood ({error!r}): give another file") from None
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(
+            f"the weights in {where} do not fit the network: {' '.join(str(error).split())[:200]}"
+        ) from None
+    network.to(device).eval()
+    return model
+
+
 def load(
     path: Path | str,
     *,
@@ -177,10 +230,11 @@ def load(
     objective: Objective | None = None,
     task: Task | None = None,
 ) -> Model:
-    """The model of a run directory (its newest checkpoint that is whole) or of one `model.safetensors` file.
+    """The model of a run directory (its newest checkpoint that is whole), of one `model.safetensors` file, or of a
+    folder in the Hub's layout (see `hub.HubModel`).
 
     Args:
-        path: a run directory, or a file.
+        path: a run directory, a file, or a folder of `config.json` and `model.safetensors`.
         device: where the network goes.
         network, objective, task: in place of those that the file names; needed where they are your own.
 
@@ -188,7 +242,9 @@ def load(
         UserError: no run, no checkpoint yet, a damaged or foreign file, or parts that do not fit the weights.
     """
     path = Path(path)
-    if path.is_dir():
+    if all((path / name).is_file() for name in LAYOUT):
+        weights, header = read_layout(path)
+    elif path.is_dir():
         run = Run(path)
         run.read_config()
         found = checkpoint.newest(run.checkpoints, (checkpoint.MODEL,))
@@ -199,20 +255,4 @@ def load(
         weights, header = checkpoint.read(path)
     else:
         raise UserError(f"{path} does not exist: give a run directory or a model file")
-    try:
-        task = rebuild("task", header["task"], TASKS, task)
-        objective = rebuild("objective", header["objective"], OBJECTIVES, objective)
-        if network is None:
-            config: NetworkConfig = rebuild("network", header["network"], NETWORKS, None)
-            network = config.build(task.shape, task.conditions)
-        model = Model(network, objective, task, int(header["step"]), str(header["recipe"]))
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"the configuration in {path} is not understood ({error!r}): give another file") from None
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(f"the weights in {path} do not fit the network: {' '.join(str(error).split())[:200]}") from None
-    network.to(device).eval()
-    return model
+    return assemble(weights, header, path, device=device, network=network, objective=objective, task=task)

@@ -65,7 +65,7 @@ def settable(config: Any) -> Iterator[tuple[Option, Callable[[str], Any] | None]
     """The fields that an option can set; booleans have no reader, as they are switches."""
     for option in options(config):
         reader = _reader(option.kind)
-        if reader is not None or option.kind is bool:
+        if option.settable and (reader is not None or option.kind is bool):
             yield option, reader
 
 

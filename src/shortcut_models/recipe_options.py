@@ -42,6 +42,7 @@ def parse_recipe(
         parser.add_argument("--objective", metavar="NAME", help=f"another method: {', '.join(OBJECTIVES)}")
     full.add_argument("recipe", metavar="RECIPE", help=", ".join(RECIPES))
     full.add_argument("--data", metavar="PATH", help="your own data, for recipes that take it")
+    full.add_argument("--vae", metavar="NAME", help="the VAE's folder or Hub name, for recipes on latents")
     known, _ = first.parse_known_args(words)
     if known.recipe is None or words[0] in ("-h", "--help"):
         add_own(full)
@@ -66,6 +67,8 @@ def parse_recipe(
         recipe = dataclasses.replace(recipe, **{part: apply_options(args, getattr(recipe, part), prefix)})
     if getattr(recipe.objective, "guidance", 1) != 1 and getattr(recipe.objective, "label_dropout", 1) == 0:
         raise UserError("--objective.guidance needs label-dropout above 0, which trains what it guides away from")
+    if args.vae is not None:
+        recipe = dataclasses.replace(recipe, task=task_with(recipe.task, args.vae, f"recipe {known.recipe}"))
     return known.recipe, with_data(known.recipe, recipe, args.data), args
 
 
@@ -83,3 +86,10 @@ def task_at(task: Task, data: str, whose: str) -> Task:
     if not hasattr(task, "data"):
         raise UserError(f"{whose} has its own data: leave --data out, or use the recipe `images`")
     return dataclasses.replace(task, data=data)  # type: ignore[type-var]
+
+
+def task_with(task: Task, vae: str, whose: str) -> Task:
+    """The task with its VAE at another place. Raises UserError, naming whose task it is, where it has none."""
+    if not hasattr(task, "vae"):
+        raise UserError(f"{whose} has no VAE: leave --vae out")
+    return dataclasses.replace(task, vae=vae)  # type: ignore[type-var]

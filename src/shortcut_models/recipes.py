@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .base import NetworkConfig, Objective, Task
-from .networks import DiTConfig, MLPConfig
+from .networks import SIZES, DiTConfig, MLPConfig
 from .objectives import Shortcut
-from .tasks import Digits, Images, Toy
+from .tasks import Digits, Images, Latents, Toy
 from .training import Training
 
 
@@ -57,6 +57,32 @@ def _images(about: str, steps: int, measured: str = "not measured yet") -> Recip
     )
 
 
+def _paper(about: str, size: str, classes: int, batch_size: int, steps: int) -> Recipe:
+    """As the paper trains on latents of 256-pixel images; `--objective flow` is its flow-matching baseline."""
+    width, depth, heads = SIZES[size]
+    return Recipe(
+        about=about,
+        task=Latents(image_size=256, classes=classes),
+        network=DiTConfig(width=width, depth=depth, heads=heads, patch_size=2),
+        objective=Shortcut.original(guidance=1.5 if classes else 1.0),
+        training=Training(
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=1e-4,
+            schedule="constant",
+            warmup=0,
+            beta2=0.999,
+            weight_decay=0.1,
+            ema=0.999,
+            teacher_ema=0.999,
+            log_every=100,
+            checkpoint_every=10_000,
+            heldout_every=10_000,
+            sample_every=10_000,
+        ),
+    )
+
+
 RECIPES: dict[str, Recipe] = {
     "digits": Recipe(
         about="handwritten digits, 8x8, with labels; needs no download",
@@ -75,6 +101,41 @@ RECIPES: dict[str, Recipe] = {
         steps=4000,
         measured="1 step: pixel Fréchet distance 4.62, recall .72, accuracy .68; 128 steps: 3.86, .86, .69; real "
         "images .85 (seed 0, 1,000 samples, one core, 53 minutes, 2026-11-21, `shortcut evaluate`)",
+    ),
+    "cifar10": Recipe(
+        about="CIFAR-10, with --data: 60,000 small photos of ten kinds, 32x32, as tar shards or a folder",
+        task=Images(image_size=32, channels=3, classes=10),
+        network=DiTConfig(width=256, depth=8, heads=4, patch_size=4),
+        objective=Shortcut(),
+        training=Training(
+            steps=50_000, batch_size=128, learning_rate=1e-3, warmup=500, weight_decay=0.01, teacher_ema=0.95
+        ),
+    ),
+    "afhq-cat-256": Recipe(
+        about="cat faces, 256x256, as latents, with --data and --vae: small enough for two CPU cores",
+        task=Latents(image_size=256, classes=0),
+        network=DiTConfig(width=256, depth=6, heads=4, patch_size=4),
+        objective=Shortcut(),
+        training=Training(
+            steps=10_000, batch_size=64, learning_rate=1e-3, warmup=300, weight_decay=0.01, teacher_ema=0.95
+        ),
+    ),
+    "celebahq-256": _paper(
+        "CelebA-HQ, 256x256, as latents, with --data and --vae: DiT-B/2, as in the paper", "b", 0, 64, 410_000
+    ),
+    "imagenet-256": _paper(
+        "ImageNet, 256x256, 1,000 classes, as latents, with --data and --vae: DiT-B/2, as in the paper",
+        "b",
+        1000,
+        256,
+        810_000,
+    ),
+    "imagenet-256-xl": _paper(
+        "ImageNet, 256x256, 1,000 classes, as latents, with --data and --vae: DiT-XL/2, as in the paper",
+        "xl",
+        1000,
+        256,
+        810_000,
     ),
     "four-gaussians": _toy(
         "four-gaussians",

@@ -138,6 +138,10 @@ def refuse_other_run(path: Path, earlier: dict[str, Any], config: dict[str, Any]
         raise UserError(f"{path} holds a run of recipe {earlier.get('recipe')}: give another directory with --run")
     if earlier.get("source") != config.get("source"):
         raise UserError(f"{path} was started with another --teacher: give that one, or another directory with --run")
+    if earlier.get("init") != config.get("init"):
+        raise UserError(
+            f"{path} was started with another --init-from, or without: give the same, or another directory with --run"
+        )
     for part in PARTS:
         before, now = earlier[part], config[part]
         for name in sorted({*before, *now}, key=lambda name: (name != "name", name)):

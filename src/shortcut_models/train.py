@@ -28,7 +28,9 @@ from .runs import Run
 from .state import State, losses
 from .stop import StopRequest
 from .tasks import TASKS
+from .tasks.arrays import resident
 from .training import Training
+from .warm_start import begin_as
 
 PATIENCE = 10
 """steps in a row without a finite loss and gradient that end a run"""
@@ -45,6 +47,7 @@ def fit(
     *,
     recipe: str = "",
     source: Model | None = None,
+    init: Model | None = None,
     quiet: bool = False,
 ) -> Model:
     """Train a network, or go on with a run that was stopped: to resume, call it again with the same arguments.
@@ -57,13 +60,14 @@ def fit(
         recipe: a name for the run's records.
         source: a trained model, for methods that learn from one; the network then starts from its weights, where
             it is of the same sizes.
+        init: a trained model whose weights the network begins with: see `warm_start.begin_as`.
         quiet: no progress bar.
 
     Returns:
         The model with the sampling EMA, as `load(run)` would give it.
 
     Raises:
-        UserError: another run is in the directory; the source is missing or does not fit; ten steps in a row were
+        UserError: another run is in the directory; source or init is missing or does not fit; ten steps in a row were
             not finite; the disk refused.
         Stopped: SIGTERM or Ctrl-C came; the run has been saved.
     """
@@ -75,9 +79,13 @@ def fit(
     data = {split: task.dataset(split) for split in ("train", "test")}
     check_parts(objective, training, data)
     start_from(network, objective, task, source)
+    if init is not None:
+        begin_as(network, objective, init)
     files, config = Run(run), run_config(network, objective, task, training, recipe)
     if source is not None:
         config["source"] = facts_of(source)
+    if init is not None:
+        config["init"] = facts_of(init)
     try:
         with files.hold(config), StopRequest() as stop:
             if source is not None and objective.learns_from == "pairs":
@@ -85,6 +93,7 @@ def fit(
                     files.write_config(config)  # or the directory, when stopped among the pairs, would be no run
                 source.network.to(device)
                 data = make_pairs(source, objective, data["train"], files.pairs, training.seed, stop, quiet=quiet)
+            data = {split: resident(dataset, device) for split, dataset in data.items()}
             state = State.new(network, objective, training, device, None if source is None else source.network)
             resume(state, files, training)
             files.write_config(config)

@@ -16,7 +16,15 @@ from .train import fit
 from .training import Training
 
 
-def train_recipe(name: str, recipe: Recipe, run: Path, teacher: Path | None = None, *, quiet: bool = False) -> Model:
+def train_recipe(
+    name: str,
+    recipe: Recipe,
+    run: Path,
+    teacher: Path | None = None,
+    *,
+    init_from: Path | None = None,
+    quiet: bool = False,
+) -> Model:
     """Train a recipe, or go on with a run of it that was stopped.
 
     Args:
@@ -25,13 +33,18 @@ def train_recipe(name: str, recipe: Recipe, run: Path, teacher: Path | None = No
         run: the run's directory.
         teacher: a trained run or model file, for objectives that learn from one. Where they have none, half of the
             steps train one with flow matching first, in `RUN-teacher` beside it.
+        init_from: a trained run or model file whose weights the network begins with, for objectives that learn from
+            data.
         quiet: no progress bar.
 
     Raises:
         UserError, Stopped: as `fit`.
     """
+    if init_from is not None and recipe.objective.learns_from != "data":
+        raise UserError("this objective begins with the weights of its --teacher: leave --init-from out")
     task = recipe.task.resolve()
     source = None
+    init = None if init_from is None else load(init_from)
     if teacher is not None:
         source = load(teacher)
     elif recipe.objective.learns_from != "data":
@@ -39,7 +52,9 @@ def train_recipe(name: str, recipe: Recipe, run: Path, teacher: Path | None = No
         source = train_recipe(name, of_teacher, run.with_name(f"{run.name}-teacher"), quiet=quiet)
     torch.manual_seed(seed_of(recipe.training.seed))  # of the first weights; `fit` takes care of everything else
     network = recipe.network.build(task.shape, task.conditions)
-    return fit(network, recipe.objective, task, recipe.training, run, recipe=name, source=source, quiet=quiet)
+    return fit(
+        network, recipe.objective, task, recipe.training, run, recipe=name, source=source, init=init, quiet=quiet
+    )
 
 
 def two_phases(recipe: Recipe) -> tuple[Recipe, Recipe]:

@@ -14,4 +14,4 @@ NETWORKS: dict[str, Callable[..., NetworkConfig]] = {
 for _size, (_width, _depth, _heads) in SIZES.items():
     NETWORKS[f"dit-{_size}"] = partial(DiTConfig, width=_width, depth=_depth, heads=_heads)
 
-__all__ = ["MLP", "NETWORKS", "DiT", "DiTConfig", "MLPConfig"]
+__all__ = ["MLP", "NETWORKS", "SIZES", "DiT", "DiTConfig", "MLPConfig"]

@@ -51,8 +51,12 @@ class TimeStepEmbedding(nn.Module):
         self.level = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, t: T, d: T) -> Float[Tensor, "b width"]:
+        return self.time(self.time_features(t)) + self.of_step_size(d)
+
+    def of_step_size(self, d: T) -> Float[Tensor, "b width"]:
+        """The part that depends on d."""
         level = -torch.log2(d.float().clamp(min=2.0**-16))
-        return self.time(self.time_features(t)) + self.level(self.level_features(level))
+        return self.level(self.level_features(level))
 
 
 class OriginalTimeStepEmbedding(nn.Module):
@@ -71,8 +75,12 @@ class OriginalTimeStepEmbedding(nn.Module):
         self.level = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, t: T, d: T) -> Float[Tensor, "b width"]:
+        return self.time(self.time_features(t)) + self.of_step_size(d)
+
+    def of_step_size(self, d: T) -> Float[Tensor, "b width"]:
+        """The part that depends on d."""
         level = -torch.log2(torch.where(d > 0, d, 1 / 128).float())
-        return self.time(self.time_features(t)) + self.level(self.level_features(level))
+        return self.level(self.level_features(level))
 
 
 class ConditionEmbedding(nn.Module):

@@ -4,13 +4,15 @@ from ..base import Task
 from .digits import Digits
 from .events import Events
 from .images import Images
+from .latents import Latents
 from .toy import Toy
 
 TASKS: dict[str, type[Task]] = {
     "toy": Toy,
     "digits": Digits,
     "images": Images,
+    "latents": Latents,
     "events": Events,
 }
 
-__all__ = ["TASKS", "Digits", "Events", "Images", "Toy"]
+__all__ = ["TASKS", "Digits", "Events", "Images", "Latents", "Toy"]

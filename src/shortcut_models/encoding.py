@@ -1,0 +1,144 @@
+"""The latents of all images, written once: by one process or by several, in shards that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .base import Dataset
+from .errors import UserError
+from .runs import write_atomically
+from .tasks import Images
+from .tasks.latent_shards import Index, refuse_other_content, shrunk
+from .vae import Vae
+
+AT_ONCE = 64
+"""images fetched in one batch"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of how many processes this is."""
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+    """the rank among those of this machine"""
+
+    @classmethod
+    def here(cls) -> Place:
+        """From the variables that torchrun sets; alone without them."""
+        return cls(*(int(os.environ.get(name, usual)) for name, usual in
+                     (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))))  # fmt: skip
+
+
+def encode(
+    images: Images,
+    vae: Vae,
+    out: Path,
+    *,
+    device: torch.device | str = "cpu",
+    shard_size: int = 1024,
+    place: Place | None = None,
+    quiet: bool = False,
+) -> Index:
+    """Write the latents of all images, or go on where an earlier call was stopped.
+
+    Several processes may do this together, each the shards i with i mod world = rank. They need not talk, as every
+    shard is a file of its own. A process that is killed at any moment leaves whole shards only.
+
+    Args:
+        images: what to encode; `flip` says whether training images get their mirror images too.
+        vae: the autoencoder.
+        out: the folder; `tasks.latent_shards` says what will lie in it.
+        device: where the autoencoder computes.
+        shard_size: images in a file, at least 1.
+        place: which of how many processes this is; by default the only one.
+        quiet: no progress bar.
+
+    Returns:
+        What the folder holds, once all processes are done.
+
+    Raises:
+        UserError: images that are at fault or do not fit the autoencoder; a folder that holds something else.
+    """
+    place = place or Place()
+    if shard_size < 1:
+        raise UserError(f"--shard-size must be >= 1, not {shard_size}")
+    refuse_other_content(out)
+    with _one_at_a_time(out):  # the first process decodes the images into the cache, and the others find them there
+        images = images.resolve()
+        data: dict[str, Dataset] = {split: images.dataset(split) for split in ("train", "test")}
+    index = _index(images, vae, data, shard_size)
+    index.write(out)
+    shards = [(split, *shard) for split in data for shard in index.shards(split)][place.rank :: place.world]
+    left = [shard for shard in shards if not (out / shard[1]).exists()]
+    for _, name, _ in shards:
+        for torn in out.glob(f".{name}.*.tmp"):  # by a process that was killed
+            torn.unlink()
+    total, done = (sum(len(rows) for _, _, rows in some) for some in (shards, [s for s in shards if s not in left]))
+    with tqdm(total=total, initial=done, unit="image", disable=quiet or place.rank > 0, dynamic_ncols=True) as bar:
+        for split, name, rows in left:
+            parts = []
+            for begin in range(rows.start, rows.stop, AT_ONCE):
+                some = list(range(begin, min(begin + AT_ONCE, rows.stop)))
+                parts.append(_tensors(data[split], some, vae, index, index.views(split), torch.device(device)))
+                bar.update(len(some))
+            whole = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+            write_atomically(out / name, safetensors.torch.save(whole))
+    return index
+
+
+@contextlib.contextmanager
+def _one_at_a_time(out: Path) -> Iterator[None]:
+    """Let no other process of this machine be in here for a folder beside this one, as far as its disk knows locks."""
+    beside = next(path for path in out.absolute().parents if path.is_dir())
+    handle = os.open(beside, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _index(images: Images, vae: Vae, data: dict[str, Dataset], shard_size: int) -> Index:
+    _, size, _ = images.shape
+    return Index(
+        data=os.path.abspath(os.path.expanduser(str(images.data))),
+        vae=vae.name,
+        vae_kind=vae.kind,
+        vae_sha256=vae.sha256,
+        image_size=size,
+        latent_shape=vae.latent_shape(size),
+        statistics=1 if vae.deterministic else 2,
+        flips=images.flip,
+        classes=images.classes or 0,
+        class_names=images.class_names,
+        train=len(data["train"]),
+        test=len(data["test"]),
+        shard_size=shard_size,
+    )
+
+
+def _tensors(
+    data: Dataset, rows: list[int], vae: Vae, index: Index, views: int, device: torch.device
+) -> dict[str, Tensor]:
+    """What a shard holds of some rows."""
+    batch = data.__getitems__(rows)
+    pixels = batch.data.to(device)
+    both = [torch.stack(vae.encode(x)[: index.statistics], 1) for x in (pixels, pixels.flip(-1))[:views]]
+    latents = torch.stack(both, 1).half()
+    if not torch.isfinite(latents).all():
+        raise UserError(f"the VAE {vae.name} gives latents beyond what half precision holds: give another")
+    labels = {"labels": batch.cond["label"]} if index.classes else {}
+    return {"latents": latents.cpu(), "pictures": shrunk(batch.data)} | labels

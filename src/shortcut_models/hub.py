@@ -1,0 +1,100 @@
+"""Models in the layout of the Hugging Face Hub: a folder or repository of `config.json` and `model.safetensors`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+
+from ._version import __version__
+from .checkpoint import HEADER, MODEL
+from .errors import UserError
+from .model import CONFIG, LAYOUT, Model, describe, load
+from .networks import NETWORKS
+from .objectives import OBJECTIVES
+from .runs import write_atomically
+from .tasks import TASKS
+
+try:
+    from huggingface_hub import ModelHubMixin, snapshot_download
+except ImportError:
+    raise UserError("the Hub's layout needs an extra: pip install 'shortcut-models[hub]'") from None
+
+
+class HubModel(
+    Model,
+    ModelHubMixin,
+    library_name="shortcut-models",
+    tags=["shortcut-models"],
+    pipeline_tag="unconditional-image-generation",
+):
+    """A model that can be saved to a folder or to the Hub, and loaded from there; otherwise as `Model`.
+
+    Network, objective and task are rebuilt from `config.json`; nothing in it is run. A task with a VAE names it there,
+    by its Hub name or its path, and needs it to make images.
+    """
+
+    @classmethod
+    def of(cls, model: Model) -> HubModel:
+        """The same model, ready for `save_pretrained(folder)` and `push_to_hub("name/of-repository")`."""
+        return cls(model.network, model.objective, model.task, model.step, model.recipe)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> HubModel:
+        """The model of a folder, or of a name on the Hub.
+
+        options: those of the Hub (revision, token, cache_dir, ...), and device, network, objective and task as for
+        `load`. Raises UserError where there is no such model, and where it is damaged or foreign.
+        """
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, **options)
+        except UserError:
+            raise
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{pretrained_model_name_or_path} cannot be had: {reason}") from None
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        config = {
+            "version": __version__,
+            "recipe": self.recipe,
+            "step": self.step,
+            "task": describe(self.task, TASKS),
+            "network": describe(getattr(self.network, "config", self.network), NETWORKS),
+            "objective": describe(self.objective, OBJECTIVES),
+        }
+        weights = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
+        write_atomically(save_directory / MODEL, safetensors.torch.save(weights, metadata={"format": "pt"}))
+        write_atomically(save_directory / CONFIG, (json.dumps({HEADER: config}, indent=2) + "\n").encode())
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        **parts: Any,
+    ) -> HubModel:
+        """parts: device, and network, objective or task in place of those that are named, as for `load`."""
+        folder = Path(model_id)
+        if not folder.is_dir():
+            found = snapshot_download(
+                model_id,
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                token=token,
+                allow_patterns=list(LAYOUT),
+            )
+            folder = Path(found)
+        for name in LAYOUT:
+            if not (folder / name).is_file():
+                raise UserError(f"{model_id} has no {name}: give a whole folder")
+        return cls.of(load(folder, **parts))

@@ -1,0 +1,196 @@
+"""Latents on disk: shards of safetensors, and an index that says what there is to be.
+
+`index.json` is written first and holds the fields of `Index`. A shard `train-00007.safetensors` holds, for its rows,
+
+- latents, float16 [n, views, statistics, channels, height, width]: of the image and, where there are two views, of its
+  mirror image; the mean of the posterior and, where there are two statistics, its standard deviation;
+- pictures, uint8 [n, channels, side, side]: the images themselves, shrunk, for the pixel judge;
+- labels, int64 [n], where there are classes.
+
+Each shard appears whole or not at all, so what is missing is what is left to do.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import torch
+import torch.nn.functional as F
+from jaxtyping import Shaped, UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..base import Batch
+from ..config import Count, Positive, check, from_dict, to_dict
+from ..errors import UserError
+from ..runs import write_atomically
+from .image_judge import SIDE
+from .image_sources import ImageSet
+
+INDEX = "index.json"
+FORMAT = "shortcut-models latents 1"
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a folder of latents holds."""
+
+    data: str
+    """where the images were"""
+    vae: str
+    """folder or Hub name of the VAE"""
+    vae_kind: str
+    """its class in diffusers"""
+    vae_sha256: str
+    """fingerprint of its weights"""
+    image_size: Positive
+    """side of the images in pixels"""
+    latent_shape: tuple[int, ...]
+    """channels, height and width of a latent"""
+    statistics: Positive
+    """2: mean and standard deviation of the posterior; 1: the mean alone, as it has no spread"""
+    flips: bool
+    """whether training images are there as their mirror images too"""
+    classes: Count
+    """number of classes; 0 is none"""
+    class_names: tuple[str, ...]
+    """names of the classes, where they have any"""
+    train: Positive
+    """number of training images"""
+    test: Positive
+    """number of held-out images"""
+    shard_size: Positive
+    """images in a shard"""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def views(self, split: str) -> int:
+        """2 where the mirror images are there too."""
+        return 2 if self.flips and split == "train" else 1
+
+    def shards(self, split: str) -> list[tuple[str, range]]:
+        """The files of a split, each with its rows."""
+        count = getattr(self, split)
+        starts = range(0, count, self.shard_size)
+        return [
+            (f"{split}-{number:05d}.safetensors", range(start, min(start + self.shard_size, count)))
+            for number, start in enumerate(starts)
+        ]
+
+    def write(self, folder: Path) -> None:
+        """Write it, or check that the folder holds this very one. Raises UserError where it holds anything else."""
+        if (folder / INDEX).exists():
+            found = to_dict(read_index(folder))
+            for name, value in to_dict(self).items():
+                if found[name] != value:
+                    raise UserError(
+                        f"{folder} holds latents made with {name.replace('_', '-')} {found[name]}, not {value}: "
+                        f"use the same options to go on, or give another directory with --out"
+                    )
+            return
+        refuse_other_content(folder)
+        write_atomically(folder / INDEX, (json.dumps({"format": FORMAT} | to_dict(self), indent=2) + "\n").encode())
+
+
+def refuse_other_content(folder: Path) -> None:
+    """Raise UserError where latents cannot go into a folder, as it holds something else."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: give a directory with --out")
+    if folder.is_dir() and not is_encoded(folder) and any(not p.name.startswith(".") for p in folder.iterdir()):
+        raise UserError(f"{folder} is not empty and holds no latents: give another directory with --out")
+
+
+def is_encoded(path: Path) -> bool:
+    """Whether a path is a folder of latents, and not one of images."""
+    return (path / INDEX).is_file()
+
+
+def read_index(folder: Path) -> Index:
+    """The index of a folder of latents. Raises UserError where it is damaged or of another kind."""
+    try:
+        entry = json.loads((folder / INDEX).read_bytes())
+        if entry.pop("format") == FORMAT:
+            return from_dict(Index, entry)
+    except (ValueError, TypeError, KeyError, AttributeError):  # UserError is a ValueError
+        pass
+    raise UserError(f"{folder / INDEX} is damaged or no index of latents: encode the images again, or name another")
+
+
+def shrunk(images: UInt8[Tensor, "b c h w"]) -> UInt8[Tensor, "b c s s"]:
+    """Images at most as large as the pixel judge looks at them, by averaging."""
+    if images.shape[-1] <= SIDE:
+        return images
+    return F.interpolate(images.float(), size=SIDE, mode="area").round().to(torch.uint8)
+
+
+class LatentDataset(Dataset[Batch]):
+    """The latents of a split, mapped from disk and read a row at a time."""
+
+    def __init__(self, folder: Path, index: Index, split: str, *, labelled: bool, mirrored: bool) -> None:
+        """labelled, mirrored: whether labels and mirror images are given, where there are any.
+
+        Raises UserError for a shard that is missing, damaged or of other shapes than the index says.
+        """
+        self.files = index.shards(split)
+        self.starts = [rows.start for _, rows in self.files]
+        views = index.views(split)
+        shape = (views, index.statistics, *index.latent_shape)
+        found = [_read(folder / name, (len(rows), *shape)) for name, rows in self.files]
+        kept = views if mirrored else 1
+        self.latents = [tensors["latents"][:, :kept] for tensors in found]
+        self.pictures = [tensors["pictures"] for tensors in found]
+        has_labels = labelled and index.classes > 0
+        self.labels = torch.cat([tensors["labels"] for tensors in found]) if has_labels else None
+        self.count: int = getattr(index, split)
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all latents."""
+        return sum(part.numel() * part.element_size() for part in self.latents)
+
+    def _rows(self, parts: list[Tensor], indices: list[int]) -> Shaped[Tensor, "n *rest"]:
+        made = torch.empty(len(indices), *parts[0].shape[1:], dtype=parts[0].dtype)
+        for place, index in enumerate(indices):
+            shard = bisect.bisect_right(self.starts, index) - 1
+            made[place] = parts[shard][index - self.starts[shard]]
+        return made
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Latents float16 [b, views, statistics, channels, height, width], and labels where there are any."""
+        cond = {} if self.labels is None else {"label": self.labels[torch.as_tensor(indices)]}
+        return Batch(self._rows(self.latents, indices), cond)
+
+    def images(self, rows: np.ndarray, classes: int) -> ImageSet:
+        """The shrunk images of some rows."""
+        pixels = self._rows(self.pictures, rows.tolist()).numpy()
+        labels = None if self.labels is None else self.labels.numpy()[rows]
+        return ImageSet(pixels, labels, classes, ())
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """The tensors of a shard, mapped and not read yet."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise UserError(
+            f"{path} is missing: run the same `shortcut encode` again, until it ends, or copy the whole folder"
+        ) from None
+    except (safetensors.SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged ({error}): remove it, and run the same `shortcut encode` again") from None
+    if "latents" not in found or tuple(found["latents"].shape) != shape or math.prod(shape) == 0:
+        raise UserError(f"{path} does not fit the index beside it: remove it, and run the same `shortcut encode` again")
+    return found

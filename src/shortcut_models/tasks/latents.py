@@ -1,0 +1,233 @@
+"""Images by their latents: the network sees what an autoencoder makes of them, and is a tenth of the work."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import annotated_types as at
+import numpy as np
+import torch
+from jaxtyping import Shaped
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..base import Batch, Label, Task, X
+from ..base import Dataset as Rows
+from ..config import FILLED_IN
+from ..errors import UserError
+from ..vae import Vae, open_vae
+from .image_judge import FIT_ON, PixelJudge
+from .image_sources import ImageSet
+from .images import Images
+from .latent_shards import LatentDataset, is_encoded, read_index, shrunk
+
+AT_ONCE = 64
+"""images looked at together by the judge"""
+
+
+@dataclass(frozen=True)
+class Latents(Task):
+    """Square images as latents of a VAE, with labels where the data has them; task units are uint8,
+    [n, side, side, channels].
+
+    The data is a folder that `shortcut encode` wrote, or images as the task Images reads them, which are then encoded
+    anew in every step. Either way a training example is a draw from the posterior of one of its views: the image, or
+    its mirror image. The draws come from torch's global generator, and so follow from (seed, step).
+
+    What the data decides is filled in by `resolve`. From then on the task decodes with the VAE alone: only `dataset`
+    and `evaluate` look at the data again.
+    """
+
+    preview: ClassVar[tuple[int, int]] = (8, 8)
+    headline: ClassVar[str] = "pixel_frechet"
+
+    data: str | None = None
+    """a folder written by `shortcut encode`, or images: a folder, tar shards, .npz file or idx files"""
+    vae: str | None = None
+    """an AutoencoderKL or AutoencoderTiny of diffusers, by folder or Hub name; none: the one of the encoded folder"""
+    image_size: Annotated[int | None, at.Ge(1)] = None
+    """side in pixels; the shorter side is resized to it and the centre cropped; none: the images' own"""
+    classes: Annotated[int | None, at.Ge(0)] = None
+    """number of classes; 0 leaves the labels out; none: what the data has"""
+    class_names: tuple[str, ...] = ()
+    """names of the classes: filled in from the data"""
+    flip: bool = True
+    """mirror half of the training images, left to right; wrong for text and digits"""
+    skip_damaged: bool = False
+    """leave out images that cannot be read, and say how many, instead of stopping at the first"""
+    latent_shape: tuple[int, ...] = ()
+    """channels, height and width of a latent: filled in from the data"""
+    vae_sha256: str = field(default="", metadata=FILLED_IN)
+    """fingerprint of the VAE's weights: filled in"""
+
+    def resolve(self) -> Latents:
+        """The same task with its sizes, classes and VAE; paths stay as they were given.
+
+        Raises UserError for whatever is wrong with the data or the VAE.
+        """
+        if self.data is None:
+            raise UserError("latents need data: pass --data with images, or with what `shortcut encode` wrote of them")
+        return self._resolve_encoded() if is_encoded(self._path) else self._resolve_images()
+
+    def _resolve_encoded(self) -> Latents:
+        index = read_index(self._path)
+        if self.image_size not in (None, index.image_size):
+            raise UserError(
+                f"{self.data} holds latents of images of side {index.image_size}, not {self.image_size}: "
+                f"leave the image size out, or encode the images again"
+            )
+        name = index.vae if self.vae is None else self.vae
+        vae = open_vae(name)
+        if vae.sha256 != index.vae_sha256:
+            raise UserError(
+                f"{self.data} was encoded with {index.vae} ({index.vae_kind}), and {name} is another VAE: "
+                f"pass that one with --vae, or encode the images again"
+            )
+        classes = index.classes if self.classes is None else self.classes
+        if classes and not index.classes:
+            raise UserError(f"{self.data} has no labels, and {classes} classes are asked for: pass --task.classes 0")
+        if classes and classes < index.classes:
+            raise UserError(f"{self.data} has {index.classes} classes, not {classes}: leave --task.classes out")
+        return dataclasses.replace(
+            self, vae=name, image_size=index.image_size, classes=classes, flip=self.flip and index.flips,
+            class_names=index.class_names if classes else (), latent_shape=index.latent_shape,
+            vae_sha256=index.vae_sha256,
+        )  # fmt: skip
+
+    def _resolve_images(self) -> Latents:
+        if self.vae is None:
+            raise UserError(
+                f"{self.data} is no folder of latents, so images are to be encoded: pass --vae with the folder or the "
+                f"Hub name of an autoencoder"
+            )
+        vae = open_vae(self.vae)
+        images = self._images(vae.image_channels).resolve()
+        _, size, _ = images.shape
+        return dataclasses.replace(
+            self, image_size=size, classes=images.classes, class_names=images.class_names,
+            latent_shape=vae.latent_shape(size), vae_sha256=vae.sha256,
+        )  # fmt: skip
+
+    @property
+    def _path(self) -> Path:
+        return Path(os.path.abspath(os.path.expanduser(str(self.data))))
+
+    def _images(self, channels: Literal[1, 3]) -> Images:
+        return Images(
+            self.data, self.image_size, channels, self.classes, self.class_names, self.flip, self.skip_damaged
+        )  # fmt: skip
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        if not self.latent_shape:
+            raise UserError("the size of the latents is not known yet: use the task that resolve() returns")
+        return self.latent_shape
+
+    @property
+    def conditions(self) -> dict[str, Label]:
+        return {"label": Label(self.classes)} if self.classes else {}
+
+    def autoencoder(self) -> Vae:
+        """The autoencoder. Raises UserError, which says what to pass, where it is not to be had."""
+        if self.vae is None:
+            raise UserError("this model does not say which VAE its latents are of: pass --vae with it")
+        vae = open_vae(self.vae)
+        if vae.latent_channels != self.shape[0] or vae.factor * self.shape[1] != self.image_size:
+            raise UserError(
+                f"the VAE {self.vae} makes images of {self.image_size} pixels into latents of {vae.latent_channels} x "
+                f"{(self.image_size or 0) // vae.factor}, not {self.shape[0]} x {self.shape[1]}: pass --vae with the "
+                f"one that this model was trained with"
+            )
+        return vae
+
+    def with_vae(self, vae: str | None) -> Latents:
+        """The same task with its VAE at another place; warns where it is another VAE. None leaves it as it is.
+
+        Opens it at once, so that what is wrong with it is said before there is any work. Raises UserError as
+        `autoencoder`.
+        """
+        task = self if vae is None else dataclasses.replace(self, vae=vae)
+        if task.autoencoder().sha256 != self.vae_sha256:
+            warnings.warn(f"{task.vae} is not the VAE that this model was trained with", stacklevel=2)
+        return task
+
+    def dataset(self, split: str) -> Rows:
+        """Rows with their views [b, views, ...]: latents of an encoded folder, or uint8 images."""
+        mirrored = self.flip and split == "train"
+        if is_encoded(self._path):
+            return self._encoded(split)
+        return Views(self._images(self.autoencoder().image_channels).dataset(split), mirrored=mirrored)
+
+    def _encoded(self, split: str) -> LatentDataset:
+        return LatentDataset(self._path, read_index(self._path), split, labelled=bool(self.classes), mirrored=self.flip)
+
+    def encode(self, raw: Shaped[Tensor, "b views ..."]) -> X:
+        """A draw from the posterior of one of each row's views.
+
+        raw: uint8 [b, views, C, H, W] images, or float [b, views, statistics, c, h, w] means and deviations.
+        """
+        view = torch.randint(raw.shape[1], (len(raw),), device=raw.device)
+        chosen = raw[torch.arange(len(raw), device=raw.device), view]
+        if chosen.dtype == torch.uint8:
+            vae = self.autoencoder()
+            mean, *spread = vae.encode(chosen)[: 1 if vae.deterministic else 2]
+        else:
+            mean, *spread = chosen.float().unbind(1)
+        # Not randn_like: it draws in the order of the memory, which is not the same for both.
+        return mean + spread[0] * torch.randn(mean.shape, device=mean.device) if spread else mean
+
+    def decode(self, x: X) -> np.ndarray:
+        """uint8 [n, H, W, C], a few images at a time, on the device of x."""
+        return self.autoencoder().decode(x)
+
+    def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """Closeness of the decoded images to the held-out images themselves, as for the task Images."""
+        return _judge(self)(samples, labels)
+
+    def pictures(self, split: str) -> ImageSet:
+        """The real images, or a fair sample of them, as small as the pixel judge looks at them."""
+        some = lambda count: np.sort(np.random.default_rng(0).permutation(count)[:FIT_ON])
+        if is_encoded(self._path):
+            encoded = self._encoded(split)
+            return encoded.images(some(len(encoded)), self.classes or 0)
+        data = self._images(self.autoencoder().image_channels).dataset(split)
+        rows = some(len(data)).tolist()
+        batches = [data.__getitems__(rows[begin : begin + AT_ONCE]) for begin in range(0, len(rows), AT_ONCE)]
+        pixels = torch.cat([shrunk(batch.data) for batch in batches]).numpy()
+        labels = torch.cat([batch.cond["label"] for batch in batches]).numpy() if self.classes else None
+        return ImageSet(pixels, labels, self.classes or 0, self.class_names)
+
+    def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
+        from ..figures import grid
+
+        return grid(samples, columns, scale=max(1, 64 // samples.shape[1]))
+
+
+class Views(Dataset[Batch]):
+    """Images with an axis for their views: the image alone, or with its mirror image."""
+
+    def __init__(self, images: Rows, *, mirrored: bool) -> None:
+        self.images, self.mirrored = images, mirrored
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        batch = self.images.__getitems__(indices)
+        views = (batch.data, batch.data.flip(-1)) if self.mirrored else (batch.data,)
+        return Batch(torch.stack(views, 1), batch.cond)
+
+
+@functools.lru_cache(maxsize=2)
+def _judge(task: Latents) -> PixelJudge:
+    return PixelJudge(task.pictures("train"), task.pictures("test"), labelled=bool(task.classes))

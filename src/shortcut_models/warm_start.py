@@ -1,0 +1,82 @@
+"""A network that begins as a trained one: a flow-matching model, for instance, on its way to a shortcut model."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import Any
+
+import torch
+
+from .base import Network, Objective
+from .errors import UserError
+from .model import Model
+from .networks.layers import OriginalTimeStepEmbedding, TimeStepEmbedding
+from .objectives import Diffusion, Reflow, TwoModel
+
+_ALWAYS_TOLD: dict[type[Objective], float] = {Reflow: 0.0, Diffusion: 0.0, TwoModel: 1.0}
+"""The one step size that these methods tell their networks; others that have only one keep it in a field `told`."""
+
+_MAY_DIFFER = ("conditions.", "skip.")
+"""layers that may be missing or of another shape: tables of conditions, and a path that is silent at first"""
+
+
+def begin_as(network: Network, objective: Objective, model: Model) -> None:
+    """Give a fresh network the weights of a trained model, all those whose names and shapes agree.
+
+    Where the model was always told the same step size, its network has learned nothing of others. The step size is
+    then silenced: at first the network answers for every d as the model does for the one it knows, and learns from
+    there to tell them apart. A model that was told several keeps what it knows of them.
+
+    Tables of conditions that the model does not have, or has of another size, stay fresh, with a warning that names
+    them.
+
+    Raises:
+        UserError: the objective does not learn from data; the model's network is of another kind or other sizes.
+    """
+    if objective.learns_from != "data":
+        raise UserError("this objective begins with the weights of its --teacher: leave --init-from out")
+    _check_sizes(network, model.network)
+    theirs, ours = model.network.state_dict(), network.state_dict()
+    taken = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
+    left = sorted({*theirs, *ours} - set(taken))
+    odd = [name for name in left if not name.startswith(_MAY_DIFFER)]
+    if odd:
+        shapes = " and ".join(str(tuple(some[odd[0]].shape)) for some in (theirs, ours) if odd[0] in some)
+        raise UserError(
+            f"the network of --init-from is of another kind or size ({odd[0]} of shape {shapes}): give the same one "
+            f"with --network"
+        )
+    fresh = [name for name in left if name in ours]
+    if fresh:
+        warnings.warn(f"--init-from leaves {', '.join(fresh)} to be learned from the start", stacklevel=2)
+    network.load_state_dict(ours | taken)
+    told = getattr(model.objective, "told", _ALWAYS_TOLD.get(type(model.objective)))
+    if told is not None:
+        silence(network, told)
+
+
+def _check_sizes(network: Network, trained: Network) -> None:
+    """Raise UserError, naming the first difference, where two networks have configurations of other sizes."""
+    ours, theirs = (getattr(some, "config", None) for some in (network, trained))
+    if type(ours) is not type(theirs) or not dataclasses.is_dataclass(ours):
+        return
+    for field in dataclasses.fields(ours):
+        mine, other = getattr(ours, field.name), getattr(theirs, field.name)
+        if mine != other and field.name != "checkpointing":
+            name = field.name.replace("_", "-")
+            raise UserError(f"the network of --init-from has {name} {other}, not {mine}: pass --network.{name} {other}")
+
+
+@torch.no_grad()
+def silence(network: Network, d: float) -> None:
+    """Make a network answer for every step size as it now does for this one. Raises UserError where it has none."""
+    kinds = (TimeStepEmbedding, OriginalTimeStepEmbedding)
+    found: list[Any] = [module for module in network.modules() if isinstance(module, kinds)]
+    if not found:
+        raise UserError("this network has no step-size embedding to silence: --init-from takes a dit or an mlp")
+    for embedding in found:
+        last = embedding.level[-1]
+        constant = embedding.of_step_size(torch.tensor([d], device=last.weight.device))[0]
+        last.weight.zero_()
+        last.bias.copy_(constant)
