@@ -26,7 +26,7 @@ from image_files import (
 )
 from shortcut_models.errors import UserError
 from shortcut_models.tasks import Images
-from shortcut_models.tasks.image_sources import encoded, layout
+from shortcut_models.tasks.image_sources import layout, shards
 
 # Mistakes.
 
@@ -271,7 +271,7 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             Images(data=data, skip_damaged=True).resolve()
     tar = tar.replace(str(tmp_path), f"{tmp_path}-tar").replace("-tar/tar/", "-tar/")
     with monkeypatch.context() as patch:
-        patch.setattr(encoded, "open", refuse, raising=False)
+        patch.setattr(shards, "open", refuse, raising=False)
         with pytest.raises(UserError, match=r"cannot read .*all\.tar: Permission denied"):
             Images(data=tar).resolve()
 

@@ -1,32 +1,48 @@
-"""The order of the training examples, as a function of (seed, step)."""
+"""The order of the training examples, as a function of (seed, step), and reading them in that order."""
 
 from __future__ import annotations
 
+import functools
 import signal
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from .base import Batch, Dataset
+from .errors import UserError
 from .randomness import generator
+
+Order = Callable[[torch.Generator], Int64[Tensor, "n"]]
+"""A generator -> the rows of one pass over the data: each once, a function of the generator's seed."""
+
+
+def _mixed(examples: int, source: torch.Generator) -> Int64[Tensor, "n"]:
+    return torch.randperm(examples, generator=source)
 
 
 class IndexStream(Sampler[list[int]]):
     """The rows of each step's batch, from step `start` on: one shuffled pass over the data after another.
 
     Passes follow each other without a gap, so no example is left out, and a batch may be larger than the data.
+
+    order: of a pass; by default all rows are mixed with one another.
     """
 
-    def __init__(self, examples: int, batch_size: int, seed: int, start: int, stop: int) -> None:
+    def __init__(
+        self, examples: int, batch_size: int, seed: int, start: int, stop: int, order: Order | None = None
+    ) -> None:
         self.examples, self.batch_size, self.seed, self.steps = examples, batch_size, seed, range(start, stop)
+        self.order = order or functools.partial(_mixed, examples)
         self._epoch, self._order = -1, torch.empty(0)
 
     def _pass(self, epoch: int) -> Tensor:
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, torch.randperm(self.examples, generator=generator(self.seed, epoch))
+            self._epoch, self._order = epoch, self.order(generator(self.seed, epoch))
         return self._order
 
     def rows(self, step: int) -> list[int]:
@@ -42,6 +58,62 @@ class IndexStream(Sampler[list[int]]):
         return map(self.rows, self.steps)
 
 
+class _Fetched(NamedTuple):
+    """What a process that reads hands to the trainer."""
+
+    batch: Batch | None
+    error: UserError | None = None
+    """what went wrong; raised where it was found, it would come with that process's traceback"""
+    damaged: tuple[str, ...] = ()
+
+
+class _Fetching(torch.utils.data.Dataset[_Fetched]):
+    """A data set whose mistakes are handed on with what it gives."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __getitems__(self, rows: list[int]) -> _Fetched:
+        try:
+            batch = self.dataset.__getitems__(rows)
+        except UserError as error:
+            return _Fetched(None, error)
+        return _Fetched(batch, damaged=tuple(getattr(self.dataset, "damaged", ())))
+
+
+class Batches:
+    """Batches, and what it took to read them. Raises UserError where the data does, also from another process."""
+
+    def __init__(self, dataset: Dataset, loader: DataLoader[_Fetched]) -> None:
+        self.dataset, self.loader = dataset, loader
+        self._waited, self._since = 0.0, time.perf_counter()
+
+    def __iter__(self) -> Iterator[Batch]:
+        fetched = iter(self.loader)
+        while (found := self._next(fetched)) is not None:
+            if found.error is not None:
+                raise found.error
+            for name in found.damaged:
+                self.dataset.note_damaged(name)  # type: ignore[attr-defined]  # who counts any can be told of others
+            assert found.batch is not None
+            yield found.batch
+
+    def _next(self, fetched: Iterator[_Fetched]) -> _Fetched | None:
+        begin = time.perf_counter()
+        found = next(fetched, None)
+        self._waited += time.perf_counter() - begin
+        return found
+
+    def figures(self) -> dict[str, float]:
+        """waiting: the share of the time since the last call that was spent waiting for batches, from 0 to 1.
+        damaged: how many examples could not be read so far, where any could not."""
+        now = time.perf_counter()
+        share = self._waited / max(now - self._since, 1e-9)
+        self._waited, self._since = 0.0, now
+        damaged = len(getattr(self.dataset, "damaged", ()))
+        return {"waiting": share} | ({"damaged": damaged} if damaged else {})
+
+
 def _whole(batch: Any) -> Any:
     """The data set has put the batch together already."""
     return batch
@@ -52,13 +124,19 @@ def _leave_signals_to_the_trainer(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def batches(dataset: Dataset, batch_size: int, seed: int, start: int, stop: int, workers: int) -> DataLoader[Batch]:
-    """The batches of steps start, ..., stop - 1, in pinned memory where there is a GPU."""
-    return DataLoader(
-        dataset,  # type: ignore[arg-type]  # all that the loader asks of it is in our protocol
-        batch_sampler=IndexStream(len(dataset), batch_size, seed, start, stop),
+def batches(dataset: Dataset, batch_size: int, seed: int, start: int, stop: int, workers: int) -> Batches:
+    """The batches of steps start, ..., stop - 1, in pinned memory where there is a GPU.
+
+    A data set may have a method `order` (see Order), for data that is best read in pieces, and a set `damaged` with a
+    method `note_damaged(name)`, where it puts other examples in the place of some that cannot be read.
+    """
+    order: Order | None = getattr(dataset, "order", None)
+    loader = DataLoader(
+        _Fetching(dataset),
+        batch_sampler=IndexStream(len(dataset), batch_size, seed, start, stop, order),
         collate_fn=_whole,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_leave_signals_to_the_trainer,
     )
+    return Batches(dataset, loader)
