@@ -30,13 +30,23 @@ class IndexStream(Sampler[list[int]]):
 
     Passes follow each other without a gap, so no example is left out, and a batch may be larger than the data.
 
+    rank, world: of so many processes, which share each batch out evenly, the one whose rows these are.
     order: of a pass; by default all rows are mixed with one another.
     """
 
     def __init__(
-        self, examples: int, batch_size: int, seed: int, start: int, stop: int, order: Order | None = None
+        self,
+        examples: int,
+        batch_size: int,
+        seed: int,
+        start: int,
+        stop: int,
+        rank: int = 0,
+        world: int = 1,
+        order: Order | None = None,
     ) -> None:
         self.examples, self.batch_size, self.seed, self.steps = examples, batch_size, seed, range(start, stop)
+        self.share = range(rank * batch_size // world, (rank + 1) * batch_size // world)
         self.order = order or functools.partial(_mixed, examples)
         self._epoch, self._order = -1, torch.empty(0)
 
@@ -47,7 +57,7 @@ class IndexStream(Sampler[list[int]]):
 
     def rows(self, step: int) -> list[int]:
         """The rows of one step."""
-        first, last = step * self.batch_size, (step + 1) * self.batch_size
+        first, last = (step * self.batch_size + place for place in (self.share.start, self.share.stop))
         found: list[int] = []
         for epoch in range(first // self.examples, (last - 1) // self.examples + 1):
             begin, end = max(first - epoch * self.examples, 0), min(last - epoch * self.examples, self.examples)
@@ -124,8 +134,10 @@ def _leave_signals_to_the_trainer(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def batches(dataset: Dataset, batch_size: int, seed: int, start: int, stop: int, workers: int) -> Batches:
-    """The batches of steps start, ..., stop - 1, in pinned memory where there is a GPU.
+def batches(
+    dataset: Dataset, batch_size: int, seed: int, start: int, stop: int, workers: int, rank: int = 0, world: int = 1
+) -> Batches:
+    """The batches of steps start, ..., stop - 1, or one process's share of them, in pinned memory if there is a GPU.
 
     A data set may have a method `order` (see Order), for data that is best read in pieces, and a set `damaged` with a
     method `note_damaged(name)`, where it puts other examples in the place of some that cannot be read.
@@ -133,7 +145,7 @@ def batches(dataset: Dataset, batch_size: int, seed: int, start: int, stop: int,
     order: Order | None = getattr(dataset, "order", None)
     loader = DataLoader(
         _Fetching(dataset),
-        batch_sampler=IndexStream(len(dataset), batch_size, seed, start, stop, order),
+        batch_sampler=IndexStream(len(dataset), batch_size, seed, start, stop, rank, world, order),
         collate_fn=_whole,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),

@@ -22,7 +22,7 @@ from .image_judge import PixelJudge
 from .image_sources import ImageSet, InPlaceDataset, InPlaceSet, Reading, load
 from .image_sources.hugging_face import PREFIX
 
-_NO_LABELS = "put the images into a folder for each class, or add labels (KEY.cls in shards)"
+_NO_LABELS = "leave --task.classes out, or add labels (a folder for each class, KEY.cls in shards)"
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Images(Task):
                 f"labels in {self.data} go up to {train.classes - 1} for {images} images: number the classes from 0"
             )
         if self.classes is not None and not train.classes:
-            raise UserError(f"{self.data} has no labels, but {self.classes} classes are asked for: {_NO_LABELS}")
+            raise UserError(f"{self.data} has no labels, not {self.classes} classes: {_NO_LABELS}")
         if self.classes is not None and self.classes < train.classes:
             raise UserError(
                 f"{self.data} has {train.classes} classes, not {self.classes}: leave --task.classes out, "
