@@ -164,9 +164,7 @@ def _walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
 def _folder(folder: Path) -> dict[str, Part]:
     """The parts of a folder: train and test sub-folders, or what it holds itself."""
     folders, files = _visible(folder)
-    if [path.name for path in folders] == ["data"] and any(
-        _PARQUET.search(path.name) for path in _visible(folders[0])[1]
-    ):
+    if [path.name for path in folders] == ["data"] and any(folders[0].glob("*.parquet")):
         return _contents(folders[0], by_name=True)  # as repositories on the Hub are laid out
     named = {_WORDS[path.name.lower()]: path for path in folders if path.name.lower() in _WORDS}
     others = [path.name for path in folders if path not in named.values()]
