@@ -75,7 +75,7 @@ def test_a_training_goes_on_mid_pass_whoever_reads(tmp_path: Path) -> None:
     assert train(data, tmp_path / "cut", *steps, 12, "--workers", 1).code == 0
     assert same(tensors(tmp_path / "whole"), tensors(tmp_path / "cut"))
     lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
-    assert all(0 < line["waiting"] < 1 for line in lines)
+    assert all(0 < line["waiting_per_second"] < 1 for line in lines)
     assert not any("damaged" in line for line in lines)
 
 

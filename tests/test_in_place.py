@@ -183,7 +183,9 @@ def test_the_search_goes_on_at_the_start_and_ends_somewhere(tmp_path: Path) -> N
     with pytest.warns(UserWarning, match="cannot be read"):
         assert dataset.__getitems__([1]).cond["label"].tolist() == [0]
     packed = members(pictures(3), None) | {f"x{i}.png": b"x" for i in range(130)}
-    many = in_place(str(pack(tmp_path / "b.tar", packed)), skip_damaged=True).dataset("train")
+    pack(tmp_path / "b" / "train.tar", packed)
+    pack(tmp_path / "b" / "test.tar", members(pictures(2), None))
+    many = in_place(str(tmp_path / "b"), skip_damaged=True).dataset("train")
     message = r"100 images in a row, from .*, cannot be read: check the files"
     with pytest.warns(UserWarning, match="cannot be read"), pytest.raises(UserError, match=message):
         many.__getitems__([5])

@@ -115,13 +115,16 @@ class Batches:
         return found
 
     def figures(self) -> dict[str, float]:
-        """waiting: the share of the time since the last call that was spent waiting for batches, from 0 to 1.
-        damaged: how many examples could not be read so far, where any could not."""
+        """What the log says of reading.
+
+        waiting_per_second: seconds in a second, since the last call, that were spent waiting for batches, from 0 to 1.
+        damaged: how many examples could not be read so far, where any could not.
+        """
         now = time.perf_counter()
         share = self._waited / max(now - self._since, 1e-9)
         self._waited, self._since = 0.0, now
         damaged = len(getattr(self.dataset, "damaged", ()))
-        return {"waiting": share} | ({"damaged": damaged} if damaged else {})
+        return {"waiting_per_second": share} | ({"damaged": damaged} if damaged else {})
 
 
 def _whole(batch: Any) -> Any:
