@@ -1,38 +1,64 @@
-"""The order of the training examples, as a function of (seed, step)."""
+"""The order of the training examples, as a function of (seed, step), and reading them in that order."""
 
 from __future__ import annotations
 
+import functools
 import signal
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from .base import Batch, Dataset
+from .errors import UserError
 from .randomness import generator
 from .tasks.arrays import ArrayDataset
+
+Order = Callable[[torch.Generator], Int64[Tensor, "n"]]
+"""A generator -> the rows of one pass over the data: each once, a function of the generator's seed."""
+
+
+def _mixed(examples: int, source: torch.Generator) -> Int64[Tensor, "n"]:
+    return torch.randperm(examples, generator=source)
 
 
 class IndexStream(Sampler[list[int]]):
     """The rows of each step's batch, from step `start` on: one shuffled pass over the data after another.
 
     Passes follow each other without a gap, so no example is left out, and a batch may be larger than the data.
+
+    rank, world: of so many processes, which share each batch out evenly, the one whose rows these are.
+    order: of a pass; by default all rows are mixed with one another.
     """
 
-    def __init__(self, examples: int, batch_size: int, seed: int, start: int, stop: int) -> None:
+    def __init__(
+        self,
+        examples: int,
+        batch_size: int,
+        seed: int,
+        start: int,
+        stop: int,
+        rank: int = 0,
+        world: int = 1,
+        order: Order | None = None,
+    ) -> None:
         self.examples, self.batch_size, self.seed, self.steps = examples, batch_size, seed, range(start, stop)
+        self.share = range(rank * batch_size // world, (rank + 1) * batch_size // world)
+        self.order = order or functools.partial(_mixed, examples)
         self._epoch, self._order = -1, torch.empty(0)
 
     def _pass(self, epoch: int) -> Tensor:
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, torch.randperm(self.examples, generator=generator(self.seed, epoch))
+            self._epoch, self._order = epoch, self.order(generator(self.seed, epoch))
         return self._order
 
     def rows(self, step: int) -> list[int]:
         """The rows of one step."""
-        first, last = step * self.batch_size, (step + 1) * self.batch_size
+        first, last = (step * self.batch_size + place for place in (self.share.start, self.share.stop))
         found: list[int] = []
         for epoch in range(first // self.examples, (last - 1) // self.examples + 1):
             begin, end = max(first - epoch * self.examples, 0), min(last - epoch * self.examples, self.examples)
@@ -41,6 +67,65 @@ class IndexStream(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         return map(self.rows, self.steps)
+
+
+class _Fetched(NamedTuple):
+    """What a process that reads hands to the trainer."""
+
+    batch: Batch | None
+    error: UserError | None = None
+    """what went wrong; raised where it was found, it would come with that process's traceback"""
+    damaged: tuple[str, ...] = ()
+
+
+class _Fetching(torch.utils.data.Dataset[_Fetched]):
+    """A data set whose mistakes are handed on with what it gives."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __getitems__(self, rows: list[int]) -> _Fetched:
+        try:
+            batch = self.dataset.__getitems__(rows)
+        except UserError as error:
+            return _Fetched(None, error)
+        return _Fetched(batch, damaged=tuple(getattr(self.dataset, "damaged", ())))
+
+
+class Batches:
+    """Batches, and what it took to read them. Raises UserError where the data does, also from another process."""
+
+    def __init__(self, dataset: Dataset, loader: DataLoader[_Fetched]) -> None:
+        self.dataset, self.loader = dataset, loader
+        self._waited, self._since = 0.0, time.perf_counter()
+
+    def __iter__(self) -> Iterator[Batch]:
+        fetched = iter(self.loader)
+        while (found := self._next(fetched)) is not None:
+            if found.error is not None:
+                raise found.error
+            for name in found.damaged:
+                self.dataset.note_damaged(name)  # type: ignore[attr-defined]  # who counts any can be told of others
+            assert found.batch is not None
+            yield found.batch
+
+    def _next(self, fetched: Iterator[_Fetched]) -> _Fetched | None:
+        begin = time.perf_counter()
+        found = next(fetched, None)
+        self._waited += time.perf_counter() - begin
+        return found
+
+    def figures(self) -> dict[str, float]:
+        """What the log says of reading.
+
+        waiting_per_second: seconds in a second, since the last call, that were spent waiting for batches, from 0 to 1.
+        damaged: how many examples could not be read so far, where any could not.
+        """
+        now = time.perf_counter()
+        share = self._waited / max(now - self._since, 1e-9)
+        self._waited, self._since = 0.0, now
+        damaged = len(getattr(self.dataset, "damaged", ()))
+        return {"waiting_per_second": share} | ({"damaged": damaged} if damaged else {})
 
 
 def _whole(batch: Any) -> Any:
@@ -53,17 +138,23 @@ def _leave_signals_to_the_trainer(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def batches(dataset: Dataset, batch_size: int, seed: int, start: int, stop: int, workers: int) -> DataLoader[Batch]:
-    """The batches of steps start, ..., stop - 1, in pinned memory where there is a GPU.
+def batches(
+    dataset: Dataset, batch_size: int, seed: int, start: int, stop: int, workers: int, rank: int = 0, world: int = 1
+) -> Batches:
+    """The batches of steps start, ..., stop - 1, or one process's share of them, in pinned memory if there is a GPU.
 
-    Rows that lie on a GPU already are taken there, without worker processes.
+    Rows that lie on a GPU already are taken there, without worker processes. A data set may have a method `order` (see
+    Order), for data that is best read in pieces, and a set `damaged` with a method `note_damaged(name)`, where it puts
+    other examples in the place of some that cannot be read.
     """
     on_gpu = isinstance(dataset, ArrayDataset) and dataset.data.is_cuda
-    return DataLoader(
-        dataset,  # type: ignore[arg-type]  # all that the loader asks of it is in our protocol
-        batch_sampler=IndexStream(len(dataset), batch_size, seed, start, stop),
+    order: Order | None = getattr(dataset, "order", None)
+    loader = DataLoader(
+        _Fetching(dataset),
+        batch_sampler=IndexStream(len(dataset), batch_size, seed, start, stop, rank, world, order),
         collate_fn=_whole,
         num_workers=0 if on_gpu else workers,
         pin_memory=torch.cuda.is_available() and not on_gpu,
         worker_init_fn=_leave_signals_to_the_trainer,
     )
+    return Batches(dataset, loader)

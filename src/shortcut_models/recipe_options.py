@@ -41,7 +41,7 @@ def parse_recipe(
         parser.add_argument("--network", metavar="NAME", help=f"another network: {', '.join(NETWORKS)}")
         parser.add_argument("--objective", metavar="NAME", help=f"another method: {', '.join(OBJECTIVES)}")
     full.add_argument("recipe", metavar="RECIPE", help=", ".join(RECIPES))
-    full.add_argument("--data", metavar="PATH", help="your own data, for recipes that take it")
+    full.add_argument("--data", metavar="PATH", help="your own data, for recipes that take it: a path, or hf:NAME")
     full.add_argument("--vae", metavar="NAME", help="the VAE's folder or Hub name, for recipes on latents")
     known, _ = first.parse_known_args(words)
     if known.recipe is None or words[0] in ("-h", "--help"):
@@ -77,7 +77,9 @@ def with_data(name: str, recipe: Recipe, data: str | None) -> Recipe:
     if data is not None:
         return dataclasses.replace(recipe, task=task_at(recipe.task, data, f"recipe {name}"))
     if getattr(recipe.task, "data", "its own") is None:
-        raise UserError(f"recipe {name} needs your data: give a folder, tar shards, .npz or idx files with --data PATH")
+        raise UserError(
+            f"recipe {name} needs your data: give a folder, tar shards, .npz or idx files, or hf:NAME with --data"
+        )
     return recipe
 
 

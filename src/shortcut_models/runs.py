@@ -147,6 +147,8 @@ def refuse_other_run(path: Path, earlier: dict[str, Any], config: dict[str, Any]
         for name in sorted({*before, *now}, key=lambda name: (name != "name", name)):
             if (part == "training" and name in FREE_TO_CHANGE) or before.get(name) == now.get(name):
                 continue
+            if (part, name) == ("task", "skip_damaged"):  # what was read so far is the same with it and without
+                continue
             if part == "training" and name == "steps" and now["schedule"] == "constant":
                 continue
             option = name.replace("_", "-") if part == "training" else f"{part}.{name.replace('_', '-')}"

@@ -178,7 +178,7 @@ def loop(
         # Before the end, weights that are not known to give a finite loss replace no checkpoint.
         saving = saving and (end or not streak)
         if saving or figures or step % training.log_every == 0:
-            log.write(step, **measures(state, training), **figures)
+            log.write(step, **measures(state, training), **stream.figures(), **figures)
         try:
             if end or step % training.sample_every == 0:
                 picture(model, run.samples / f"step_{step:08d}.png")

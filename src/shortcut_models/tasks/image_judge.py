@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 
 from ..metrics import frechet_distance, gaussian_fit, manifold_measures
-from .image_sources import ImageSet
+from .image_sources import ImageSet, InPlaceSet
 
 COMPONENTS = 64
 """principal components of the pixels that are looked at"""
@@ -26,20 +26,20 @@ NEIGHBOURS_AMONG, NEIGHBOURS = 2_000, 5
 SVM_CLASSES = 100
 """classes up to which the classifier is an SVM; beyond, it is a vote of the nearest neighbours"""
 
-Pixels = UInt8[np.ndarray, "n c h w"]
 Features = Float[np.ndarray, "n k"]
 
 
-def _some(data: ImageSet, count: int) -> np.ndarray:
+def _some(data: ImageSet | InPlaceSet, count: int) -> np.ndarray:
     """Rows of a fair sample, the same every time, in order."""
     return np.sort(np.random.default_rng(0).permutation(len(data))[:count])
 
 
-def _flat(images: Pixels, rows: np.ndarray) -> Float[np.ndarray, "m pixels"]:
+def _flat(data: ImageSet | InPlaceSet, rows: np.ndarray) -> Float[np.ndarray, "m pixels"]:
     """Pixels from 0 to 1 of some images, shrunk to SIDE by averaging; a few at a time, as they may lie on disk."""
     parts = []
     for begin in range(0, len(rows), 64):
-        x = torch.tensor(images[rows[begin : begin + 64]]).float()
+        pixels, _ = data.read(rows[begin : begin + 64])
+        x = torch.tensor(pixels).float()
         if x.shape[-1] > SIDE:
             x = F.interpolate(x, size=SIDE, mode="area")
         parts.append(x.flatten(1).numpy() / 255)
@@ -49,17 +49,17 @@ def _flat(images: Pixels, rows: np.ndarray) -> Float[np.ndarray, "m pixels"]:
 class PixelJudge:
     """Judges images by the principal components of the training images."""
 
-    def __init__(self, train: ImageSet, test: ImageSet, *, labelled: bool) -> None:
+    def __init__(self, train: ImageSet | InPlaceSet, test: ImageSet | InPlaceSet, *, labelled: bool) -> None:
         from sklearn.decomposition import PCA
 
         rows = _some(train, FIT_ON)
-        flat = _flat(train.pixels, rows)
+        flat = _flat(train, rows)
         count = min(COMPONENTS, len(flat), flat.shape[1])
         solver = "randomized" if count < min(flat.shape) else "full"
         with np.errstate(invalid="ignore"):  # a single image has no variance
             self.pca = PCA(count, svd_solver=solver, random_state=0).fit(flat)
         held_out = _some(test, COMPARE_WITH)
-        self.real = self.pca.transform(_flat(test.pixels, held_out)).astype(np.float64)
+        self.real = self.pca.transform(_flat(test, held_out)).astype(np.float64)
         self.classifier: Any = None
         self.accuracy_real = 0.0
         if labelled and train.labels is not None and test.labels is not None:
@@ -83,7 +83,8 @@ class PixelJudge:
         pixel_frechet: Fréchet distance of Gaussians, to the held-out images; then `manifold_measures`; accuracy:
         share of samples that the classifier gives the label asked for; accuracy_real: of held-out images likewise.
         """
-        made = self.pca.transform(_flat(samples.transpose(0, 3, 1, 2), np.arange(len(samples)))).astype(np.float64)
+        drawn = ImageSet(samples.transpose(0, 3, 1, 2), None, 0, ())
+        made = self.pca.transform(_flat(drawn, np.arange(len(drawn)))).astype(np.float64)
         measures = {"pixel_frechet": frechet_distance(*gaussian_fit(self.real), *gaussian_fit(made))}
         near = self.real[:NEIGHBOURS_AMONG]
         if min(len(near), len(made)) > NEIGHBOURS:

@@ -1,4 +1,4 @@
-"""The user's own images: a folder, tar shards, an .npz file or MNIST-style idx files."""
+"""The user's own images: a folder, tar shards, an .npz file, MNIST-style idx files or a table of Hugging Face."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from ..base import Label, Task, X
 from ..errors import UserError
 from .arrays import ArrayDataset
 from .image_judge import PixelJudge
-from .image_sources import ImageSet, load
+from .image_sources import ImageSet, InPlaceDataset, InPlaceSet, Reading, load
+from .image_sources.hugging_face import PREFIX
+
+_NO_LABELS = "leave --task.classes out, or add labels (a folder for each class, KEY.cls in shards)"
 
 
 @dataclass(frozen=True)
@@ -35,16 +38,21 @@ class Images(Task):
     - tar shards: one file, a folder of them, or a pattern such as "shards/{000..003}.tar"; KEY.png goes with KEY.cls,
       the number of its class in plain text;
     - an .npz file with `images` [n, H, W] or [n, H, W, C], uint8 or floats from 0 to 1, and perhaps `labels` [n];
-    - idx files as those of MNIST, plain or .gz, with the labels' file beside the images'.
+    - idx files as those of MNIST, plain or .gz, with the labels' file beside the images';
+    - a table of Hugging Face `datasets`: hf:NAME or hf:NAME:CONFIG, a folder that `save_to_disk` wrote, or one of
+      Parquet files.
 
     A folder may hold the two parts train and test (or val), as sub-folders or in the names of its files. Without a
     test part a tenth, at most 5,000 images, is held out.
+
+    A part of up to 8 GiB of pixels is decoded once, into an array. From then on, and where `reading` says so, images
+    stay where they are, and each is read and decoded when its turn comes; the pixels are the same.
     """
 
     headline: ClassVar[str] = "pixel_frechet"
 
     data: str | None = None
-    """folder, tar shards, .npz file or idx files; a path that is not absolute starts from where a command is given"""
+    """folder, tar shards, .npz file, idx files or hf:NAME; a relative path starts from where a command is given"""
     image_size: Annotated[int | None, at.Ge(1)] = None
     """side in pixels; the shorter side is resized to it and the centre cropped; none: the images' own"""
     channels: Literal[1, 3] | None = None
@@ -52,22 +60,27 @@ class Images(Task):
     classes: Annotated[int | None, at.Ge(0)] = None
     """number of classes; 0 leaves the labels out; none: what the data has"""
     class_names: tuple[str, ...] = ()
-    """names of the classes: filled in from the data's sub-folders"""
+    """names of the classes: filled in from the data's sub-folders or its table"""
     flip: bool = True
     """mirror half of the training images, left to right; wrong for text and digits"""
     skip_damaged: bool = False
-    """leave out images that cannot be read, and say how many, instead of stopping at the first"""
+    """leave out images that cannot be read, and say how many, instead of stopping at the first; where images are read
+    in place, the next one takes the place of each"""
+    reading: Reading = "auto"
+    """memory decodes all images once, into an array; in-place reads each where it lies when its turn comes; auto is
+    in-place from 8 GiB of pixels on"""
 
     def resolve(self) -> Images:
         """The same task with its size, channels and classes; the path to the data stays as it was given.
 
-        Reads all images, or the copy of them in the cache folder. Raises UserError for whatever is wrong with them.
+        Reads all images, or the copy of them in the cache folder; where they stay in place, only some. Raises UserError
+        for whatever is wrong with them.
         """
         if self.data is None:
             raise UserError("images needs data: pass --data with a folder of images, tar shards, .npz or idx files")
-        train = load(self._path, "train", self.image_size, self.channels, self.skip_damaged)
-        _, channels, size, _ = train.pixels.shape
-        test = load(self._path, "test", size, channels, self.skip_damaged)
+        train = load(self._path, "train", self.image_size, self.channels, self.skip_damaged, self.reading)
+        channels, size, _ = train.shape
+        test = load(self._path, "test", size, channels, self.skip_damaged, self.reading)
         skipped = train.skipped + test.skipped
         if skipped:
             warnings.warn(f"{skipped} damaged image{'s' * (skipped > 1)} in {self.data} left out", stacklevel=2)
@@ -75,12 +88,12 @@ class Images(Task):
         return dataclasses.replace(
             self,
             image_size=size,
-            channels=channels,
+            channels=1 if channels == 1 else 3,
             classes=classes,
             class_names=train.class_names if classes else (),
         )
 
-    def _count_classes(self, train: ImageSet, test: ImageSet) -> int:
+    def _count_classes(self, train: ImageSet | InPlaceSet, test: ImageSet | InPlaceSet) -> int:
         """The number of classes, after a look at whether the labels make sense."""
         if (train.labels is None) != (test.labels is None):
             with_labels, without = ("train", "test") if test.labels is None else ("test", "train")
@@ -104,7 +117,9 @@ class Images(Task):
             raise UserError(
                 f"labels in {self.data} go up to {train.classes - 1} for {images} images: number the classes from 0"
             )
-        if self.classes is not None and (self.classes < train.classes or not train.classes):
+        if self.classes is not None and not train.classes:
+            raise UserError(f"{self.data} has no labels, not {self.classes} classes: {_NO_LABELS}")
+        if self.classes is not None and self.classes < train.classes:
             raise UserError(
                 f"{self.data} has {train.classes} classes, not {self.classes}: leave --task.classes out, "
                 f"or pass 0 to leave labels out"
@@ -123,14 +138,17 @@ class Images(Task):
 
     @property
     def _path(self) -> str:
-        return os.path.abspath(os.path.expanduser(str(self.data)))
+        data = str(self.data)
+        return data if data.startswith(PREFIX) else os.path.abspath(os.path.expanduser(data))
 
-    def _load(self, split: str) -> ImageSet:
+    def _load(self, split: str) -> ImageSet | InPlaceSet:
         _, size, _ = self.shape
-        return load(self._path, split, size, self.channels, self.skip_damaged)
+        return load(self._path, split, size, self.channels, self.skip_damaged, self.reading)
 
-    def dataset(self, split: str) -> ArrayDataset:
+    def dataset(self, split: str) -> ArrayDataset | InPlaceDataset:
         found = self._load(split)
+        if isinstance(found, InPlaceSet):
+            return InPlaceDataset(found, labelled=bool(self.classes))
         cond = {"label": torch.from_numpy(found.labels)} if self.classes and found.labels is not None else {}
         return ArrayDataset(torch.from_numpy(found.pixels), cond)
 

@@ -1,5 +1,7 @@
-"""Images from folders, tar shards, .npz and idx files, as uint8 arrays."""
+"""Images from folders, tar shards, arrays and tables, as uint8 arrays or read where they are."""
 
-from .loading import ImageSet, load
+from .cache import ImageSet
+from .in_place import InPlaceDataset, InPlaceSet
+from .loading import Reading, load
 
-__all__ = ["ImageSet", "load"]
+__all__ = ["ImageSet", "InPlaceDataset", "InPlaceSet", "Reading", "load"]

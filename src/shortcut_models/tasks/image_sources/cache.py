@@ -9,7 +9,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -38,6 +38,17 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.pixels.shape[1:]
+
+    def read(
+        self, rows: Sequence[int] | np.ndarray
+    ) -> tuple[UInt8[np.ndarray, "m c s s"], Int64[np.ndarray, "m"] | None]:
+        """The pixels of some rows, and their labels if there are any."""
+        chosen = np.asarray(rows)
+        return self.pixels[chosen], None if self.labels is None else self.labels[chosen]
 
 
 def cache_folder() -> Path:

@@ -18,11 +18,14 @@ from ...errors import UserError
 from .examples import Examples
 from .pixels import is_grey, to_pixels
 
+P = TypeVar("P")
 R = TypeVar("R")
 CHUNK_IMAGES, CHUNK_BYTES = 64, 2**22
 """what a thread decodes, at most, before it hands it over"""
 SHOW_PROGRESS = 2_000
 """images from which on a progress bar is worth its line"""
+PROBES = 64
+"""images that are looked at before a set is read in place"""
 
 
 class Damaged(Exception):
@@ -99,16 +102,39 @@ def _look(examples: Examples, index: int, look: Callable[[Image.Image], R]) -> R
     )
 
 
-def _pixels(examples: Examples, index: int, target: Target) -> np.ndarray:
+def _check(examples: Examples, index: int, target: Target, image: Image.Image) -> None:
+    """Raise ColourFound or UserError where an image is not what the target says all are."""
+    if target.grey_only and not is_grey(image):
+        raise ColourFound
+    if target.exact and image.size != (target.size, target.size):
+        shape = f"{image.width}x{image.height}"
+        raise UserError(
+            f"images are of mixed size ({target.size}x{target.size}, but {examples.where(index)} is {shape}): "
+            f"pass --task.image-size, the side in pixels to train at"
+        )
+
+
+def look_around(examples: Examples, target: Target, skip_damaged: bool) -> Target:
+    """The target, in colour where one of PROBES images, evenly spread, is.
+
+    Raises UserError, naming the image, where one cannot be opened or is of another size.
+    """
+    for index in np.linspace(0, len(examples) - 1, min(PROBES, len(examples)), dtype=int).tolist():
+        try:
+            _look(examples, index, lambda image: _check(examples, index, target, image))  # noqa: B023  # called at once
+        except ColourFound:
+            target = Target(target.size, 3, target.exact)
+        except Damaged as error:
+            if not skip_damaged:
+                raise UserError(str(error)) from None
+    return target
+
+
+def pixels_of(examples: Examples, index: int, target: Target) -> np.ndarray:
+    """uint8 [C, S, S] of one image. Raises Damaged, ColourFound, or UserError for one of another size."""
+
     def look(image: Image.Image) -> np.ndarray:
-        if target.grey_only and not is_grey(image):
-            raise ColourFound
-        if target.exact and image.size != (target.size, target.size):
-            shape = f"{image.width}x{image.height}"
-            raise UserError(
-                f"images are of mixed size ({target.size}x{target.size}, but {examples.where(index)} is {shape}): "
-                f"pass --task.image-size, the side in pixels to train at"
-            )
+        _check(examples, index, target, image)
         return to_pixels(image, target.size, target.channels)
 
     return _look(examples, index, look)
@@ -119,7 +145,7 @@ def _chunk(examples: Examples, rows: range, target: Target, skip_damaged: bool) 
     kept: list[int] = []
     for row in rows:
         try:
-            pixels[len(kept)] = _pixels(examples, row, target)
+            pixels[len(kept)] = pixels_of(examples, row, target)
         except Damaged as error:
             if not skip_damaged:
                 raise UserError(str(error)) from None
@@ -145,7 +171,7 @@ def decode(examples: Examples, target: Target, skip_damaged: bool, write: Callab
         mininterval=0.2 if sys.stderr.isatty() else 15.0,
         dynamic_ncols=True,
     ) as bar:
-        for chunk in _in_threads(lambda rows: _chunk(examples, rows, target, skip_damaged), work):
+        for chunk in in_threads(lambda rows: _chunk(examples, rows, target, skip_damaged), work):
             write(chunk.pixels)
             kept += chunk.rows
             bar.update(chunk.tried)
@@ -154,7 +180,7 @@ def decode(examples: Examples, target: Target, skip_damaged: bool, write: Callab
     return kept
 
 
-def _in_threads(work: Callable[[range], R], parts: Iterable[range]) -> Iterator[R]:
+def in_threads(work: Callable[[P], R], parts: Iterable[P]) -> Iterator[R]:
     """work(part) for each part, in order, with only a few results waiting at any time."""
     workers = min(32, os.cpu_count() or 1)
     waiting: deque[Future[R]] = deque()

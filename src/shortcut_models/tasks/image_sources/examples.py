@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,13 @@ HELD_OUT_MOST = 5_000
 """images at most that are held out where the data has no test part of its own"""
 
 
+def _open_chosen(opened: Callable[[int], Image.Image], rows: Int64[np.ndarray, "m"], index: int) -> Image.Image:
+    return opened(int(rows[index]))
+
+
 @dataclass(frozen=True)
 class Examples:
-    """Images by number; `open` may be called from many threads."""
+    """Images by number; `open` may be called from many threads, and by processes that got a copy."""
 
     root: Path
     """the folder that the names start from"""
@@ -30,6 +35,8 @@ class Examples:
     """number of classes, 0 where there are no labels"""
     class_names: tuple[str, ...] = ()
     """names of the classes where the data has any"""
+    blocks: Int64[np.ndarray, "n"] | None = None
+    """for each image the number of the shard it lies in, where it is good to read those of a shard together"""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -40,9 +47,16 @@ class Examples:
 
     def subset(self, rows: Sequence[int]) -> Examples:
         """Some of the images, in this order."""
-        labels = None if self.labels is None else self.labels[list(rows)]
-        names = [self.names[row] for row in rows]
-        return Examples(self.root, names, lambda i: self.open(rows[i]), labels, self.classes, self.class_names)
+        chosen = np.array(rows, np.int64)
+        return Examples(
+            self.root,
+            [self.names[row] for row in rows],
+            functools.partial(_open_chosen, self.open, chosen),
+            None if self.labels is None else self.labels[chosen],
+            self.classes,
+            self.class_names,
+            None if self.blocks is None else self.blocks[chosen],
+        )
 
     def split(self, split: str, *, hold_out: bool) -> Examples:
         """The images of a split, out of a part that is for it alone or (hold_out) for both.

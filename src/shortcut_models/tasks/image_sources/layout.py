@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import UserError
+from . import hugging_face
 from .arrays import npz_splits
 
-ACCEPTED = "a folder of images, tar shards, an .npz file or MNIST-style idx files"
+ACCEPTED = "a folder of images, tar shards, an .npz file, MNIST-style idx files or hf:NAME"
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
 )
 _SHARD = re.compile(r"\.(tar|tar\.gz|tgz)$", re.IGNORECASE)
+_PARQUET = re.compile(r"\.parquet$", re.IGNORECASE)
 _IDX = re.compile(r"images[-_.]idx[34]-ubyte(\.gz)?$", re.IGNORECASE)
 _WORDS = {
     "train": "train", "training": "train", "test": "test", "testing": "test", "t10k": "test",
@@ -31,13 +33,13 @@ _WORD = re.compile(rf"(?<![a-z])({'|'.join(sorted(_WORDS, key=len, reverse=True)
 class Part:
     """Files of one format that are read together."""
 
-    kind: Literal["folder", "tar", "npz", "idx"]
+    kind: Literal["folder", "tar", "npz", "idx", "table", "parquet"]
     root: Path
     """the folder that names start from"""
     files: tuple[Path, ...]
     """all that is read, sorted; of idx files: images, then labels if there are any"""
     inner: str = ""
-    """the split inside an .npz file that holds several"""
+    """the split inside an .npz file or a table of Hugging Face that holds several"""
 
 
 def find_parts(data: str) -> dict[str, Part]:
@@ -47,6 +49,8 @@ def find_parts(data: str) -> dict[str, Part]:
     not ours to read.
     """
     path = Path(data)
+    if data.startswith(hugging_face.PREFIX) or hugging_face.is_saved(path):
+        return _tables(data)
     if path.is_dir():
         return _folder(path)
     if path.exists():
@@ -64,6 +68,8 @@ def _file(path: Path) -> dict[str, Part]:
         return {"train": _idx(path)}
     if suffix == ".npz":
         return _npz(path)
+    if _PARQUET.search(path.name):
+        return {"train": Part("parquet", path.parent, (path,))}
     if suffix in IMAGE_SUFFIXES:
         raise UserError(f"{path} is a single image: pass --data with the folder that holds the images")
     if suffix in {".zip", ".7z", ".rar"}:
@@ -87,6 +93,20 @@ def _idx(images: Path) -> Part:
     labels = bare[:start] + "labels" + re.sub(r"idx[34]", "idx1", bare[start + len("images") :])
     beside = [path for path in (images.with_name(labels), images.with_name(labels + ".gz")) if path.exists()]
     return Part("idx", images.parent, (images, *beside[:1]))
+
+
+def _tables(data: str) -> dict[str, Part]:
+    """The parts of tables of Hugging Face; a test part whose labels are kept secret gives way to one for validation."""
+    tables = hugging_face.open_splits(data)
+    named = {_WORDS[name.lower()]: name for name in tables if name.lower() in _WORDS}
+    if len(tables) == 1:
+        named = {"train": next(iter(tables))}
+    _need_train(named, data)
+    if {"test", "val"} <= set(named) and hugging_face.hides_labels(tables[named["test"]]):
+        del named["test"]
+    chosen = _chosen(named)
+    files = {name: hugging_face.files_of(tables[name]) for name in chosen.values()}
+    return {split: Part("table", Path(data), files[name], name) for split, name in chosen.items()}
 
 
 def expand_braces(pattern: str) -> list[str]:
@@ -144,6 +164,8 @@ def _walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
 def _folder(folder: Path) -> dict[str, Part]:
     """The parts of a folder: train and test sub-folders, or what it holds itself."""
     folders, files = _visible(folder)
+    if [path.name for path in folders] == ["data"] and any(folders[0].glob("*.parquet")):
+        return _contents(folders[0], by_name=True)  # as repositories on the Hub are laid out
     named = {_WORDS[path.name.lower()]: path for path in folders if path.name.lower() in _WORDS}
     others = [path.name for path in folders if path not in named.values()]
     # "train" is also a vehicle: beside folders of other names it is a class, unless a test folder is there too.
@@ -159,9 +181,10 @@ def _folder(folder: Path) -> dict[str, Part]:
     return parts
 
 
-def _need_train(named: Mapping[str, Any], folder: Path) -> None:
+def _need_train(named: Mapping[str, Any], folder: Path | str) -> None:
     if "train" not in named:
-        raise UserError(f"{folder} holds {' and '.join(named)}, but no train part: add one, or name a part in --data")
+        held = " and ".join(named) or "parts of other names"
+        raise UserError(f"{folder} holds {held}, but no train part: add one, or name a part in --data")
 
 
 def _chosen(named: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,6 +219,7 @@ def _contents(folder: Path, *, by_name: bool) -> dict[str, Part]:
         "tar shards": [path for path in files if _SHARD.search(path.name)],
         "idx files": idx,
         ".npz files": [path for path in files if path.suffix.lower() == ".npz"],
+        "Parquet files": [path for path in files if _PARQUET.search(path.name)],
     }
     held = [kind for kind, paths in kinds.items() if paths]
     if not held:
@@ -211,6 +235,8 @@ def _contents(folder: Path, *, by_name: bool) -> dict[str, Part]:
     groups = _by_name(found, folder) if by_name else {"train": found}
     if held[0] == "tar shards":
         return {split: _shards(paths) for split, paths in groups.items()}
+    if held[0] == "Parquet files":
+        return {split: Part("parquet", folder, tuple(paths), split) for split, paths in groups.items()}
     for paths in groups.values():
         if len(paths) > 1:
             names = " and ".join(path.name for path in paths[:2])
