@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import import_original
+from . import fid_cli, import_original
 from ._version import __version__
 from .errors import Stopped, UserError
 from .options import Parser, number, whole_number
@@ -92,6 +92,13 @@ def build_parser() -> Parser:
     _add_sampling(sub, steps=None, num=1000)
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
     sub.add_argument("--data", metavar="PATH", help="where the images are (default: where they were for training)")
+    sub.add_argument(
+        "--fid-stats", type=Path, metavar="FILE.npz",
+        help="measure FID, and with features KID and neighbourhoods, against these: see fid-stats",
+    )  # fmt: skip
+    fid_cli.add_network(sub)
+
+    fid_cli.add_arguments(command("fid-stats", fid_cli.fid_stats, fid_cli.ABOUT))
 
     sub = command("interpolate", interpolate, "draw what lies between pairs of noises")
     _add_run(sub)
@@ -230,6 +237,9 @@ def evaluate(args: argparse.Namespace) -> None:
 
     if args.json is not None:
         check_out(args.json, ".json")
+    if args.fid_stats is not None:
+        fid_cli.evaluate(args)
+        return
     model = open_model(args)
     if args.data is not None:
         model.task = task_at(model.task, args.data, str(args.run))
