@@ -92,11 +92,7 @@ def build_parser() -> Parser:
     _add_sampling(sub, steps=None, num=1000)
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
     sub.add_argument("--data", metavar="PATH", help="where the images are (default: where they were for training)")
-    sub.add_argument(
-        "--fid-stats", type=Path, metavar="FILE.npz",
-        help="measure FID, and with features KID and neighbourhoods, against these: see fid-stats",
-    )  # fmt: skip
-    fid_cli.add_network(sub)
+    fid_cli.add_to_evaluate(sub)
 
     fid_cli.add_arguments(command("fid-stats", fid_cli.fid_stats, fid_cli.ABOUT))
 
@@ -108,6 +104,20 @@ def build_parser() -> Parser:
     sub.add_argument("--label", type=whole_number, metavar="N", help="one class for all (default: one a row, in turn)")
     sub.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of the noises; >= 0 (default 0)")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the picture")
+
+    sub = command(
+        "plot", plot, "draw the quality of several runs against the number of steps, or the size of the network"
+    )
+    sub.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="runs that have been evaluated")
+    sub.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the picture")
+    sub.add_argument(
+        "--against", choices=("steps", "size"), default="steps",
+        help="steps: a line a run; size, in parameters: a line a number of steps (default steps)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--steps", type=whole_number, nargs="+", metavar="N", help="only these (default: all that are known)"
+    )
+    sub.add_argument("--measures", nargs="+", metavar="NAME", help="only these, as fid (default: all that are known)")
 
     sub = command("animate", animate, "draw a 2-D run's learning as GIFs: the rainbow, and raw weights against EMA")
     sub.add_argument("run", type=Path, metavar="RUN", help="a run directory")
@@ -262,6 +272,14 @@ def interpolate(args: argparse.Namespace) -> None:
     picture, content = draw(model, args.steps, args.pairs, args.seed, args.points, args.label), io.BytesIO()
     picture.save(content, "PNG")
     write_atomically(args.out, content.getvalue())
+    print(args.out)
+
+
+def plot(args: argparse.Namespace) -> None:
+    from .quality import plot as draw
+
+    check_out(args.out, ".png")
+    draw(args.runs, args.out, args.against, args.steps, args.measures)
     print(args.out)
 
 

@@ -36,6 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_network(parser)
 
 
+def add_to_evaluate(parser: argparse.ArgumentParser) -> None:
+    """The options of `evaluate` that ask for FID."""
+    parser.add_argument(
+        "--fid-stats", type=Path, metavar="FILE.npz",
+        help="measure FID against these statistics instead, and with features KID and neighbourhoods: see fid-stats",
+    )  # fmt: skip
+    add_network(parser)
+
+
 def add_network(parser: argparse.ArgumentParser) -> None:
     """The option that names FID's network."""
     parser.add_argument(

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ Images = UInt8[np.ndarray, "n h w c"]
 Features = Float[np.ndarray, "n k"]
 
 
+@runtime_checkable
 class Extractor(Protocol):
     """Makes features of images; `shortcut_models.inception.Inception` is the one of FID."""
 
