@@ -17,15 +17,14 @@ import torch
 from fid_files import FEATURES, tiny_inception
 from image_files import make_npz, pictures, some_labels
 from shortcut_models import load
-from shortcut_models.errors import UserError
 from shortcut_models.fid import evaluate_fid, report
 from shortcut_models.fid_samples import Maker
-from shortcut_models.fid_stats import Reference, measure, read_reference
+from shortcut_models.fid_stats import Reference, read_reference
 from shortcut_models.inception import Inception
 from shortcut_models.metrics import frechet_distance, gaussian_fit, kernel_distance, manifold_measures
 from shortcut_models.model import Model
 from shortcut_models.ranks import Ranks
-from tiny import DIGITS, Outcome, die_at, fork, shortcut, train
+from tiny import DIGITS, die_at, fork, shortcut, train
 
 NUM = 23
 

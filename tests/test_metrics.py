@@ -163,7 +163,7 @@ def test_frechet_distance_is_that_of_torchmetrics() -> None:
     other = fid.FrechetInceptionDistance(feature=Given(), input_img_size=(3, 4, 4)).set_dtype(torch.float64)
     other.update(torch.from_numpy(a), real=True)
     other.update(torch.from_numpy(b), real=False)
-    features = (images.reshape(400, -1)[:, :16] for images in (a, b))
+    features = (images.reshape(400, -1)[:, :16].astype(np.float64) for images in (a, b))
     assert frechet_distance(*(m for f in features for m in gaussian_fit(f))) == pytest.approx(
         float(other.compute()), abs=1e-3, rel=1e-6
     )

@@ -26,7 +26,10 @@ NETWORK = ("--network", "mlp", "--network.width", 16, "--network.depth", 1)
 OPTIONS = (*NETWORK, "--batch-size", 32, "--warmup", 3, "--steps", 12, "--device", "cpu", "--precision", "fp32")
 DIGITS = ("train", "digits", *OPTIONS)
 POINTS = ("train", "four-gaussians", *OPTIONS, "--task.size", 500, "--snapshots", 0, "--objective.max-steps", 8)
-COMMANDS = ("recipes", "train", "compare", "sample", "evaluate", "interpolate", "animate", "report", "import-original")
+COMMANDS = (
+    "recipes", "train", "compare", "sample", "evaluate", "fid-stats", "interpolate", "plot", "animate", "report",
+    "import-original",
+)  # fmt: skip
 
 
 class Outcome(NamedTuple):

@@ -21,13 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which of the images, held out as for training (default train)",
     )  # fmt: skip
     parser.add_argument(
-        "--image-size", type=whole_number, metavar="N",
+        "--task.image-size", dest="image_size", type=whole_number, metavar="N",
         help="side in pixels, as that of the run (default: the images' own)",
     )  # fmt: skip
     parser.add_argument(
-        "--channels", type=whole_number, choices=(1, 3), help="1 is grey, 3 is colour (default: what the data has)"
+        "--task.channels", dest="channels", type=whole_number, choices=(1, 3),
+        help="1 is grey, 3 is colour (default: what the data has)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--task.skip-damaged", dest="skip_damaged", action="store_true", help="leave out images that cannot be read"
     )
-    parser.add_argument("--skip-damaged", action="store_true", help="leave out images that cannot be read")
     parser.add_argument(
         "--keep", type=whole_number, default=10_000, metavar="N",
         help="images whose features are kept too, for KID and neighbourhoods; >= 0 (default 10000)",
