@@ -55,6 +55,17 @@ def test_fid_is_taken_where_all_runs_have_it(runs: list[Path]) -> None:
             Run(run).fid_result.unlink()
 
 
+def test_the_report_has_fid_where_it_was_measured(runs: list[Path], tmp_path: Path) -> None:
+    try:
+        as_fid(runs[0], fid=31.25, kid=0.0125)
+        for run, there in zip(runs, (True, False), strict=True):
+            assert shortcut("report", run, "--out", tmp_path / "r.html").code == 0
+            page = (tmp_path / "r.html").read_text()
+            assert [text in page for text in ("FID against steps", "31.25", "0.0125")] == [there] * 3
+    finally:
+        Run(runs[0]).fid_result.unlink()
+
+
 def test_runs_are_told_apart() -> None:
     assert list(names_of([Path("a/one"), Path("a/two")])) == ["one", "two"]
     assert list(names_of([Path("a/one"), Path("b/one")])) == ["a/one", "b/one"]

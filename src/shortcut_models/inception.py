@@ -142,7 +142,7 @@ class Inception:
     @torch.inference_mode()
     def __call__(self, images: Images) -> Features:
         """Features of images of any size, 0 to 255."""
-        parts = [self._features(torch.from_numpy(images[i : i + AT_ONCE])) for i in range(0, len(images), AT_ONCE)]
+        parts = [self._features(torch.tensor(images[i : i + AT_ONCE])) for i in range(0, len(images), AT_ONCE)]
         return torch.cat(parts).cpu().numpy()
 
     def _features(self, images: UInt8[Tensor, "n h w c"]) -> Float[Tensor, "n k"]:
