@@ -93,7 +93,6 @@ def build_parser() -> Parser:
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
     sub.add_argument("--data", metavar="PATH", help="where the images are (default: where they were for training)")
     fid_cli.add_to_evaluate(sub)
-
     fid_cli.add_arguments(command("fid-stats", fid_cli.fid_stats, fid_cli.ABOUT))
 
     sub = command("interpolate", interpolate, "draw what lies between pairs of noises")
@@ -110,10 +109,8 @@ def build_parser() -> Parser:
     )
     sub.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="runs that have been evaluated")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the picture")
-    sub.add_argument(
-        "--against", choices=("steps", "size"), default="steps",
-        help="steps: a line a run; size, in parameters: a line a number of steps (default steps)",
-    )  # fmt: skip
+    against = "steps: a line a run; size, in parameters: a line a number of steps (default steps)"
+    sub.add_argument("--against", choices=("steps", "size"), default="steps", help=against)
     sub.add_argument(
         "--steps", type=whole_number, nargs="+", metavar="N", help="only these (default: all that are known)"
     )
