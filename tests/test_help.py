@@ -63,7 +63,8 @@ def test_every_command_explains_itself(name: str) -> None:
     said = help_of(name)
     assert f"usage: shortcut {name}" in said
     shown = {"sample": ["default 1)", "default 64", "default 0", "default 250", "arrays steps_1"],
-             "evaluate": ["1 2 4 ... up to the most", "default 1000"],
+             "evaluate": ["1 2 4 ... up to the most", "default 1000", "--fid-stats", "--inception"],
+             "fid-stats": ["mu, sigma", "default train", "default 10000"], "plot": ["{steps,size}", "default steps"],
              "interpolate": ["default 8", ">= 2"], "report": ["RUN/report.html"]}  # fmt: skip
     assert all(text in said for text in shown.get(name, []))
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy import linalg, stats
 
-from shortcut_models.metrics import frechet_distance, manifold_measures, sliced_wasserstein
+from shortcut_models.metrics import (
+    Moments,
+    frechet_distance,
+    gaussian_fit,
+    kernel_distance,
+    manifold_measures,
+    neighbours,
+    sliced_wasserstein,
+)
 
 
 def points(count: int, size: int, seed: int) -> np.ndarray:
@@ -83,6 +91,13 @@ def test_manifold_measures_at_the_ends() -> None:
     assert collapsed["coverage"] < 0.1
 
 
+def test_many_points_are_compared_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, made = points(83, 4, 0), points(61, 4, 1)
+    expected = manifold_measures(real, made)
+    monkeypatch.setattr(neighbours, "BLOCK", 10 * len(made))
+    assert manifold_measures(real, made) == pytest.approx(expected, abs=1e-12)
+
+
 def test_few_points_have_no_manifold() -> None:
     assert manifold_measures(points(50, 2, 0), points(5, 2, 1)) == {}
     assert manifold_measures(points(5, 2, 0), points(50, 2, 1)) == {}
@@ -110,3 +125,77 @@ def test_frechet_distance_equals_the_matrix_root(rank: int | None) -> None:
     expected = np.sum((mean_a - mean_b) ** 2) + np.trace(a + b - 2 * root)
     assert frechet_distance(mean_a, a, mean_b, b) == pytest.approx(expected, rel=1e-4)
     assert frechet_distance(mean_b, b, mean_a, a) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("rows", [10_000, 40])
+def test_identical_sets_are_at_distance_0_also_where_singular(rows: int) -> None:
+    """Fewer points than features, on scales of several powers of ten; in another order, and so rounded otherwise."""
+    a = points(rows, 300, 0) * np.geomspace(1e-3, 10, 300)
+    b = np.random.default_rng(1).permutation(a)
+    assert abs(frechet_distance(*gaussian_fit(a), *gaussian_fit(b))) <= 1e-6
+
+
+def test_moments_do_not_depend_on_the_parts_that_points_come_in() -> None:
+    a = (points(9000, 5, 0) + 1e4).astype(np.float32)  # far from 0, where sums of squares lose everything
+    found = Moments(5)
+    for part in np.split(a, [1, 7, 5000]):
+        found.add(part)
+    exact = a.astype(np.float64)
+    for mean, covariance in ((found.mean, found.covariance), gaussian_fit(a)):
+        assert mean == pytest.approx(exact.mean(0), rel=1e-12)
+        assert covariance == pytest.approx(np.cov(exact, rowvar=False), rel=1e-9)
+    assert found.count == 9000
+    assert np.array_equal(gaussian_fit(a[:1])[1], np.zeros((5, 5)))
+
+
+def test_frechet_distance_is_that_of_torchmetrics() -> None:
+    """The same features through another implementation."""
+    fid = pytest.importorskip("torchmetrics.image.fid", reason="torchmetrics is not installed", exc_type=ImportError)
+    import torch
+
+    class Given(torch.nn.Module):
+        num_features = 16
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.double().flatten(1)[:, :16]
+
+    a, b = (np.random.default_rng(seed).integers(0, 200 + 30 * seed, (400, 3, 4, 4), np.uint8) for seed in (0, 1))
+    other = fid.FrechetInceptionDistance(feature=Given(), input_img_size=(3, 4, 4)).set_dtype(torch.float64)
+    other.update(torch.from_numpy(a), real=True)
+    other.update(torch.from_numpy(b), real=False)
+    features = (images.reshape(400, -1)[:, :16].astype(np.float64) for images in (a, b))
+    assert frechet_distance(*(m for f in features for m in gaussian_fit(f))) == pytest.approx(
+        float(other.compute()), abs=1e-3, rel=1e-6
+    )
+
+
+def naive_kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Its definition, pair by pair."""
+    kernel = lambda x, y: (float(x @ y) / len(x) + 1) ** 3
+    within = [np.mean([kernel(p[i], p[j]) for i in range(len(p)) for j in range(len(p)) if i != j]) for p in (a, b)]
+    return sum(within) - 2 * float(np.mean([kernel(x, y) for x in a for y in b]))
+
+
+def test_kernel_distance_equals_its_definition() -> None:
+    a, b = points(7, 3, 0), points(7, 3, 1) + 0.5
+    assert kernel_distance(a, b, subsets=3) == pytest.approx(naive_kernel_distance(a, b), rel=1e-12)
+    one = kernel_distance(np.array([[0.0], [0.0]]), np.array([[1.0], [1.0]]), subsets=1)
+    assert one == pytest.approx(1 + 8 - 2 * 1)  # kernels: 1 within a, (1 + 1)³ within b, 1 between
+
+
+def test_kernel_distance_is_unbiased() -> None:
+    """Over many draws from one distribution its mean is 0 within the error of the mean; from two, it is not."""
+    draws = [kernel_distance(points(12, 4, 2 * i), points(12, 4, 2 * i + 1), subsets=1) for i in range(400)]
+    error = np.std(draws) / 20
+    assert abs(np.mean(draws)) < 4 * error
+    assert np.min(draws) < 0
+    apart = [kernel_distance(points(12, 4, 2 * i), points(12, 4, 2 * i + 1) + 1, subsets=1) for i in range(50)]
+    assert np.mean(apart) > 20 * error
+
+
+def test_kernel_distance_takes_subsets_and_is_always_the_same() -> None:
+    a, b = points(300, 4, 0), points(200, 4, 1) + 0.3
+    found = kernel_distance(a, b, subsets=50, subset_size=40)
+    assert found == kernel_distance(a, b, subsets=50, subset_size=40)
+    assert found == pytest.approx(kernel_distance(a, b, subsets=1, subset_size=200), rel=0.5)
+    assert np.isnan(kernel_distance(a[:1], b))

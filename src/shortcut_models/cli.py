@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import encode_cli, import_original
+from . import encode_cli, fid_cli, import_original
 from ._version import __version__
 from .errors import Stopped, UserError
 from .options import Parser, number, whole_number
@@ -94,6 +94,8 @@ def build_parser() -> Parser:
     _add_sampling(sub, steps=None, num=1000)
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
     sub.add_argument("--data", metavar="PATH", help="where the images are (default: where they were for training)")
+    fid_cli.add_to_evaluate(sub)
+    fid_cli.add_arguments(command("fid-stats", fid_cli.fid_stats, fid_cli.ABOUT))
 
     sub = command("interpolate", interpolate, "draw what lies between pairs of noises")
     _add_run(sub)
@@ -103,6 +105,18 @@ def build_parser() -> Parser:
     sub.add_argument("--label", type=whole_number, metavar="N", help="one class for all (default: one a row, in turn)")
     sub.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of the noises; >= 0 (default 0)")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the picture")
+
+    sub = command(
+        "plot", plot, "draw the quality of several runs against the number of steps, or the size of the network"
+    )
+    sub.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="runs that have been evaluated")
+    sub.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the picture")
+    against = "steps: a line a run; size, in parameters: a line a number of steps (default steps)"
+    sub.add_argument("--against", choices=("steps", "size"), default="steps", help=against)
+    sub.add_argument(
+        "--steps", type=whole_number, nargs="+", metavar="N", help="only these (default: all that are known)"
+    )
+    sub.add_argument("--measures", nargs="+", metavar="NAME", help="only these, as fid (default: all that are known)")
 
     sub = command("animate", animate, "draw a 2-D run's learning as GIFs: the rainbow, and raw weights against EMA")
     sub.add_argument("run", type=Path, metavar="RUN", help="a run directory")
@@ -245,6 +259,9 @@ def evaluate(args: argparse.Namespace) -> None:
 
     if args.json is not None:
         check_out(args.json, ".json")
+    if args.fid_stats is not None:
+        fid_cli.evaluate(args)
+        return
     model = open_model(args)
     if args.data is not None:
         model.task = task_at(model.task, args.data, str(args.run))
@@ -267,6 +284,14 @@ def interpolate(args: argparse.Namespace) -> None:
     picture, content = draw(model, args.steps, args.pairs, args.seed, args.points, args.label), io.BytesIO()
     picture.save(content, "PNG")
     write_atomically(args.out, content.getvalue())
+    print(args.out)
+
+
+def plot(args: argparse.Namespace) -> None:
+    from .quality import plot as draw
+
+    check_out(args.out, ".png")
+    draw(args.runs, args.out, args.against, args.steps, args.measures)
     print(args.out)
 
 

@@ -13,16 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from .compare import Comparison, models, results
-from .figures import direction, new_figure, picture_of, rainbow, stack, styled
+from .figures import direction, stack
 from .objectives import OBJECTIVES
+from .quality import Values, against_steps
 from .runs import write_atomically
 
-Values = dict[str, dict[int, dict[str, list[float]]]]
-"""measure -> steps -> method -> one value a seed"""
 SHEET = 16
 """samples of a method at a budget on the sheet"""
 
@@ -38,7 +36,7 @@ def write_report(comparison: Comparison) -> list[Path]:
     }
     for name, text in texts.items():
         write_atomically(out / name, text.encode())
-    pictures = {"quality.png": quality(comparison, values), "samples.png": samples(comparison)}
+    pictures = {"quality.png": against_steps(values, comparison.methods), "samples.png": samples(comparison)}
     for name, picture in pictures.items():
         content = io.BytesIO()
         picture.save(content, "PNG")
@@ -139,37 +137,6 @@ def as_json(comparison: Comparison, values: Values, found: dict[str, dict[str, A
         "cost": {name: evaluation["cost"] for name, evaluation in found.items()},
         "values": values,
     }
-
-
-@styled
-def quality(comparison: Comparison, values: Values) -> Image.Image:
-    """Each measure against the number of steps, a line a method: the mean, and the range over the seeds."""
-    names = list(values)
-    columns = min(3, len(names))
-    rows = -(-len(names) // columns)
-    figure = new_figure(max(560 * columns, 760), 440 * rows + 120)
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    colours = dict(zip(comparison.methods, rainbow(len(comparison.methods)), strict=True))
-    for axes in panels[len(names) :]:
-        axes.set_visible(False)
-    for axes, measure in zip(panels, names, strict=False):
-        steps = sorted(values[measure])
-        for method, colour in colours.items():
-            found = [values[measure][n][method] for n in steps]
-            look = {"linewidth": 2.2, "zorder": 4} if method == "shortcut" else {}
-            axes.plot(
-                steps, np.array([statistics.fmean(x) for x in found]), "o-", ms=3, color=colour, label=method, **look
-            )
-            axes.fill_between(steps, [min(x) for x in found], [max(x) for x in found], color=colour, alpha=0.12, lw=0)
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(steps, [str(n) for n in steps])
-        axes.set(title=measure.replace("_", " "), xlabel="steps")
-        axes.set_title(direction(measure), loc="right", fontsize=6.5, color="#8a919e", weight="normal")
-        if direction(measure).startswith("lower") and min(line.get_ydata().min() for line in axes.lines) > 0:
-            axes.set_yscale("log")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
-    return picture_of(figure)
 
 
 def samples(comparison: Comparison) -> Image.Image:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import platform
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from .base import Task, X
+from .errors import UserError
 from .model import Model
 from .randomness import sample_noise
 
@@ -89,6 +92,21 @@ def evaluate(
         "machine": machine(model.device),
         "steps": results,
     }
+
+
+def read_result(path: Path, run: Path) -> dict[str, Any] | None:
+    """A result that `shortcut evaluate` wrote for a run, if it did. Raises UserError where it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_bytes())
+        rows = found["steps"].values()
+        facts = {"num", "seed", "guidance", "step", "machine"}
+        if rows and all("seconds" in row for row in rows) and set(found) >= facts:
+            return found
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise UserError(f"{path} is damaged: run `shortcut evaluate {run}` again")
 
 
 def table(result: dict[str, Any]) -> str:

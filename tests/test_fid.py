@@ -1,0 +1,225 @@
+"""FID of a model's samples: exactly as many as asked for, made once, the same however the work is cut and shared."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fid_files import FEATURES, tiny_inception
+from image_files import make_npz, pictures, some_labels
+from shortcut_models import load
+from shortcut_models.fid import evaluate_fid, report
+from shortcut_models.fid_samples import Maker
+from shortcut_models.fid_stats import Reference, read_reference
+from shortcut_models.inception import Inception
+from shortcut_models.metrics import frechet_distance, gaussian_fit, kernel_distance, manifold_measures
+from shortcut_models.model import Model
+from shortcut_models.ranks import Ranks
+from tiny import DIGITS, die_at, fork, shortcut, train
+
+NUM = 23
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a network, images, statistics of them, and a run."""
+    place = tmp_path_factory.mktemp("place")
+    tiny_inception(place / "tiny.pt")
+    data = make_npz(place, pictures(60, colour=True), some_labels(60))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+        train(place / "run", options=("train", "images", *DIGITS[2:], "--data", data))
+        words = ("--data", data, "--inception", place / "tiny.pt", "--out", place / "stats.npz")
+        done = shortcut("fid-stats", *words)
+        assert done == (0, f"{place / 'stats.npz'}: 54 images, {FEATURES} features\n", done.err)
+    return place
+
+
+def maker_of(place: Path, folder: Path, seed: int = 0, guidance: float = 1.0) -> Maker:
+    return Maker(load(place / "run"), Inception(place / "tiny.pt"), seed, guidance, folder)
+
+
+def evaluate(maker: Maker, place: Path, budgets: Sequence[int] = (4, 1), num: int = NUM, **more: Any) -> dict[str, Any]:
+    found = evaluate_fid(maker, read_reference(place / "stats.npz"), budgets, num, quiet=True, **more)
+    assert found is not None
+    return found
+
+
+def numbers(result: dict[str, Any]) -> list[dict[str, float]]:
+    """The measures of each budget, but the time."""
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in result["steps"].values()]
+
+
+def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    return all(x == pytest.approx(y, rel=1e-4, abs=1e-6) for x, y in zip(numbers(a), numbers(b), strict=True))
+
+
+def spy_on(model: Model) -> list[int]:
+    """The rows of every pass through a model's network, from now on."""
+    seen: list[int] = []
+    model.network.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    return seen
+
+
+def test_the_measures_are_those_of_exactly_these_samples(place: Path, tmp_path: Path) -> None:
+    maker, reference = maker_of(place, tmp_path), read_reference(place / "stats.npz")
+    passes = spy_on(maker.model)
+    result = evaluate(maker, place, batch_size=10)
+    assert sum(passes) == NUM * (4 + 1)
+    assert list(result["steps"]) == ["4", "1"]
+    assert reference.features is not None
+    for steps in (4, 1):
+        features = maker.network(load(place / "run").sample(NUM, steps=steps))
+        expected = {
+            "fid": frechet_distance(*gaussian_fit(features), reference.mu, reference.sigma),
+            "kid": kernel_distance(reference.features, features),
+            **manifold_measures(reference.features, features),
+        }
+        found = result["steps"][str(steps)]
+        assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-4, abs=1e-6)
+        assert set(found) == {*expected, "seconds"}
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert result["num"] == NUM
+    assert result["parameters"] == sum(parameter.numel() for parameter in maker.model.network.parameters())
+
+
+def test_samples_do_not_depend_on_how_the_work_is_cut(place: Path, tmp_path: Path) -> None:
+    results = [evaluate(maker_of(place, tmp_path / str(size)), place, batch_size=size) for size in (250, 7, 1)]
+    assert all(same(result, results[0]) for result in results)
+
+
+def test_what_is_there_is_not_made_again(place: Path, tmp_path: Path) -> None:
+    maker = maker_of(place, tmp_path)
+    passes = spy_on(maker.model)
+    first = evaluate(maker, place, [1], 11, batch_size=4)
+    assert sum(passes) == 11
+    assert evaluate(maker, place, [1], 11, batch_size=3) == first
+    more = evaluate(maker, place, [1], NUM)
+    assert sum(passes) == NUM
+    assert same(more, evaluate(maker_of(place, tmp_path / "fresh"), place, [1], NUM))
+    assert same(evaluate(maker, place, [1], 11), first)
+    assert sum(passes) == NUM
+
+
+@pytest.mark.parametrize("change", ["seed", "guidance", "weights", "network", "steps"])
+def test_samples_of_anything_else_are_made_anew(place: Path, tmp_path: Path, change: str) -> None:
+    evaluate(maker_of(place, tmp_path), place, [1], 5)
+    maker = maker_of(place, tmp_path, int(change == "seed"), 2.0 if change == "guidance" else 1.0)
+    if change == "weights":
+        with torch.no_grad():
+            next(maker.model.network.parameters()).add_(0.1)
+    elif change == "network":
+        maker.network.fingerprint = "another"
+    passes = spy_on(maker.model)
+    reference = Reference(np.zeros(FEATURES), np.eye(FEATURES))
+    evaluate_fid(maker, reference, [2 if change == "steps" else 1], 5, quiet=True)
+    assert sum(passes) == {"guidance": 10, "steps": 10}.get(change, 5)
+
+
+def test_an_interrupted_evaluation_goes_on(place: Path, tmp_path: Path) -> None:
+    maker = maker_of(place, tmp_path)
+
+    def stop(module: Any, inputs: Any) -> None:
+        if len(passes) == 3:
+            raise KeyboardInterrupt
+
+    passes = spy_on(maker.model)
+    hook = maker.model.network.register_forward_pre_hook(stop)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(maker, place, [1], NUM, batch_size=5)
+    hook.remove()
+    result = evaluate(maker, place, [1], NUM, batch_size=5)
+    assert sum(passes) == NUM
+    assert same(result, evaluate(maker_of(place, tmp_path / "whole"), place, [1], NUM, batch_size=5))
+
+
+def test_damaged_samples_are_made_again(place: Path, tmp_path: Path) -> None:
+    maker = maker_of(place, tmp_path)
+    first = evaluate(maker, place, [1], NUM, batch_size=5)
+    torn = sorted(tmp_path.rglob("*.npz"))[2]
+    torn.write_bytes(torn.read_bytes()[:-99])
+    passes = spy_on(maker.model)
+    with pytest.warns(UserWarning, match="is damaged: its samples are made again"):
+        assert same(evaluate(maker, place, [1], NUM, batch_size=5), first)
+    assert sum(passes) == 5
+
+
+def test_ranks_share_the_batches() -> None:
+    shares = [list(Ranks(rank, 3).share(range(10))) for rank in range(3)]
+    assert shares == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
+
+
+# The command
+
+
+def words_of(place: Path, run: Path, *more: object) -> tuple[object, ...]:
+    own = ("--fid-stats", place / "stats.npz", "--inception", place / "tiny.pt", "--steps", 4, 1, "--num", NUM)
+    return ("evaluate", run, *own, "--batch-size", 5, "--device", "cpu", *more)
+
+
+@pytest.fixture
+def run(place: Path, tmp_path: Path) -> Path:
+    """A run of the test's own: its checkpoint is that of all."""
+    os.makedirs(tmp_path / "run" / "checkpoints")
+    for name in ("config.json", "checkpoints/00000012"):
+        os.symlink(place / "run" / name, tmp_path / "run" / name)
+    return tmp_path / "run"
+
+
+def test_the_command_prints_the_table_and_the_checks(place: Path, run: Path, tmp_path: Path) -> None:
+    done = shortcut(*words_of(place, run, "--json", tmp_path / "f.json", "--guidance", 1.5, "--seed", 3))
+    assert done.code == 0, done.err
+    result = json.loads((run / "fid.json").read_text())
+    assert result == json.loads((tmp_path / "f.json").read_text())
+    assert not (run / "evaluation.json").exists()
+    assert (result["guidance"], result["seed"], result["num"], result["step"]) == (1.5, 3, NUM, 12)
+    assert done.out == report(result) + "\n"
+    lines = done.out.splitlines()
+    assert lines[1].split()[:3] == ["steps", f"FID-{NUM}", "kid"]
+    assert [line.split()[0] for line in lines[2:4]] == ["4", "1"]
+    assert [check["what"] for check in result["checks"]] == [
+        "samples", "distinct", "pixels", "size", "enough", "floor", "weights",
+    ]  # fmt: skip
+
+
+def finish(process: Any) -> int | None:
+    process.join(250)
+    return process.exitcode
+
+
+@pytest.mark.parametrize("event", [1, 6, 17])
+def test_a_killed_evaluation_goes_on(place: Path, run: Path, event: int) -> None:
+    words = words_of(place, run)
+    assert finish(fork(words, functools.partial(die_at, event, str(run / "fid")))) == -9
+    assert not (run / "fid.json").exists()
+    assert shortcut(*words).code == 0
+    result = json.loads((run / "fid.json").read_text())
+    assert same(result, evaluate(maker_of(place, run / "again"), place, batch_size=5))
+
+
+def be_rank(rank: int, port: int) -> None:
+    """Find the other of two processes as torchrun would have told."""
+    os.environ.update(WORLD_SIZE="2", RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+
+
+def test_two_processes_find_what_one_does(place: Path, run: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        fork(words_of(place, run), functools.partial(be_rank, rank, port), run / f"said{rank}") for rank in range(2)
+    ]
+    assert [finish(process) for process in processes] == [0, 0], (run / "said0").read_text()
+    result = json.loads((run / "fid.json").read_text())
+    assert same(result, evaluate(maker_of(place, run / "alone"), place, batch_size=5))
+    assert report(result) in (run / "said0").read_text()
+    assert (run / "said1").read_text() == ""
