@@ -153,8 +153,13 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
         signal.raise_signal(signal.SIGINT)
         return loss
 
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path, Regress(before=at({7}, insist)), checkpoint_every=3)
+    # Where the tests run in a shell's background, Ctrl-C is ignored from the start.
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, Regress(before=at({7}, insist)), checkpoint_every=3)
+    finally:
+        signal.signal(signal.SIGINT, earlier)
     assert steps_of(tmp_path) == [3, 6]
 
 
