@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from .distributed import joined
 from .errors import UserError
 from .model import Model, load
 from .objectives import FlowMatching
