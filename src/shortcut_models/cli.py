@@ -26,7 +26,8 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns 0, 1 where another process was lost, 2 for input at fault, or 128 + a training's signal.
+    """Run one command. Returns 0, 1 where another process was lost, 2 for input at fault, or 128 + the signal that
+    stopped a training.
 
     One of several processes that torchrun started ends here, with that code.
     """
@@ -168,10 +169,10 @@ def train(args: argparse.Namespace) -> None:
 
     name, recipe, options = parse_recipe(args.rest, "train", add_train_options)
     run = options.run or Path("runs") / name
-    with distributed.joined(recipe.training.device) as processes:
-        train_recipe(name, recipe, run, options.teacher)
-    if processes.main:
-        print(f"{run} is trained: try `shortcut sample {run} --steps 1 4 --out samples.npz` or `shortcut evaluate {run}`")
+    train_recipe(name, recipe, run, options.teacher)
+    done = f"{run} is trained: try `shortcut sample {run} --steps 1 4 --out samples.npz` or `shortcut evaluate {run}`"
+    if distributed.first_to_say(done):
+        print(done)
 
 
 def add_train_options(parser: Parser) -> None:

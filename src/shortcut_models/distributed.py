@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -135,6 +136,7 @@ def joined(device: str) -> Iterator[Processes]:
         return
     gpu = _take_gpu(device)
     store, rank, world = _meeting_point()
+    store = dist.PrefixStore(f"group{next(_groups)}", store)  # an earlier group's addresses are stale
     try:
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if gpu is not None else "gloo",
@@ -154,6 +156,7 @@ def joined(device: str) -> Iterator[Processes]:
     dist.destroy_process_group()
 
 
+_groups = itertools.count()
 _SIGNS_OF_LOSS = ("gloo/", "Connection closed by peer", "Connection reset by peer")
 """what gloo says when a process is gone"""
 

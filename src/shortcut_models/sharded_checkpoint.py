@@ -80,7 +80,9 @@ class BackgroundSaver:
             self.processes.on_main(pending.result)
 
     def close(self) -> None:
-        """End the thread, when what it writes is written."""
+        """Wait for what this process writes, and for nothing that others say of it."""
+        if self.pending is not None:
+            futures.wait([self.pending])
         self.thread.shutdown()
 
 

@@ -6,6 +6,7 @@ What torch has for it is imported where it is needed: it takes seconds, for whic
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -47,6 +48,8 @@ def shard(networks: Iterable[Network], trained: Network, device: torch.device, w
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
+    # It warns of networks that return a view, which must not be changed in place: nothing of ours does.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
     mesh = init_device_mesh(device.type, (world,))
     # Inputs keep their precision, since times do not survive bfloat16; autocast chooses that of each operation.
     low = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
@@ -73,6 +76,17 @@ def unsynchronised(loss: nn.Module) -> contextlib.AbstractContextManager[None]:
     the whole gradient, which is what sharding is there to avoid.
     """
     return loss.no_sync() if isinstance(loss, DistributedDataParallel) else contextlib.nullcontext()
+
+
+def check_gradients(loss: nn.Module) -> None:
+    """Raise UserError where DDP got no gradient of a parameter, and so averaged none of its bucket's."""
+    if isinstance(loss, DistributedDataParallel):
+        for name, parameter in loss.module.network.named_parameters():
+            if parameter.requires_grad and parameter.grad is None:
+                raise UserError(
+                    f"the loss does not depend on {name}, and parallel ddp needs every gradient: call "
+                    f"requires_grad_(False) on it, or use fsdp"
+                )
 
 
 def is_sharded(tensor: Tensor) -> bool:

@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from .base import Batch, Dataset, Task
 from .randomness import seed_of
-from .sharding import unsynchronised, whole
+from .sharding import check_gradients, unsynchronised, whole
 from .state import State, losses
 from .training import Training
 
@@ -51,6 +51,7 @@ def train_step(state: State, batch: Batch, task: Task, training: Training) -> di
             share.backward()
         total += share.detach()
         logs.append(found.logs)
+    check_gradients(state.loss)
     figures = update(state, processes.mean(total), training)
     return figures | {name: torch.cat([log[name].flatten() for log in logs]) for name in logs[0]}
 
