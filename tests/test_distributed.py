@@ -88,6 +88,8 @@ def scenario(processes: Processes, folder: Path) -> None:
     train(folder / "fsdp parts", SHORTCUT, replace(TRAINING, parallel="fsdp", accumulate=2))
     before = at({3}, nan_loss) if processes.rank == 1 else Regress().before
     train(folder / "bad step", Regress(before=before), TRAINING)
+    before = at({3}, nan_loss) if processes.rank == 1 else Regress().before
+    train(folder / "bad sharded step", Regress(before=before), replace(TRAINING, parallel="fsdp"))
     for name, objective in each_objective().items():
         train(folder / name, objective, replace(TRAINING, steps=2), **source_for(objective))
     staged = ProgressiveDistillation(max_steps=4)
@@ -181,7 +183,8 @@ def test_sharded_is_as_whole(runs: Path, parts: str) -> None:
 def test_a_step_that_is_not_finite_in_one_process_is_skipped_by_both(tmp_path: Path, runs: Path) -> None:
     train(tmp_path / "one", Regress(before=at({3}, nan_loss)), TRAINING)
     assert distance(tensors(runs / "bad step"), tensors(tmp_path / "one")) < 1e-6
-    assert lines(runs / "bad step")[-1]["skipped"] == 1
+    assert distance(weights(runs / "bad sharded step"), weights(tmp_path / "one")) < 1e-6
+    assert lines(runs / "bad step")[-1]["skipped"] == lines(runs / "bad sharded step")[-1]["skipped"] == 1
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

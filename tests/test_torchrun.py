@@ -63,7 +63,7 @@ def wait_until(true: Callable[[], bool], process: BaseProcess) -> None:
             "batch-size 31 cannot be shared evenly by 2 processes of 1 parts: give a multiple of 2, or another number "
             "of processes",
         ),
-        ((*RUN, "--parallel", "both"), "argument --parallel: choose one of ddp, fsdp, not both"),
+        ((*RUN, "--parallel", "both"), "argument --parallel: must be one of ddp, fsdp, not 'both'"),
         ((*RUN, "--device", "cuda:1"), "device 'cuda:1' is one for all processes: give cuda, and each takes its own, "
                                        "or cpu"),
     ],

@@ -37,7 +37,8 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
             )
             state.processes.on_main(write)
         else:
-            self.background.save(state.step, whole_weights(state), state.tensors(), header)
+            ema = whole_weights(state, keep=state.processes.main)
+            self.background.save(state.step, ema, state.tensors(), header)
 
     def finish(self) -> None:
         """Wait until all that was saved is on the disk."""
@@ -49,9 +50,17 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
             self.background.close()
 
 
-def whole_weights(state: State) -> dict[str, Tensor]:
-    """The sampling EMA, in one piece and on the CPU; gathered a tensor at a time, to take little of a GPU's memory."""
-    return {name: whole(tensor).cpu() for name, tensor in state.ema.state_dict().items()}
+def whole_weights(state: State, *, keep: bool = True) -> dict[str, Tensor]:
+    """The sampling EMA, in one piece and on the CPU; gathered a tensor at a time, to take little of a GPU's memory.
+
+    keep: whether this process wants it. All must call it.
+    """
+    found: dict[str, Tensor] = {}
+    for name, tensor in state.ema.state_dict().items():
+        gathered = whole(tensor)
+        if keep:
+            found[name] = gathered.cpu()
+    return found
 
 
 def resume(state: State, run: Run, training: Training) -> None:

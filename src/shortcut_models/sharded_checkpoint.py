@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Mapping
 from concurrent import futures
 from concurrent.futures import Future
@@ -128,5 +129,7 @@ def read(path: Path, state: State) -> dict[str, Tensor]:
     if any(name not in places or places[name].shape != entry.size for name, entry in saved.items()):
         raise ValueError("other names or shapes")
     found: dict[str, Any] = {name: places[name] for name in saved}
-    load(found, storage_reader=reader, no_dist=state.processes.world == 1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process is meant to read alone
+        load(found, storage_reader=reader, no_dist=state.processes.world == 1)
     return found

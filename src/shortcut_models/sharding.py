@@ -27,17 +27,20 @@ def replicate(loss: nn.Module) -> nn.Module:
     return DistributedDataParallel(loss, gradient_as_bucket_view=True, init_sync=False)
 
 
-def shard(networks: Iterable[Network], trained: Network, device: torch.device, world: int, *, bfloat16: bool) -> None:
+def shard(
+    trained: Network, sampled: Network, others: Iterable[Network], device: torch.device, world: int, *, bfloat16: bool
+) -> None:
     """Cut the parameters of networks up among the processes, all in the same way (FSDP2); in place.
 
     A network is gathered a unit at a time (`Network.shard_units`), and what is in none of its units as one more.
 
     Args:
-        networks: the trained one among them.
-        trained: the one whose gradients are averaged over the processes, in float32.
+        trained: its gradients are averaged over the processes, in float32.
+        sampled: gathered as it is, as samples are made without autocast.
+        others: what makes targets; the trained network may be among them.
         device: where the shards are kept.
         world: number of processes.
-        bfloat16: gather the trained network in bfloat16, which halves what is sent.
+        bfloat16: gather all but `sampled` in bfloat16, which halves what is sent.
 
     Raises:
         UserError: a parameter is a single number without an axis, which cannot be cut.
@@ -53,9 +56,8 @@ def shard(networks: Iterable[Network], trained: Network, device: torch.device, w
     mesh = init_device_mesh(device.type, (world,))
     # Inputs keep their precision, since times do not survive bfloat16; autocast chooses that of each operation.
     low = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
-    for network in {id(network): network for network in networks}.values():
-        # Samples are made without autocast, so the averages are gathered as they are.
-        policy = low if bfloat16 and network is trained else MixedPrecisionPolicy()
+    for network in dict.fromkeys([trained, sampled, *others]):
+        policy = low if bfloat16 and network is not sampled else MixedPrecisionPolicy()
         _shard(network, mesh, policy, keep=network is trained)
 
 

@@ -84,8 +84,8 @@ class State:
         if processes.world > 1 and training.parallel == "ddp":
             loss = replicate(loss)
         elif processes.world > 1:
-            networks = [network, teacher, ema, *([] if source is None else [source])]
-            shard(networks, network, device, processes.world, bfloat16=training.bfloat16(device))
+            others = [teacher, *([] if source is None else [source])]
+            shard(network, ema, others, device, processes.world, bfloat16=training.bfloat16(device))
         optimizer = torch.optim.AdamW(
             network.parameters(),
             lr=training.learning_rate,
