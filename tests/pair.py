@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch.distributed import TCPStore
 
 from shortcut_models.distributed import Processes, joined
 from tiny import _forks
@@ -17,22 +17,23 @@ from tiny import _forks
 Act = Callable[[Processes, Path], None]
 
 
-def variables(rank: int, port: int, world: int = 2) -> dict[str, str]:
-    """What torchrun tells each process that it starts."""
-    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port}
-    return {"MASTER_ADDR": "127.0.0.1"} | {name: str(number) for name, number in numbers.items()}
+def variables(rank: int, port: int) -> dict[str, str]:
+    """What torchrun tells each of two processes that it starts."""
+    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
+    told = {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    return told | {name: str(number) for name, number in numbers.items()}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def meeting_point() -> TCPStore:
+    """Where the processes meet, in the hands of one that outlives them, as torchrun has it."""
+    return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
 def together(act: Act, folder: Path) -> None:
     """Let two processes that have joined do this with a folder, and wait for them."""
-    port = free_port()
-    processes = [_forks().Process(target=_work, args=(act, folder, variables(rank, port))) for rank in range(2)]
+    store = meeting_point()
+    told = [variables(rank, store.port) for rank in range(2)]
+    processes = [_forks().Process(target=_work, args=(act, folder, each)) for each in told]
     for process in processes:
         process.start()
     for process in processes:

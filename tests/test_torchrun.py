@@ -14,18 +14,23 @@ from pathlib import Path
 
 import pytest
 
-from pair import free_port, variables
+from pair import meeting_point, variables
 from tiny import DIGITS, environment, fork, same, shell, steps_of, tensors
 
 RUN = (*DIGITS, "--log-every", 1, "--sample-every", 1000)
 
 
+STORES: list[object] = []
+"""where processes met; kept, since some may still be there"""
+
+
 def start(folder: Path, *words: object) -> list[BaseProcess]:
     """The two processes of a command, which say what they say to the files said0 and said1."""
-    port, before = free_port(), dict(os.environ)
+    before, store = dict(os.environ), meeting_point()
+    STORES.append(store)
     processes: list[BaseProcess] = []
     for rank in range(2):
-        os.environ |= variables(rank, port)
+        os.environ |= variables(rank, store.port)
         processes.append(fork(words, said=folder / f"said{rank}"))
     os.environ.clear()
     os.environ.update(before)
@@ -41,7 +46,8 @@ def end(processes: list[BaseProcess]) -> list[int | None]:
 def said(folder: Path) -> list[str]:
     """Every line that any of the two said, but for the bar's."""
     texts = [(folder / f"said{rank}").read_text() for rank in range(2)]
-    return [line for text in texts for line in text.splitlines() if "step/s" not in line and "s/step" not in line]
+    lines = [line for text in texts for line in text.splitlines() if line]
+    return [line for line in lines if "step/s" not in line and "s/step" not in line]
 
 
 def logged(run: Path) -> list[int]:
@@ -63,7 +69,10 @@ def wait_until(true: Callable[[], bool], process: BaseProcess) -> None:
             "batch-size 31 cannot be shared evenly by 2 processes of 1 parts: give a multiple of 2, or another number "
             "of processes",
         ),
-        ((*RUN, "--parallel", "both"), "argument --parallel: must be one of ddp, fsdp, not 'both'"),
+        (
+            (*RUN, "--parallel", "both"),
+            "--parallel: must be one of ddp, fsdp, not 'both' (see `shortcut train digits --help`)",
+        ),
         ((*RUN, "--device", "cuda:1"), "device 'cuda:1' is one for all processes: give cuda, and each takes its own, "
                                        "or cpu"),
     ],
@@ -75,7 +84,7 @@ def test_what_is_wrong_is_said_once(tmp_path: Path, words: tuple[object, ...], c
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_a_lost_process_ends_the_other_and_the_run_goes_on(tmp_path: Path, parallel: str) -> None:
     """Killed, it takes the other along, in a line; told to stop, it takes the other along, in the same step."""
     run, words = tmp_path / "run", (*RUN, "--parallel", parallel, "--checkpoint-every", 5)
