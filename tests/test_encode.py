@@ -13,7 +13,8 @@ import torch
 
 from image_files import NAMES
 from shortcut_models import UserError
-from shortcut_models.encoding import Place, encode
+from shortcut_models.distributed import Processes
+from shortcut_models.encoding import encode
 from shortcut_models.tasks import Images
 from shortcut_models.tasks.latent_shards import LatentDataset, read_index
 from shortcut_models.vae import open_vae
@@ -70,17 +71,14 @@ def test_held_out_images_are_not_mirrored_and_a_spread_of_nothing_is_left_out(pl
     assert "labels" not in found
 
 
-def test_several_processes_write_what_one_writes(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_processes_write_what_one_writes(place: Path, tmp_path: Path) -> None:
     whole, shared = encoded(place, tmp_path / "whole"), tmp_path / "shared"
     images, vae = Images(str(place / "photos"), channels=3), open_vae(str(place / "kl"))
-    encode(images, vae, shared, shard_size=8, place=Place(1, 2), quiet=True)
+    encode(images, vae, shared, shard_size=8, processes=Processes(1, 2), quiet=True)
     assert {path.name for path in shared.iterdir()} == {
         "index.json", "train-00001.safetensors", "train-00003.safetensors",
     }  # fmt: skip
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert Place.here() == Place(0, 2, 0)
-    encode(images, vae, shared, shard_size=8, place=Place.here(), quiet=True)
+    encode(images, vae, shared, shard_size=8, processes=Processes(0, 2), quiet=True)
     assert tree(shared) == tree(whole)
 
 

@@ -17,13 +17,13 @@ import torch
 from fid_files import FEATURES, tiny_inception
 from image_files import make_npz, pictures, some_labels
 from shortcut_models import load
+from shortcut_models.distributed import Processes
 from shortcut_models.fid import evaluate_fid, report
 from shortcut_models.fid_samples import Maker
 from shortcut_models.fid_stats import Reference, read_reference
 from shortcut_models.inception import Inception
 from shortcut_models.metrics import frechet_distance, gaussian_fit, kernel_distance, manifold_measures
 from shortcut_models.model import Model
-from shortcut_models.ranks import Ranks
 from tiny import DIGITS, die_at, fork, shortcut, train
 
 NUM = 23
@@ -154,7 +154,7 @@ def test_damaged_samples_are_made_again(place: Path, tmp_path: Path) -> None:
 
 
 def test_ranks_share_the_batches() -> None:
-    shares = [list(Ranks(rank, 3).share(range(10))) for rank in range(3)]
+    shares = [list(Processes(rank, 3).share(range(10))) for rank in range(3)]
     assert shares == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
 
 

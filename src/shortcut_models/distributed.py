@@ -11,7 +11,7 @@ import datetime
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -23,14 +23,16 @@ from torch.distributed.rendezvous import rendezvous
 from .errors import UserError
 
 TIME_LIMIT = datetime.timedelta(minutes=30)
-"""how long processes wait for one another before they give up"""
+"""how long processes that train wait for one another before they give up"""
+DAY = datetime.timedelta(days=1)
+"""the same for processes that share work without a word between: one may have much more left to do than the others"""
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a training, seen from one of them. Every method is a meeting: all must call it."""
+    """The processes that torchrun started, seen from one of them. Each method but `share` is a meeting: all call it."""
 
     rank: int = 0
     """of this process, in [0, world)"""
@@ -41,6 +43,15 @@ class Processes:
     def main(self) -> bool:
         """Whether this is the process that writes and speaks for all."""
         return self.rank == 0
+
+    def share(self, items: Sequence[Value]) -> Sequence[Value]:
+        """This process's part of work that all know: item i is done by rank i mod world."""
+        return items[self.rank :: self.world]
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.world > 1:
+            dist.barrier()
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of a floating-point tensor over the processes, elementwise."""
@@ -107,7 +118,7 @@ ALONE = Processes()
 
 
 class PeerLost(RuntimeError):
-    """Another process of this training has ended, or does not answer."""
+    """Another process has ended, or does not answer."""
 
 
 def several() -> bool:
@@ -116,13 +127,14 @@ def several() -> bool:
 
 
 @contextlib.contextmanager
-def joined(device: str) -> Iterator[Processes]:
+def joined(device: str, limit: datetime.timedelta = TIME_LIMIT) -> Iterator[Processes]:
     """The processes that torchrun started, as a group for the time of the block; within another block, its group.
 
     Each process takes the GPU of its place on its machine, and NCCL carries what GPUs tell each other; on CPUs, gloo.
 
     Args:
         device: the training option: auto, cuda or cpu.
+        limit: how long they wait for one another.
 
     Raises:
         UserError: a single GPU is named for several processes, or there are fewer GPUs than processes.
@@ -143,7 +155,7 @@ def joined(device: str) -> Iterator[Processes]:
             store=store,
             rank=rank,
             world_size=world,
-            timeout=TIME_LIMIT,
+            timeout=limit,
             device_id=gpu,
         )
         yield Processes(rank, world)
@@ -151,7 +163,7 @@ def joined(device: str) -> Iterator[Processes]:
     except (dist.DistError, RuntimeError) as error:
         if not isinstance(error, dist.DistError) and not any(sign in str(error) for sign in _SIGNS_OF_LOSS):
             raise
-        raise PeerLost("another process of this training has ended or does not answer: see what it said") from error
+        raise PeerLost("another process of this torchrun has ended or does not answer: see what it said") from error
     # After an error the others may wait in some meeting: to leave the group could mean to wait for them.
     dist.destroy_process_group()
 
@@ -185,7 +197,7 @@ def _meeting_point() -> tuple[dist.Store, int, int]:
 
 
 def first_to_say(text: str) -> bool:
-    """Whether no other process of this training has said this yet; always, where there is only one."""
+    """Whether no other process has said this yet; always, where there is only one."""
     if not several():
         return True
     try:

@@ -13,7 +13,7 @@ ABOUT = "turn images into latents once, so that training need not do it at every
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     add = parser.add_argument
-    add("--data", required=True, metavar="PATH", help="the images: a folder, tar shards, an .npz file or idx files")
+    add("--data", required=True, metavar="PATH", help="the images: a path, or hf:NAME, as for training")
     add("--vae", required=True, metavar="NAME", help="an AutoencoderKL or AutoencoderTiny: its folder or Hub name")
     add("--out", type=Path, required=True, metavar="DIR", help="where the latents go: new, empty, or begun before")
     add("--image-size", type=whole_number, metavar="N", help="side in pixels; >= 1 (default: the images' own)")
@@ -26,19 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(args: argparse.Namespace) -> None:
     """Run the command."""
-    from .encoding import Place, encode
+    from .distributed import DAY, joined
+    from .encoding import encode
     from .errors import UserError
     from .memory import keep_freed_memory
     from .tasks import Images
     from .training import Training
     from .vae import open_vae
 
-    place = Place.here()
-    device = Training(device=args.device).torch_device()
-    if device.type == "cuda" and device.index is None:
-        device = Training(device=f"cuda:{place.local}").torch_device()
-    if device.type == "cpu":
-        keep_freed_memory()
+    keep_freed_memory()
     vae = open_vae(args.vae)
     try:
         images = Images(
@@ -47,9 +43,11 @@ def command(args: argparse.Namespace) -> None:
         )  # fmt: skip
     except UserError as error:
         raise UserError(f"--{error}") from None
-    index = encode(images, vae, args.out, device=device, shard_size=args.shard_size, place=place)
-    whose = "" if place.world == 1 else f"process {place.rank} of {place.world} has written its share of "
-    print(
-        f"{whose}{args.out}: {index.train} training and {index.test} held-out images as latents of "
-        f"{' x '.join(map(str, index.latent_shape))}; train with --data {args.out}"
-    )
+    with joined(args.device, DAY) as processes:
+        device = Training(device=args.device).torch_device()
+        index = encode(images, vae, args.out, device=device, shard_size=args.shard_size, processes=processes)
+    if processes.main:
+        print(
+            f"{args.out}: {index.train} training and {index.test} held-out images as latents of "
+            f"{' x '.join(map(str, index.latent_shape))}; train with --data {args.out}"
+        )

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .base import Dataset
+from .distributed import ALONE, Processes
 from .errors import UserError
 from .runs import write_atomically
 from .tasks import Images
@@ -25,22 +25,6 @@ AT_ONCE = 64
 """images fetched in one batch"""
 
 
-@dataclass(frozen=True)
-class Place:
-    """Which of how many processes this is."""
-
-    rank: int = 0
-    world: int = 1
-    local: int = 0
-    """the rank among those of this machine"""
-
-    @classmethod
-    def here(cls) -> Place:
-        """From the variables that torchrun sets; alone without them."""
-        return cls(*(int(os.environ.get(name, usual)) for name, usual in
-                     (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))))  # fmt: skip
-
-
 def encode(
     images: Images,
     vae: Vae,
@@ -48,7 +32,7 @@ def encode(
     *,
     device: torch.device | str = "cpu",
     shard_size: int = 1024,
-    place: Place | None = None,
+    processes: Processes = ALONE,
     quiet: bool = False,
 ) -> Index:
     """Write the latents of all images, or go on where an earlier call was stopped.
@@ -62,7 +46,7 @@ def encode(
         out: the folder; `tasks.latent_shards` says what will lie in it.
         device: where the autoencoder computes.
         shard_size: images in a file, at least 1.
-        place: which of how many processes this is; by default the only one.
+        processes: those that share the work; each leaves when its own share is done.
         quiet: no progress bar.
 
     Returns:
@@ -71,7 +55,6 @@ def encode(
     Raises:
         UserError: images that are at fault or do not fit the autoencoder; a folder that holds something else.
     """
-    place = place or Place()
     if shard_size < 1:
         raise UserError(f"--shard-size must be >= 1, not {shard_size}")
     refuse_other_content(out)
@@ -80,13 +63,13 @@ def encode(
         data: dict[str, Dataset] = {split: images.dataset(split) for split in ("train", "test")}
     index = _index(images, vae, data, shard_size)
     index.write(out)
-    shards = [(split, *shard) for split in data for shard in index.shards(split)][place.rank :: place.world]
+    shards = processes.share([(split, *shard) for split in data for shard in index.shards(split)])
     left = [shard for shard in shards if not (out / shard[1]).exists()]
     for _, name, _ in shards:
         for torn in out.glob(f".{name}.*.tmp"):  # by a process that was killed
             torn.unlink()
     total, done = (sum(len(rows) for _, _, rows in some) for some in (shards, [s for s in shards if s not in left]))
-    with tqdm(total=total, initial=done, unit="image", disable=quiet or place.rank > 0, dynamic_ncols=True) as bar:
+    with tqdm(total=total, initial=done, unit="image", disable=quiet or not processes.main, dynamic_ncols=True) as bar:
         for split, name, rows in left:
             parts = []
             for begin in range(rows.start, rows.stop, AT_ONCE):
@@ -114,7 +97,7 @@ def _one_at_a_time(out: Path) -> Iterator[None]:
 def _index(images: Images, vae: Vae, data: dict[str, Dataset], shard_size: int) -> Index:
     _, size, _ = images.shape
     return Index(
-        data=os.path.abspath(os.path.expanduser(str(images.data))),
+        data=images.location,
         vae=vae.name,
         vae_kind=vae.kind,
         vae_sha256=vae.sha256,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from .distributed import ALONE, Processes
 from .errors import UserError
 from .evaluation import machine
 from .evaluation import table as table_of
@@ -17,7 +18,6 @@ from .fid_samples import Made, Maker
 from .fid_stats import Extractor, Reference, deviation
 from .markup import counted
 from .metrics import frechet_distance, gaussian_fit, kernel_distance, manifold_measures
-from .ranks import ALONE, Ranks
 
 NEIGHBOURS_AMONG = 10_000
 """samples, and real images, among which neighbourhoods are looked at"""
@@ -37,7 +37,7 @@ def evaluate_fid(
     num: int,
     *,
     batch_size: int = 250,
-    ranks: Ranks = ALONE,
+    processes: Processes = ALONE,
     quiet: bool = False,
 ) -> dict[str, Any] | None:
     """Make samples 0 to num - 1 at each budget, as far as they are not there, and measure them.
@@ -56,7 +56,7 @@ def evaluate_fid(
         budgets: numbers of sampling steps.
         num: samples at each.
         batch_size: samples made at once.
-        ranks: the processes that share the work; all must see the maker's folder.
+        processes: those that share the work; all must see the maker's folder.
         quiet: no progress bar.
 
     Raises:
@@ -65,8 +65,8 @@ def evaluate_fid(
     """
     maker.check(num, batch_size)
     check_reference(reference, maker.network, num)
-    make_samples(maker, budgets, num, batch_size, ranks, quiet=quiet)
-    return measure_samples(maker, reference, budgets, num) if ranks.first else None
+    make_samples(maker, budgets, num, batch_size, processes, quiet=quiet)
+    return measure_samples(maker, reference, budgets, num) if processes.main else None
 
 
 def check_reference(reference: Reference, network: Extractor, num: int) -> None:
@@ -94,25 +94,25 @@ def check_reference(reference: Reference, network: Extractor, num: int) -> None:
 
 
 def make_samples(
-    maker: Maker, budgets: Sequence[int], num: int, batch_size: int, ranks: Ranks, *, quiet: bool = False
+    maker: Maker, budgets: Sequence[int], num: int, batch_size: int, processes: Processes, *, quiet: bool = False
 ) -> None:
     """Make what is missing of `num` samples at each budget, batch i by process i mod world; then wait for all."""
     stores = {steps: maker.store(steps) for steps in budgets}
     missing = {steps: store.missing(num) for steps, store in stores.items()}
-    ranks.wait()  # nobody begins before all have seen what is missing
+    processes.wait()  # nobody begins before all have seen what is missing
     # A pass is one through the model's network; one more stands for Inception.
     total = sum((steps + 1) * num for steps in budgets)
     begun = total - sum((steps + 1) * len(rows) for steps, rows in missing.items())
-    hidden = quiet or not ranks.first
+    hidden = quiet or not processes.main
     with tqdm(total=total, initial=begun, unit="pass", unit_scale=True, disable=hidden, dynamic_ncols=True) as bar:
         for steps, rows in missing.items():
             bar.set_description(counted(steps))
             batches = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
-            for number, batch in enumerate(ranks.share(batches)):
+            for number, batch in enumerate(processes.share(batches)):
                 maker.make(stores[steps], steps, batch)
-                together = batches[number * ranks.world : (number + 1) * ranks.world]
+                together = batches[number * processes.world : (number + 1) * processes.world]
                 bar.update(sum(map(len, together)) * (steps + 1))  # the others are about as far
-    ranks.wait()
+    processes.wait()
 
 
 def measure_samples(maker: Maker, reference: Reference, budgets: Sequence[int], num: int) -> dict[str, Any]:

@@ -80,12 +80,12 @@ def fid_stats(args: argparse.Namespace) -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """FID of a model's samples, by all processes that torchrun started."""
     from .cli import budgets_of, open_model
+    from .distributed import DAY, joined
     from .fid import evaluate_fid, report
     from .fid_samples import Maker
     from .fid_stats import read_reference
     from .inception import Inception
     from .memory import keep_freed_memory
-    from .ranks import ranks
     from .runs import Run, write_atomically
     from .tasks.image_sources.cache import cache_folder
 
@@ -93,12 +93,12 @@ def evaluate(args: argparse.Namespace) -> None:
         raise UserError("--data is for measures without FID, which compares with --fid-stats: leave one of them out")
     reference = read_reference(args.fid_stats)
     keep_freed_memory()
-    with ranks() as mine:
+    with joined(args.device, DAY) as processes:
         model = open_model(args)
         budgets, files = budgets_of(args, model), [Run(args.run)] if args.run.is_dir() else []
         folder = files[0].fid if files else cache_folder().with_name("fid")
         maker = Maker(model, Inception(args.inception, model.device), args.seed, args.guidance, folder)
-        result = evaluate_fid(maker, reference, budgets, args.num, batch_size=args.batch_size, ranks=mine)
+        result = evaluate_fid(maker, reference, budgets, args.num, batch_size=args.batch_size, processes=processes)
         if result is not None:
             content = (json.dumps(result, indent=2) + "\n").encode()
             print(report(result), flush=True)

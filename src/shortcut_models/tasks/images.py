@@ -78,9 +78,9 @@ class Images(Task):
         """
         if self.data is None:
             raise UserError("images needs data: pass --data with a folder of images, tar shards, .npz or idx files")
-        train = load(self._path, "train", self.image_size, self.channels, self.skip_damaged, self.reading)
+        train = load(self.location, "train", self.image_size, self.channels, self.skip_damaged, self.reading)
         channels, size, _ = train.shape
-        test = load(self._path, "test", size, channels, self.skip_damaged, self.reading)
+        test = load(self.location, "test", size, channels, self.skip_damaged, self.reading)
         skipped = train.skipped + test.skipped
         if skipped:
             warnings.warn(f"{skipped} damaged image{'s' * (skipped > 1)} in {self.data} left out", stacklevel=2)
@@ -137,13 +137,14 @@ class Images(Task):
         return {"label": Label(self.classes)} if self.classes else {}
 
     @property
-    def _path(self) -> str:
+    def location(self) -> str:
+        """The data's absolute path, or its name in the Hub."""
         data = str(self.data)
         return data if data.startswith(PREFIX) else os.path.abspath(os.path.expanduser(data))
 
     def _load(self, split: str) -> ImageSet | InPlaceSet:
         _, size, _ = self.shape
-        return load(self._path, split, size, self.channels, self.skip_damaged, self.reading)
+        return load(self.location, split, size, self.channels, self.skip_damaged, self.reading)
 
     def dataset(self, split: str) -> ArrayDataset | InPlaceDataset:
         found = self._load(split)
