@@ -172,7 +172,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "another size": ("--data kl-latents --task.image-size 32", "images of side 16, not 32: leave the image size out"),
     "more classes than labels": ("--data kl-latents --task.classes 2", "has 3 classes, not 2"),
     "labels that are missing": ("--data bare-latents", "has no labels, and 3 classes are asked for"),
-    "labels that are missing in images": ("--data bare --vae kl", "has 0 classes, not 3"),
+    "labels that are missing in images": ("--data bare --vae kl", "has no labels, not 3 classes"),
     "patches that do not fit": ("--data kl-latents --network.patch-size 3", "patch-size 3 does not divide 4 x 4"),
 }
 
