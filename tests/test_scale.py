@@ -1,0 +1,69 @@
+"""The costs that the documentation computes are those of the real networks."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from shortcut_models.base import Label
+from shortcut_models.networks import DiTConfig
+from shortcut_models.networks.dit import SHORT, SIZES
+
+
+@pytest.fixture
+def scale(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parents[1] / "benchmarks"), *sys.path])
+    import scale
+
+    return scale
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_parameters_and_flops_are_those_of_the_published_sizes(scale: ModuleType, name: str) -> None:
+    width, depth, heads = SIZES[name]
+    with torch.device("meta"):
+        network = DiTConfig(width, depth, heads).build((4, 32, 32), {"label": Label(1000)})
+        x, one, label = torch.zeros(1, 4, 32, 32), torch.zeros(1), torch.zeros(1, dtype=torch.int64)
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            network(x, one, one, network.encode({"label": label}))
+    sizes = scale.Sizes(width, depth)
+    assert sizes.parameters() == sum(p.numel() for p in network.parameters())
+    assert sizes.flops() == counter.get_total_flops()
+
+
+def kept(depth: int, *, checkpointing: bool) -> int:
+    """Bytes that a DiT keeps of one example for the backward pass, each piece of memory counted once."""
+    network = DiTConfig(width=64, depth=depth, heads=4, checkpointing=checkpointing).build((4, 64, 64), {})
+    weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    pieces: dict[int, tuple[int, Tensor]] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights and not isinstance(tensor, torch.nn.Parameter):
+            pieces[storage.data_ptr()] = (storage.nbytes(), tensor)  # held, so that no other takes its place
+        return tensor
+
+    nothing: Any = lambda tensor: tensor
+    one = torch.full((1,), 0.5)
+    with torch.autograd.graph.saved_tensors_hooks(keep, nothing), torch.autocast("cpu", torch.bfloat16):
+        network(torch.randn(1, 4, 64, 64), one, one)
+    return sum(size for size, _ in pieces.values())
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_activations_are_what_a_pass_keeps(scale: ModuleType, checkpointing: bool) -> None:
+    """What one more block adds; with more tokens than the CPU's own attention is for, so that it is the fused one."""
+    sizes = [scale.Sizes(64, depth, side=64) for depth in (1, 3)]
+    assert sizes[0].tokens > SHORT
+    more = sizes[1].activations(checkpointing=checkpointing) - sizes[0].activations(checkpointing=checkpointing)
+    found = kept(3, checkpointing=checkpointing) - kept(1, checkpointing=checkpointing)
+    # Weights in bfloat16, statistics of the normalisations and of the softmax, and gates are left out.
+    assert found == pytest.approx(more, rel=0.1)
