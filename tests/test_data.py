@@ -53,3 +53,11 @@ def test_processes_that_read_change_nothing() -> None:
 
 def test_a_finished_run_asks_for_no_data() -> None:
     assert order(10, 3, 0, start=4) == []
+
+
+@pytest.mark.parametrize(("examples", "world"), [(11, 2), (5, 4), (100, 8)])
+def test_processes_share_each_batch_out(examples: int, world: int) -> None:
+    shares = [list(IndexStream(examples, 8, 5, 2, 9, rank, world)) for rank in range(world)]
+    whole = [list(itertools.chain.from_iterable(parts)) for parts in zip(*shares, strict=True)]
+    assert whole == order(examples, 8, 7, seed=5, start=2)
+    assert {len(rows) for share in shares for rows in share} == {8 // world}

@@ -23,7 +23,13 @@ from shortcut_models.training import Training
 from tiny import tree
 
 TRAINING = Training(steps=100, accumulate=2, batch_size=32)
-OTHER_VALUES: dict[str, Any] = {"device": "cpu", "schedule": "constant", "precision": "bf16", "compile": "on"}
+OTHER_VALUES: dict[str, Any] = {
+    "device": "cpu",
+    "schedule": "constant",
+    "precision": "bf16",
+    "compile": "on",
+    "parallel": "fsdp",
+}
 
 
 class Anything(Network):

@@ -11,7 +11,7 @@ Every method is a different way to make the target of that one network.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -90,6 +90,13 @@ class Network(nn.Module, abc.ABC):
         drop [b]: true where the example's conditions are to be replaced by the null condition.
         """
         return None
+
+    def shard_units(self) -> Iterable[nn.Module]:
+        """Submodules that `forward` calls one after another, for training that shards the network: its blocks.
+
+        Each is gathered while it is called, so the largest decides how much memory that takes; none: all at once.
+        """
+        return ()
 
 
 class NetworkConfig(abc.ABC):

@@ -2,7 +2,8 @@
 
 A checkpoint is a directory `checkpoints/00001000` of two safetensors files. `model.safetensors` holds the sampling
 EMA with the run's configuration in its header: this one file rebuilds the model. `state.safetensors` holds what only
-training needs. Each has the SHA-256 of its tensors and configuration in its header, wherever it is copied to.
+training needs; a state that is sharded over processes is a folder in its place, see `sharded_checkpoint`. Each file
+has the SHA-256 of its tensors and configuration in its header, wherever it is copied to.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -28,6 +29,7 @@ HEADER, HASH = "shortcut_models", "sha256"
 
 Content = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors by name, and the configuration that the header holds."""
+Found = TypeVar("Found")
 
 
 def _hash(tensors: Mapping[str, Tensor], header: str) -> str:
@@ -50,7 +52,8 @@ def _bytes(tensors: Mapping[str, Tensor], header: dict[str, Any]) -> bytes:
     return safetensors.torch.save(copies, metadata={HEADER: text, HASH: _hash(copies, text)})
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Flush the names of a directory's files to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -78,30 +81,43 @@ def save(
     The files are written and flushed under a temporary name and renamed in one go, so a crash or a full disk at
     any moment leaves the earlier checkpoints as they were. Raises OSError where the disk refuses.
     """
-    final, temporary = folder / f"{step:08d}", folder / f".{step:08d}.tmp"
+    temporary = begin(folder, step)
     try:
-        shutil.rmtree(temporary, ignore_errors=True)  # left by a crash
-        temporary.mkdir(parents=True)
         for name, tensors in ((MODEL, model), (STATE, state)):
-            _write(temporary / name, _bytes(tensors, header))
-        _sync_directory(temporary)
-        if final.exists():  # damaged, or the run would have gone on from there
-            shutil.rmtree(final)
-        temporary.rename(final)
-        _sync_directory(folder)
+            write(temporary / name, tensors, header)
+        return publish(temporary, keep)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def begin(folder: Path, step: int) -> Path:
+    """An empty directory for the checkpoint of a step, under a name that is not yet a checkpoint's."""
+    temporary = folder / f".{step:08d}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a crash
+    temporary.mkdir(parents=True)
+    return temporary
+
+
+def publish(temporary: Path, keep: int) -> Path:
+    """Give a directory that `begin` made, and that is written and flushed, its name; remove all but the last `keep`."""
+    folder, final = temporary.parent, temporary.with_name(temporary.stem.removeprefix("."))
+    sync_directory(temporary)
+    if final.exists():  # damaged, or the run would have gone on from there
+        shutil.rmtree(final)
+    temporary.rename(final)
+    sync_directory(folder)
     # Checkpoints of later steps were found damaged, or the run would have gone on from there.
-    kept = [path for path in list_checkpoints(folder) if step_of(path) <= step][-keep:]
+    kept = [path for path in list_checkpoints(folder) if step_of(path) <= step_of(final)][-keep:]
     for path in list_checkpoints(folder):
         if path not in kept:
             shutil.rmtree(path)
     return final
 
 
-def _write(path: Path, content: bytes) -> None:
+def write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> None:
+    """Write and flush a safetensors file. Raises OSError where the disk refuses."""
     with open(path, "wb") as file:
-        file.write(content)
+        file.write(_bytes(tensors, header))
         file.flush()
         os.fsync(file.fileno())
 
@@ -129,15 +145,23 @@ def newest(folder: Path, names: Sequence[str]) -> tuple[Path, list[Content]] | N
 
     Warns of each damaged one that is passed over. Raises UserError where all are damaged.
     """
+    return first_whole(folder, lambda path: [read(path / name) for name in names])
+
+
+def first_whole(folder: Path, look: Callable[[Path], Found]) -> tuple[Path, Found] | None:
+    """The newest checkpoint that `look` finds whole, with what it found there; as `newest`.
+
+    look: raises UserError or OSError where a checkpoint is damaged.
+    """
     found = list_checkpoints(folder)
     for checkpoint in reversed(found):
         try:
-            return checkpoint, [read(checkpoint / name) for name in names]
+            return checkpoint, look(checkpoint)
         except UserError as error:
             reason = str(error).removesuffix(": give another")
         except OSError as error:
             reason = f"{error.filename or checkpoint} cannot be read ({error.strerror or error})"
         if checkpoint == found[0]:
             raise UserError(f"{reason}, and no other checkpoint is whole: start anew with another --run")
-        warnings.warn(f"{reason}: the checkpoint before it is used", stacklevel=2)
+        warnings.warn(f"{reason}: the checkpoint before it is used", stacklevel=3)
     return None

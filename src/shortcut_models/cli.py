@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import import_original
 from ._version import __version__
-from .errors import Stopped, UserError
+from .errors import PeerLost, Stopped, UserError
+from .launch import first_to_say, several
 from .options import Parser, number, whole_number
 
 if TYPE_CHECKING:
@@ -26,10 +27,22 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns 0, 2 for input at fault, or 128 + the signal that stopped a training."""
-    warnings.showwarning = lambda message, *rest, **more: print(
-        f"shortcut: warning: {' '.join(str(message).split())}", file=sys.stderr
-    )
+    """Run one command. Returns 0, 1 where another process was lost, 2 for input at fault, or 128 + the signal that
+    stopped a training.
+
+    One of several processes that torchrun started ends here, with that code.
+    """
+    code = _run(arguments)
+    if several():
+        # The threads that carried messages may abort a process that ends in the ordinary way, after all is done.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    warnings.showwarning = lambda message, *rest, **more: _say(f"warning: {' '.join(str(message).split())}")
     try:
         args = build_parser().parse_args(arguments)
         args.command(args)
@@ -42,21 +55,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}{error.strerror or error}")
+    except PeerLost as error:
+        _say(str(error))
+        return 1
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not any(text in str(error) for text in OUT_OF_MEMORY):
             raise
         return _complain("out of memory: lower --batch-size, raise --accumulate, or take a smaller network")
     except Stopped as stopped:
-        print(f"shortcut: {stopped}; run the same command again to go on", file=sys.stderr)
+        _say(f"{stopped}; run the same command again to go on")
         return 128 + stopped.signal_number
     except KeyboardInterrupt:
-        print("shortcut: interrupted", file=sys.stderr)
+        _say("interrupted")
         return 130
     return 0
 
 
+def _say(message: str) -> None:
+    """One line on stderr; once, where several processes have the same to say."""
+    if first_to_say(message):
+        print(f"shortcut: {message}", file=sys.stderr)
+
+
 def _complain(message: str) -> int:
-    print(f"shortcut: error: {' '.join(message.split())}", file=sys.stderr)
+    _say(f"error: {' '.join(message.split())}")
     return 2
 
 
@@ -149,7 +171,9 @@ def train(args: argparse.Namespace) -> None:
     name, recipe, options = parse_recipe(args.rest, "train", add_train_options)
     run = options.run or Path("runs") / name
     train_recipe(name, recipe, run, options.teacher)
-    print(f"{run} is trained: try `shortcut sample {run} --steps 1 4 --out samples.npz` or `shortcut evaluate {run}`")
+    done = f"{run} is trained: try `shortcut sample {run} --steps 1 4 --out samples.npz` or `shortcut evaluate {run}`"
+    if first_to_say(done):
+        print(done)
 
 
 def add_train_options(parser: Parser) -> None:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from .base import Batch, Dataset, Network, Objective, Task
 from .checkpoint import fingerprint
+from .distributed import ALONE, Processes
 from .errors import Stopped, UserError
 from .model import Model
 from .objectives import FlowMatching, Reflow
@@ -95,11 +96,20 @@ class PairDataset:
 
 
 def make_pairs(
-    source: Model, objective: Any, dataset: Dataset, folder: Path, seed: int, stop: StopRequest, *, quiet: bool
+    source: Model,
+    objective: Any,
+    dataset: Dataset,
+    folder: Path,
+    seed: int,
+    stop: StopRequest,
+    processes: Processes = ALONE,
+    *,
+    quiet: bool,
 ) -> dict[str, Dataset]:
     """Sample the source for as many noises as the objective asks for, in shards; those that are there are kept.
 
-    Conditions are those of examples drawn from the data set. Returns the pairs as splits "train" and "test".
+    Conditions are those of examples drawn from the data set. The processes share the shards out. Returns the pairs as
+    splits "train" and "test".
 
     Raises:
         UserError: the folder holds pairs of another model or method, or a damaged shard.
@@ -108,22 +118,28 @@ def make_pairs(
     count = objective.pairs
     about = {"pairs": count, "steps": objective.pair_steps, "guidance": objective.pair_guidance, "seed": seed}
     about["source"] = facts_of(source)
+    processes.on_main(lambda: _note(folder, about))
+    shards = [(folder / f"{begin // SHARD:05d}.safetensors", begin) for begin in range(0, count, SHARD)]
+    with tqdm(total=count, desc="pairs", unit="pair", disable=quiet or not processes.main, dynamic_ncols=True) as bar:
+        for turn in range(0, len(shards), processes.world):
+            for path, begin in shards[turn + processes.rank : turn + processes.rank + 1]:
+                if not path.exists():
+                    made = _shard(source, objective, dataset, range(begin, min(begin + SHARD, count)), seed)
+                    write_atomically(path, safetensors.torch.save(made))
+            done = min((turn + processes.world) * SHARD, count)
+            bar.update(done - bar.n)
+            if signal_number := processes.largest(stop.signal_number or 0):
+                raise Stopped(f"stopped after {done} of {count} pairs", signal_number)
+    return _read([path for path, _ in shards])
+
+
+def _note(folder: Path, about: dict[str, Any]) -> None:
+    """Say in the folder whose pairs it holds. Raises UserError where it holds others."""
     note = folder / "pairs.json"
     if not note.exists():
         write_atomically(note, json.dumps(about).encode())
     elif note.read_bytes() != json.dumps(about).encode():
         raise UserError(f"{folder} holds pairs made with other options: remove it, or give another --run")
-    shards = [(folder / f"{begin // SHARD:05d}.safetensors", begin) for begin in range(0, count, SHARD)]
-    with tqdm(total=count, desc="pairs", unit="pair", disable=quiet, dynamic_ncols=True) as bar:
-        for path, begin in shards:
-            rows = range(begin, min(begin + SHARD, count))
-            if not path.exists():
-                made = _shard(source, objective, dataset, rows, seed)
-                write_atomically(path, safetensors.torch.save(made))
-            bar.update(len(rows))
-            if stop.signal_number is not None:
-                raise Stopped(f"stopped after {rows.stop} of {count} pairs", stop.signal_number)
-    return _read([path for path, _ in shards])
 
 
 def _shard(source: Model, objective: Any, dataset: Dataset, rows: range, seed: int) -> dict[str, Tensor]:

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from .distributed import Processes
 from .errors import UserError
 from .runs import Run
+from .training import Training
 
 
 def need_tensorboard() -> None:
@@ -32,17 +34,25 @@ def _tensorboard(run: Run, step: int) -> Any:
 
 
 class Log(contextlib.AbstractContextManager["Log"]):
-    """Collects figures on their device, without waiting for them, and writes their means now and then."""
+    """Collects figures on their device, without waiting for them, and writes their means now and then.
 
-    def __init__(self, run: Run, steps: int, start: int, *, tensorboard: bool, quiet: bool) -> None:
-        self.run = run
-        self.writer = _tensorboard(run, start) if tensorboard else None
+    The means are over all processes; the main one writes them and has the bar.
+    """
+
+    def __init__(self, run: Run, training: Training, start: int, processes: Processes, *, quiet: bool) -> None:
+        self.run, self.processes = run, processes
+        self.writer = _tensorboard(run, start) if training.tensorboard and processes.main else None
         self.pending: dict[str, list[Tensor]] = defaultdict(list)
         self.since, self.since_step = time.perf_counter(), start
         # A terminal gets a live bar, a file a line every quarter of a minute.
         interval = 0.2 if sys.stderr.isatty() else 15.0
         self.bar = tqdm(
-            total=steps, initial=start, unit="step", disable=quiet, mininterval=interval, dynamic_ncols=True
+            total=training.steps,
+            initial=start,
+            unit="step",
+            disable=quiet or not processes.main,
+            mininterval=interval,
+            dynamic_ncols=True,
         )
 
     def add(self, figures: dict[str, Tensor]) -> None:
@@ -52,13 +62,14 @@ class Log(contextlib.AbstractContextManager["Log"]):
         self.bar.update()
 
     def write(self, step: int, **figures: float | int) -> None:
-        """One line: the means since the last one, and these."""
-        means = {name: float(torch.cat(values).nanmean()) for name, values in self.pending.items()}
+        """One line: the means since the last one, and these. All processes must call it."""
+        means = self._means()
         now = time.perf_counter()
         line = {"step": step, **means, **figures, "steps_per_second": (step - self.since_step) / (now - self.since)}
         line = {name: value for name, value in line.items() if math.isfinite(value)}  # JSON has no others
-        self.pending.clear()
         self.since, self.since_step = now, step
+        if not self.processes.main:
+            return
         with open(self.run.metrics, "a") as file:
             file.write(json.dumps(line) + "\n")
         if self.writer is not None:
@@ -66,6 +77,19 @@ class Log(contextlib.AbstractContextManager["Log"]):
                 self.writer.add_scalar(name, value, step)
         if "loss" in line:
             self.bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
+
+    def _means(self) -> dict[str, float]:
+        """The mean of all that is pending, over all processes, which may have seen different numbers of it."""
+        mine = {}
+        for name, values in self.pending.items():
+            value = torch.cat(values).double()
+            mine[name] = torch.stack([value.nansum(), (~value.isnan()).sum()]).tolist()
+        self.pending.clear()
+        total: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for found in self.processes.gather(mine):
+            for name, (part, count) in found.items():
+                total[name] = [total[name][0] + part, total[name][1] + count]
+        return {name: part / count if count else math.nan for name, (part, count) in total.items()}
 
     def __exit__(self, *exception: object) -> None:
         self.bar.close()

@@ -17,13 +17,19 @@ SNAPSHOT_POINTS = 256
 """noises whose ends a snapshot holds"""
 
 
-def picture(model: Model, path: Path) -> None:
-    """Samples from the same noise in 1, 4 and the most steps, but at most 128: a picture should not take long."""
+def picture(model: Model, path: Path, *, write: bool = True) -> None:
+    """Samples from the same noise in 1, 4 and the most steps, but at most 128: a picture should not take long.
+
+    write: whether this process writes the file. All make the samples, as a sharded network needs all of them.
+    """
     from .figures import stack
 
     budgets = sorted({min(steps, model.objective.max_steps) for steps in (1, 4, 128)})
     num, columns = model.task.preview
-    drawn = [model.task.draw(model.sample(num, steps=steps), columns) for steps in budgets]
+    samples = [model.sample(num, steps=steps) for steps in budgets]
+    if not write:
+        return
+    drawn = [model.task.draw(made, columns) for made in samples]
     content = io.BytesIO()
     stack([counted(steps) for steps in budgets], drawn).save(content, "PNG")
     write_atomically(path, content.getvalue())

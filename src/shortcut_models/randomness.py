@@ -1,4 +1,4 @@
-"""Randomness as a function of its place: (seed, rank, step) while training, (seed, index) when sampling.
+"""Randomness as a function of its place: (seed, step, part of the batch) while training, (seed, index) when sampling.
 
 Nothing random is carried along, so a run resumes without a saved generator state, and a sample does not depend
 on the batch it was made in.

@@ -15,8 +15,9 @@ from .errors import UserError
 
 FREE_TO_CHANGE = frozenset(
     {"checkpoint_every", "keep", "log_every", "heldout_every", "sample_every", "workers", "device", "tensorboard"}
+    | {"parallel", "accumulate"}
 )
-"""Training options that do not touch the weights, and so may differ when a run goes on."""
+"""Training options that may differ when a run goes on: they do not touch the weights, or follow the machines."""
 PARTS = ("task", "network", "objective", "training")
 """of a configuration"""
 

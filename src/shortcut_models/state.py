@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from .base import Batch, Losses, Network, Objective
+from .distributed import ALONE, Processes
+from .sharding import held, is_sharded, laid_out, replicate, shard
 from .training import Training
 
 
@@ -41,7 +43,11 @@ class State:
     """slower average that is sampled from"""
     source: Network | None
     """trained network that is learned from, where the objective does so"""
-    loss: LossModule
+    objective: Objective
+    processes: Processes
+    """those that train this state together"""
+    loss: nn.Module
+    """a LossModule of the network and the objective, as data parallelism wraps it"""
     optimizer: torch.optim.Optimizer
     step: int
     """steps taken"""
@@ -60,13 +66,26 @@ class State:
         training: Training,
         device: torch.device,
         source: Network | None = None,
+        processes: Processes = ALONE,
     ) -> State:
-        """The state before the first step. source: a trained network, kept where the objective's losses ask for it."""
+        """The state before the first step: the same in all processes, with the first weights of the main one.
+
+        source: a trained network, kept where the objective's losses ask for it.
+        """
         network.to(device).train()
+        processes.spread(network)
         ema = copy.deepcopy(network).eval()
         # The teacher keeps requires_grad, though it is never differentiated: autocast converts such weights once
         # a step, and all others anew in each pass.
         teacher = copy.deepcopy(network).eval() if objective.uses_teacher else network
+        if source is not None:
+            source = copy.deepcopy(source).to(device).eval() if objective.learns_from == "source" else None
+        loss: nn.Module = LossModule(network, objective)
+        if processes.world > 1 and training.parallel == "ddp":
+            loss = replicate(loss)
+        elif processes.world > 1:
+            others = [teacher, *([] if source is None else [source])]
+            shard(network, ema, others, device, processes.world, bfloat16=training.bfloat16(device))
         optimizer = torch.optim.AdamW(
             network.parameters(),
             lr=training.learning_rate,
@@ -74,20 +93,24 @@ class State:
             weight_decay=training.weight_decay,
             fused=True,  # the other kinds cannot skip a step without waiting for the device
         )
-        if source is not None:
-            source = copy.deepcopy(source).to(device).eval() if objective.learns_from == "source" else None
         zero = torch.zeros((), dtype=torch.int64, device=device)
-        loss = LossModule(network, objective)
-        return cls(network, teacher, ema, source, loss, optimizer, 0, zero, zero.clone(), 0.0)
+        return cls(network, teacher, ema, source, objective, processes, loss, optimizer, 0, zero, zero.clone(), 0.0)
 
     @property
     def stages(self) -> int:
-        return self.loss.objective.stages
+        return self.objective.stages
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each process holds but a share of the networks and of the optimiser's state."""
+        return any(map(is_sharded, self.network.parameters()))
 
     def compile(self) -> None:
         """Compile all networks that training runs, each when it first runs."""
         for network in {self.network, self.teacher, *([] if self.source is None else [self.source])}:
-            network.compile()
+            # What gathers a sharded network runs between its units, and cannot be compiled with them.
+            for module in network.shard_units() if self.sharded else [network]:
+                module.compile()
 
     def enter_stage(self, training: Training) -> None:
         """Where a stage of training begins: what was learned becomes the source, and the averages start anew."""
@@ -117,23 +140,33 @@ class State:
             found |= {f"optimizer.{index}.{key}": value for key, value in slots.items()}
         return found
 
+    def places(self) -> dict[str, Tensor]:
+        """What to read `tensors` into: the same names, shapes and places, before the first step as well."""
+        found = self.tensors()
+        for index, parameter in enumerate(self.network.parameters()):
+            for key in ("exp_avg", "exp_avg_sq"):
+                found.setdefault(f"optimizer.{index}.{key}", torch.zeros_like(parameter.detach()))
+            found.setdefault(f"optimizer.{index}.step", torch.zeros(()))
+        return found
+
     def restore(self, tensors: dict[str, Tensor], ema: dict[str, Tensor]) -> None:
-        """The reverse of `tensors`."""
+        """The reverse of `tensors`, of which each process may have the whole or its share."""
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "teacher": {}, "source": {}, "optimizer": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             if rest:
                 parts[part][rest] = value
-        self.network.load_state_dict(parts["network"])
-        self.ema.load_state_dict(ema)
+        _load(self.network, parts["network"])
+        _load(self.ema, ema)
         if self.teacher is not self.network:
-            self.teacher.load_state_dict(parts["teacher"])
+            _load(self.teacher, parts["teacher"])
         if self.source is not None and self.stages > 1:
-            self.source.load_state_dict(parts["source"])
+            _load(self.source, parts["source"])
         slots: dict[int, dict[str, Tensor]] = {}
+        parameters = list(self.network.parameters())
         for name, value in parts["optimizer"].items():
             index, _, key = name.partition(".")
-            slots.setdefault(int(index), {})[key] = value
+            slots.setdefault(int(index), {})[key] = laid_out(value, parameters[int(index)])
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
         self.step, self.seconds = int(tensors["step"]), float(tensors["seconds"])
@@ -141,8 +174,13 @@ class State:
         self.streak = tensors["streak"].to(self.streak.device)
 
 
+def _load(module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    mine = module.state_dict()
+    module.load_state_dict({name: laid_out(value, mine.get(name, value)) for name, value in tensors.items()})
+
+
 def _move(average: nn.Module, network: nn.Module, decay: float) -> None:
     """average <- decay average + (1 - decay) network; buffers are copied."""
-    get_ema_multi_avg_fn(decay)(list(average.parameters()), list(network.parameters()), None)
+    get_ema_multi_avg_fn(decay)(held(average.parameters()), held(network.parameters()), None)
     for mine, theirs in zip(average.buffers(), network.buffers(), strict=True):
         mine.copy_(theirs)

@@ -23,9 +23,11 @@ class Training:
     steps: Positive = 10_000
     """optimiser steps"""
     batch_size: Annotated[int, at.Ge(1), at.Le(2**20)] = 256
-    """examples of a step"""
+    """examples of a step, over all processes"""
     accumulate: Positive = 1
-    """parts that a batch is cut into to save memory; must divide batch-size"""
+    """parts that a process cuts its batch into to save memory; parts of all processes must divide batch-size"""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """what several processes, started by torchrun, hold of the networks: all (ddp), or a share (fsdp)"""
     learning_rate: Annotated[float, at.Gt(0)] = 1e-3
     """peak learning rate of AdamW"""
     warmup: Count = 200
@@ -75,6 +77,19 @@ class Training:
         check(self)
         if self.batch_size % self.accumulate:
             raise UserError(f"accumulate {self.accumulate} does not divide batch-size {self.batch_size}")
+
+    def part_size(self, world: int) -> int:
+        """Examples that go through the network at once, where so many processes share a batch.
+
+        Raises UserError where they cannot share it evenly.
+        """
+        parts = world * self.accumulate
+        if self.batch_size % parts:
+            raise UserError(
+                f"batch-size {self.batch_size} cannot be shared evenly by {world} processes of {self.accumulate} "
+                f"parts: give a multiple of {parts}, or another number of processes"
+            )
+        return self.batch_size // parts
 
     def stage(self, step: int, stages: int) -> range:
         """The steps of the stage that a step belongs to, where training is cut into so many equal stages."""

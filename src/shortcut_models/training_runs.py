@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from .distributed import joined
 from .errors import UserError
 from .model import Model, load
 from .objectives import FlowMatching
@@ -30,16 +31,17 @@ def train_recipe(name: str, recipe: Recipe, run: Path, teacher: Path | None = No
     Raises:
         UserError, Stopped: as `fit`.
     """
-    task = recipe.task.resolve()
-    source = None
-    if teacher is not None:
-        source = load(teacher)
-    elif recipe.objective.learns_from != "data":
-        of_teacher, recipe = two_phases(recipe)
-        source = train_recipe(name, of_teacher, run.with_name(f"{run.name}-teacher"), quiet=quiet)
-    torch.manual_seed(seed_of(recipe.training.seed))  # of the first weights; `fit` takes care of everything else
-    network = recipe.network.build(task.shape, task.conditions)
-    return fit(network, recipe.objective, task, recipe.training, run, recipe=name, source=source, quiet=quiet)
+    with joined(recipe.training.device) as processes:
+        task = processes.on_main(recipe.task.resolve)
+        source = None
+        if teacher is not None:
+            source = processes.together(lambda: load(teacher))
+        elif recipe.objective.learns_from != "data":
+            of_teacher, recipe = two_phases(recipe)
+            source = train_recipe(name, of_teacher, run.with_name(f"{run.name}-teacher"), quiet=quiet)
+        torch.manual_seed(seed_of(recipe.training.seed))  # of the first weights; `fit` takes care of everything else
+        network = recipe.network.build(task.shape, task.conditions)
+        return fit(network, recipe.objective, task, recipe.training, run, recipe=name, source=source, quiet=quiet)
 
 
 def two_phases(recipe: Recipe) -> tuple[Recipe, Recipe]:

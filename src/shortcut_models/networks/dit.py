@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -173,6 +173,9 @@ class DiT(Network):
 
     def encode(self, cond: Cond, drop: Tensor | None = None) -> Any:
         return self.conditions(cond, drop)
+
+    def shard_units(self) -> Iterable[nn.Module]:
+        return self.blocks
 
     def forward(self, x: X, t: T, d: T, context: Any = None) -> X:
         c = self.embed(t, d)

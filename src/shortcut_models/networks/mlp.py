@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,9 @@ class MLP(Network):
 
     def encode(self, cond: Cond, drop: Tensor | None = None) -> Any:
         return self.conditions(cond, drop)
+
+    def shard_units(self) -> Iterable[nn.Module]:
+        return self.blocks
 
     def forward(self, x: X, t: T, d: T, context: Any = None) -> X:
         c = self.embed(t, d)

@@ -1,0 +1,92 @@
+"""When a run is saved and how it goes on, with its state in one piece or sharded over processes."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from . import checkpoint, sharded_checkpoint
+from .errors import UserError
+from .runs import Run
+from .sharding import whole
+from .state import State
+from .training import Training
+
+
+class Saver(contextlib.AbstractContextManager["Saver"]):
+    """Saves a state: at once where it is in one piece, and in the background where it is sharded.
+
+    All processes must call its methods. Each raises OSError, in all of them, where the disk refused.
+    """
+
+    def __init__(self, run: Run, keep: int, state: State) -> None:
+        self.folder, self.keep, self.state = run.checkpoints, keep, state
+        self.background = (
+            sharded_checkpoint.BackgroundSaver(self.folder, keep, state.processes) if state.sharded else None
+        )
+
+    def save(self, config: dict[str, Any]) -> None:
+        """Write a checkpoint of the state as it is now."""
+        state, header = self.state, config | {"step": self.state.step}
+        if self.background is None:
+            write = lambda: checkpoint.save(
+                self.folder, state.step, state.ema.state_dict(), state.tensors(), header, self.keep
+            )
+            state.processes.on_main(write)
+        else:
+            ema = whole_weights(state, keep=state.processes.main)
+            self.background.save(state.step, ema, state.tensors(), header)
+
+    def finish(self) -> None:
+        """Wait until all that was saved is on the disk."""
+        if self.background is not None:
+            self.background.wait()
+
+    def __exit__(self, *exception: object) -> None:
+        if self.background is not None:
+            self.background.close()
+
+
+def whole_weights(state: State, *, keep: bool = True) -> dict[str, Tensor]:
+    """The sampling EMA, in one piece and on the CPU; gathered a tensor at a time, to take little of a GPU's memory.
+
+    keep: whether this process wants it. All must call it.
+    """
+    found: dict[str, Tensor] = {}
+    for name, tensor in state.ema.state_dict().items():
+        gathered = whole(tensor)
+        if keep:
+            found[name] = gathered.cpu()
+    return found
+
+
+def resume(state: State, run: Run, training: Training) -> None:
+    """Go back to the newest checkpoint that is whole, if there is one. All processes must call it.
+
+    Raises UserError where it is another network's, or one that not all processes see.
+    """
+    found = checkpoint.first_whole(run.checkpoints, lambda path: _look(path, state))
+    if found is not None:
+        path, (ema, tensors) = found
+        try:
+            state.restore(sharded_checkpoint.read(path, state) if tensors is None else tensors, ema)
+        except (RuntimeError, LookupError, ValueError):
+            raise UserError(f"{path} does not fit this network: give the one the run was started with") from None
+    if len(set(state.processes.gather(state.step))) > 1:
+        raise UserError(f"not all processes see the checkpoints of {run.path}: give one that all machines share")
+    if state.step > training.steps:
+        raise UserError(f"{run.path} has been trained for {state.step} steps already: ask for more --steps")
+    state.processes.on_main(lambda: run.forget_after(state.step))
+
+
+def _look(path: Path, state: State) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+    """The model of a checkpoint, and its state: None where it is sharded, but whole."""
+    ema, _ = checkpoint.read(path / checkpoint.MODEL)
+    if (path / sharded_checkpoint.FOLDER).exists():
+        sharded_checkpoint.check(path, state.processes)
+        return ema, None
+    tensors, _ = checkpoint.read(path / checkpoint.STATE)
+    return ema, tensors

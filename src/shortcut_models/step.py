@@ -1,0 +1,100 @@
+"""One step of training: the optimiser, averages, precision, and what several processes share of it."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from .base import Batch, Dataset, Task
+from .randomness import seed_of
+from .sharding import check_gradients, unsynchronised, whole
+from .state import State, losses
+from .training import Training
+
+PATIENCE = 10
+"""steps in a row without a finite loss and gradient that end a run"""
+HELD_OUT = 2048
+"""examples at most in the held-out loss"""
+
+
+def train_step(state: State, batch: Batch, task: Task, training: Training) -> dict[str, Tensor]:
+    """One optimiser step on one batch, which is a function of the state, the batch and the seed alone.
+
+    The batch of all processes is cut into parts, `accumulate` for each process, and what is random about a part is a
+    function of (seed, step, part): so two processes do what one does in two parts.
+
+    Args:
+        state: changed in place.
+        batch: this process's share.
+
+    Returns:
+        Figures for the log, still on the device. A loss or gradient that is not finite, in any process, leaves the
+        weights as they were.
+    """
+    device, processes = state.skipped.device, state.processes
+    state.enter_stage(training)
+    batch.progress = state.step / training.steps
+    rows, part_rows = len(batch), -(-len(batch) // training.accumulate)
+    total, logs = torch.zeros((), device=device), []
+    for part, begin in enumerate(range(0, rows, part_rows)):
+        torch.manual_seed(seed_of(training.seed, 0, state.step, processes.rank * training.accumulate + part))
+        raw = batch[begin : begin + part_rows].to(device)
+        if raw.noise is None:
+            raw.data = task.augment(task.encode(raw.data))
+        with contextlib.nullcontext() if begin + part_rows >= rows else unsynchronised(state.loss):
+            with torch.autocast(device.type, torch.bfloat16, enabled=training.bfloat16(device)):
+                found = state.loss(state.teacher, raw, state.source)
+            share = found.per_example.sum() / rows
+            share.backward()
+        total += share.detach()
+        logs.append(found.logs)
+    check_gradients(state.loss)
+    figures = update(state, processes.mean(total), training)
+    return figures | {name: torch.cat([log[name].flatten() for log in logs]) for name in logs[0]}
+
+
+def update(state: State, loss: Tensor, training: Training) -> dict[str, Tensor]:
+    """Change the weights and their averages by the gradients, unless these or the loss are not finite."""
+    parameters = [p for p in state.network.parameters() if p.grad is not None]
+    norm = whole(get_total_norm([p.grad for p in parameters if p.grad is not None]))
+    clip_grads_with_norm_(parameters, training.clip, norm)
+    bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
+    for group in state.optimizer.param_groups:
+        group["lr"] = training.learning_rate_at(state.step, state.stages)
+    # The fused optimiser skips the step by itself where this says so: no wait for the device.
+    state.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    # A streak that is long enough to end the run stays, until somebody looks.
+    state.streak = torch.where(state.streak >= PATIENCE, state.streak, (state.streak + 1) * bad)
+    state.skipped = state.skipped + bad
+    state.average(training)
+    state.step += 1
+
+    nan = torch.full_like(loss, torch.nan)
+    return {"loss": torch.where(bad, nan, loss), "gradient_norm": torch.where(bad, nan, norm)}
+
+
+@torch.no_grad()
+def heldout_loss(state: State, dataset: Dataset, task: Task, training: Training) -> float:
+    """The sampling EMA's loss on held-out examples, with the same draws every time; the processes share the work."""
+    device, processes = state.skipped.device, state.processes
+    rows, total = range(min(len(dataset), HELD_OUT)), torch.zeros((), dtype=torch.float64)
+    size = training.part_size(processes.world)
+    begins = rows[::size]
+    # Where parts are left over, processes without one repeat another's, as a sharded network needs all of them.
+    for place in range(processes.rank, -(-len(begins) // processes.world) * processes.world, processes.world):
+        begin = begins[place % len(begins)]
+        torch.manual_seed(seed_of(training.seed, 1, begin))
+        raw = dataset.__getitems__(list(rows[begin : begin + size])).to(device)
+        raw.progress = max(state.step - 1, 0) / training.steps  # as in the step just made: its stage, its source
+        if raw.noise is None:
+            raw.data = task.encode(raw.data)
+        with torch.autocast(device.type, torch.bfloat16, enabled=training.bfloat16(device)):
+            found = losses(state.objective, state.ema, state.ema, raw, state.source)
+        if place < len(begins):
+            total += float(found.per_example.sum())
+    return float(processes.mean(total)) * processes.world / len(rows)
