@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import distributed, encode_cli, fid_cli, import_original
+from . import encode_cli, fid_cli, import_original
 from ._version import __version__
-from .errors import Stopped, UserError
+from .errors import PeerLost, Stopped, UserError
+from .launch import first_to_say, several
 from .options import Parser, number, whole_number
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     One of several processes that torchrun started ends here, with that code.
     """
     code = _run(arguments)
-    if distributed.several():
+    if several():
         # The threads that carried messages may abort a process that ends in the ordinary way, after all is done.
         sys.stdout.flush()
         sys.stderr.flush()
@@ -54,7 +55,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}{error.strerror or error}")
-    except distributed.PeerLost as error:
+    except PeerLost as error:
         _say(str(error))
         return 1
     except (MemoryError, RuntimeError) as error:
@@ -72,7 +73,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _say(message: str) -> None:
     """One line on stderr; once, where several processes have the same to say."""
-    if distributed.first_to_say(message):
+    if first_to_say(message):
         print(f"shortcut: {message}", file=sys.stderr)
 
 
@@ -190,7 +191,7 @@ def train(args: argparse.Namespace) -> None:
     run = options.run or Path("runs") / name
     train_recipe(name, recipe, run, options.teacher, init_from=options.init_from)
     done = f"{run} is trained: try `shortcut sample {run} --steps 1 4 --out samples.npz` or `shortcut evaluate {run}`"
-    if distributed.first_to_say(done):
+    if first_to_say(done):
         print(done)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import functools
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,14 +17,9 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.rendezvous import rendezvous
 
-from .errors import UserError
-
-TIME_LIMIT = datetime.timedelta(minutes=30)
-"""how long processes that train wait for one another before they give up"""
-DAY = datetime.timedelta(days=1)
-"""the same for processes that share work without a word between: one may have much more left to do than the others"""
+from .errors import PeerLost, UserError
+from .launch import TIME_LIMIT, meeting_point, several
 
 Value = TypeVar("Value")
 
@@ -117,15 +111,6 @@ ALONE = Processes()
 """one process, and no process group"""
 
 
-class PeerLost(RuntimeError):
-    """Another process has ended, or does not answer."""
-
-
-def several() -> bool:
-    """Whether torchrun has started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
 @contextlib.contextmanager
 def joined(device: str, limit: datetime.timedelta = TIME_LIMIT) -> Iterator[Processes]:
     """The processes that torchrun started, as a group for the time of the block; within another block, its group.
@@ -147,7 +132,7 @@ def joined(device: str, limit: datetime.timedelta = TIME_LIMIT) -> Iterator[Proc
         yield ALONE
         return
     gpu = _take_gpu(device)
-    store, rank, world = _meeting_point()
+    store, rank, world = meeting_point()
     store = dist.PrefixStore(f"group{next(_groups)}", store)  # an earlier group's addresses are stale
     try:
         dist.init_process_group(
@@ -163,7 +148,7 @@ def joined(device: str, limit: datetime.timedelta = TIME_LIMIT) -> Iterator[Proc
     except (dist.DistError, RuntimeError) as error:
         if not isinstance(error, dist.DistError) and not any(sign in str(error) for sign in _SIGNS_OF_LOSS):
             raise
-        raise PeerLost("another process of this torchrun has ended or does not answer: see what it said") from error
+        raise PeerLost("another process has ended or does not answer: see what it said") from error
     # After an error the others may wait in some meeting: to leave the group could mean to wait for them.
     dist.destroy_process_group()
 
@@ -188,19 +173,3 @@ def _take_gpu(device: str) -> torch.device | None:
     gpu = torch.device("cuda", local)
     torch.cuda.set_device(gpu)
     return gpu
-
-
-@functools.cache
-def _meeting_point() -> tuple[dist.Store, int, int]:
-    """The store that torchrun's processes meet at, the rank of this one, and how many there are."""
-    return next(rendezvous("env://", timeout=TIME_LIMIT))
-
-
-def first_to_say(text: str) -> bool:
-    """Whether no other process has said this yet; always, where there is only one."""
-    if not several():
-        return True
-    try:
-        return _meeting_point()[0].add(f"said/{text}", 1) == 1
-    except (RuntimeError, ValueError):  # nobody to ask: better twice than never
-        return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .launch import DAY
 from .options import whole_number
 
 ABOUT = "turn images into latents once, so that training need not do it at every step"
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(args: argparse.Namespace) -> None:
     """Run the command."""
-    from .distributed import DAY, joined
+    from .distributed import joined
     from .encoding import encode
     from .errors import UserError
     from .memory import keep_freed_memory

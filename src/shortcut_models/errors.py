@@ -1,4 +1,4 @@
-"""The one exception that means: the input is at fault, and the message says how to mend it."""
+"""What ends a command, other than a fault of ours."""
 
 
 class UserError(ValueError):
@@ -14,3 +14,7 @@ class Stopped(Exception):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.signal_number = signal_number
+
+
+class PeerLost(RuntimeError):
+    """Another process of this training has ended, or does not answer."""

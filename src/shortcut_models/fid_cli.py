@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from .errors import UserError
+from .launch import DAY
 from .options import whole_number
 
 ABOUT = "make the reference statistics of FID from images"
@@ -80,7 +81,7 @@ def fid_stats(args: argparse.Namespace) -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """FID of a model's samples, by all processes that torchrun started."""
     from .cli import budgets_of, open_model
-    from .distributed import DAY, joined
+    from .distributed import joined
     from .fid import evaluate_fid, report
     from .fid_samples import Maker
     from .fid_stats import read_reference

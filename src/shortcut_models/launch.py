@@ -1,0 +1,39 @@
+"""What torchrun tells the processes that it starts; and without it, that there is one."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a command that needs no tensors should not wait for torch
+    from torch.distributed import Store
+
+TIME_LIMIT = datetime.timedelta(minutes=30)
+"""how long processes that train wait for one another before they give up"""
+DAY = datetime.timedelta(days=1)
+"""the same for processes that share work without a word between: one may have much more left to do than the others"""
+
+
+def several() -> bool:
+    """Whether torchrun has started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@functools.cache
+def meeting_point() -> tuple[Store, int, int]:
+    """The store that torchrun's processes meet at, the rank of this one, and how many there are."""
+    from torch.distributed.rendezvous import rendezvous
+
+    return next(rendezvous("env://", timeout=TIME_LIMIT))
+
+
+def first_to_say(text: str) -> bool:
+    """Whether no other process has said this yet; always, where there is only one."""
+    if not several():
+        return True
+    try:
+        return meeting_point()[0].add(f"said/{text}", 1) == 1
+    except (RuntimeError, ValueError):  # nobody to ask: better twice than never
+        return True
