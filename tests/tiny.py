@@ -121,6 +121,7 @@ def fork(
 
 
 def _run(words: list[str], variables: dict[str, str], prepare: Callable[[], object] | None, said: Path | str) -> None:
+    os.environ.clear()  # the server that forks keeps the variables of whoever asked it first
     os.environ.update(variables)
     torch.set_num_threads(1)
     multiprocessing.set_start_method(None, force=True)  # the usual one, as in a process that a shell starts
