@@ -132,6 +132,15 @@ def test_evaluate_prints_a_table_and_writes_json(digits: Path, tmp_path: Path) -
     result = json.loads((tmp_path / "e.json").read_text())
     assert result == json.loads((digits / "evaluation.json").read_text())
     assert list(result["steps"]) == ["1", "2"]
+
+    # A quick look does not take the place of a better measurement; an equal one does.
+    for words, stays in ((("--steps", 1, "--num", 20), True), (("--steps", 1, 2, 4, "--num", 19), True),
+                         (("--steps", 1, 2, "--num", 20, "--seed", 1), False)):  # fmt: skip
+        outcome = shortcut("evaluate", digits, *words, "--json", tmp_path / "e.json")
+        said = f"{digits / 'evaluation.json'} stays, as it is of 20 samples at 2 numbers of steps: give --json FILE"
+        assert (said in outcome.out) == stays
+        assert (result == json.loads((digits / "evaluation.json").read_text())) == stays
+        assert json.loads((tmp_path / "e.json").read_text()) != result
     (digits / "evaluation.json").unlink()
 
 

@@ -111,7 +111,7 @@ def build_parser() -> Parser:
     sub.add_argument("--label", type=whole_number, metavar="N", help="one class for all (default: all in turn)")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="arrays steps_1, ..., and labels")
 
-    sub = command("evaluate", evaluate, "measure quality against steps")
+    sub = command("evaluate", evaluate, "measure quality against steps; the most are always taken too, to compare with")
     _add_run(sub)
     _add_sampling(sub, steps=None, num=1000)
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
@@ -294,8 +294,11 @@ def evaluate(args: argparse.Namespace) -> None:
     )
     content = (json.dumps(result, indent=2) + "\n").encode()
     print(evaluation.table(result), flush=True)
-    targets = [Run(args.run).evaluation] if args.run.is_dir() else []
-    for path in [*targets, *filter(None, [args.json])]:
+    own = Run(args.run).evaluation
+    kept = evaluation.better_one(own, result)
+    if kept:
+        print(f"{own} stays, as it is of {kept}: give --json FILE to write this result")
+    for path in [*([own] if args.run.is_dir() and not kept else []), *filter(None, [args.json])]:
         write_atomically(path, content)
 
 

@@ -109,6 +109,17 @@ def read_result(path: Path, run: Path) -> dict[str, Any] | None:
     raise UserError(f"{path} is damaged: run `shortcut evaluate {run}` again")
 
 
+def better_one(path: Path, result: dict[str, Any]) -> str:
+    """What a file holds, in words, where that is of the same weights and says more than a new result; else ""."""
+    try:
+        found = json.loads(path.read_bytes())
+        step, num, budgets = found["step"], int(found["num"]), set(found["steps"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    more = num > result["num"] or (num == result["num"] and budgets > set(result["steps"]))
+    return f"{num:,} samples at {len(budgets)} numbers of steps" if more and step == result["step"] else ""
+
+
 def table(result: dict[str, Any]) -> str:
     """The result of `evaluate` as aligned text, a row a budget."""
     rows = result["steps"]

@@ -85,6 +85,8 @@ def stack(titles: Sequence[str], pictures: Sequence[Image.Image], columns: int |
     """Pictures with their titles, row by row, in so many columns or in as many as make a sheet of pleasant shape."""
     width, height = max(picture.width for picture in pictures), max(picture.height for picture in pictures)
     size = min(max(width // 26, 13), 24)
+    longest = max(ImageFont.load_default(size).getlength(title) for title in titles)
+    width = max(width, math.ceil(longest))  # a title does not run into the next one
     margin, band, count = size, round(1.8 * size), len(pictures)
 
     def oddness(columns: int) -> float:

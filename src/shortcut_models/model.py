@@ -172,7 +172,10 @@ def rebuild(kind: str, entry: dict[str, Any], registry: Mapping[str, Any], given
             f"this model's {kind} is {entry.get('class')}, from outside the package: pass load(..., {kind}=...)"
         )
     if name not in registry:
-        raise UserError(f"this model's {kind} {name!r} is unknown: it is from another version of shortcut-models")
+        raise UserError(
+            f"this model's {kind} {name!r} is unknown: use the script that defines it, pass load(..., {kind}=...), or "
+            f"update shortcut-models"
+        )
     return from_dict(registry[name], fields)
 
 

@@ -111,7 +111,10 @@ class Run:
             ) from None
         except (ValueError, TypeError, KeyError):
             pass
-        raise UserError(f"{self.config} is damaged: start anew with another --run")
+        raise UserError(
+            f"{self.config} is damaged: start anew with another --run; what was trained is whole in each "
+            f"{self.checkpoints / 'STEP' / 'model.safetensors'}"
+        )
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write the configuration, unless it is there already."""
