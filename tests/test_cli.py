@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from shortcut_models import __version__
-from shortcut_models.cli import add_train_options
+from shortcut_models.cli.train import add_train_options
 from shortcut_models.recipe_options import parse_recipe
 from shortcut_models.recipes import RECIPES
 from shortcut_models.tasks.image_sources import loading

@@ -126,7 +126,7 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     code = """
 import sys
 from shortcut_models import cli
-cli.recipes = lambda args: print("digits")
+cli.recipes.run = lambda args: print("digits")
 sys.exit(cli.main(["recipes"]))
 """
     reader, writer = os.pipe()

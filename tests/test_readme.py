@@ -18,7 +18,8 @@ import pytest
 
 from original_maker import Original, write
 from shortcut_models import compare_cli
-from shortcut_models.cli import add_train_options, build_parser
+from shortcut_models.cli import build_parser
+from shortcut_models.cli.train import add_train_options
 from shortcut_models.networks import NETWORKS
 from shortcut_models.objectives import OBJECTIVES
 from shortcut_models.recipe_options import parse_recipe

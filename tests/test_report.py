@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from shortcut_models.base import Network, NetworkConfig, Objective, T, Task, X
-from shortcut_models.cli import add_train_options
+from shortcut_models.cli.train import add_train_options
 from shortcut_models.errors import UserError
 from shortcut_models.evaluation import evaluate
 from shortcut_models.model import Model

@@ -1,44 +1,16 @@
-"""The command `shortcut import-original`: a checkpoint of the paper's own code becomes a run that samples."""
+"""A checkpoint of the paper's own code becomes a run that samples."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .options import whole_number
 
-ABOUT = "turn a checkpoint of the paper's own code into a run to sample from"
 RECIPE = "original"
 """what stands in the run's records for a recipe"""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's options."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="the checkpoint, a pickle; nothing in it is run")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's directory, new or empty")
-    parser.add_argument(
-        "--num-heads", type=whole_number, required=True, metavar="N", help="attention heads, as it was trained with"
-    )
-    parser.add_argument(
-        "--image-size", type=whole_number, required=True, metavar="N", help="side of its images or latents in pixels"
-    )
-    parser.add_argument("--raw", action="store_true", help="the parameters themselves, not their average")
-    parser.add_argument(
-        "--objective", default="shortcut", metavar="NAME", help="the method it was trained by (default shortcut)"
-    )
-
-
-def command(args: argparse.Namespace) -> None:
-    """Run the command."""
-    found = import_original(
-        args.file, args.out, num_heads=args.num_heads, image_size=args.image_size, ema=not args.raw,
-        objective=args.objective,
-    )  # fmt: skip
-    print(f"{found}: try `shortcut sample {args.out} --steps 1 4 128 --out samples.npz`")
 
 
 def import_original(

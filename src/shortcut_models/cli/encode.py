@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .launch import DAY
-from .options import whole_number
+from ..launch import DAY
+from ..options import Parser, whole_number
 
 ABOUT = "turn images into latents once, so that training need not do it at every step"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """The command's options."""
     add = parser.add_argument
     add("--data", required=True, metavar="PATH", help="the images: a path, or hf:NAME, as for training")
@@ -25,15 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
 
 
-def command(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from .distributed import joined
-    from .encoding import encode
-    from .errors import UserError
-    from .memory import keep_freed_memory
-    from .tasks import Images
-    from .training import Training
-    from .vae import open_vae
+    from ..distributed import joined
+    from ..encoding import encode
+    from ..errors import UserError
+    from ..memory import keep_freed_memory
+    from ..tasks import Images
+    from ..training import Training
+    from ..vae import open_vae
 
     keep_freed_memory()
     vae = open_vae(args.vae)

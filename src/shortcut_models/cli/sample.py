@@ -1,0 +1,50 @@
+"""The command `shortcut sample`."""
+
+from __future__ import annotations
+
+import argparse
+import io
+from pathlib import Path
+from typing import Any
+
+from ..options import Parser, whole_number
+from .shared import add_run, add_sampling, budgets_of, check_out, open_model
+
+ABOUT = "make samples at one or more budgets of steps"
+
+
+def add_arguments(parser: Parser) -> None:
+    """The command's options."""
+    add_run(parser)
+    add_sampling(parser, steps=[1], num=64)
+    parser.add_argument("--label", type=whole_number, metavar="N", help="one class for all (default: all in turn)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="arrays steps_1, ..., and labels")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    check_out(args.out, ".npz")
+    model = open_model(args)
+    budgets = budgets_of(args, model)
+    model.check_request(args.num, args.seed, args.guidance, args.batch_size, len(budgets))
+    labels = model.labels(args.num, args.label)
+    import numpy as np
+    from tqdm import tqdm
+
+    from ..figures import stack
+    from ..markup import counted
+    from ..runs import write_atomically
+
+    arrays: dict[str, Any] = {}
+    for steps in tqdm(budgets, unit="budget", disable=None):
+        arrays[f"steps_{steps}"] = model.sample(
+            args.num, steps=steps, label=args.label, seed=args.seed, guidance=args.guidance, batch_size=args.batch_size
+        )
+    num, columns = model.task.preview
+    drawn = [model.task.draw(made[: 4 * num], columns) for made in arrays.values()]
+    picture, content = io.BytesIO(), io.BytesIO()
+    stack([counted(steps) for steps in budgets], drawn).save(picture, "PNG")
+    np.savez_compressed(content, labels=labels, **arrays)
+    write_atomically(args.out, content.getvalue())
+    write_atomically(args.out.with_suffix(".png"), picture.getvalue())
+    print(f"{args.out} and {args.out.with_suffix('.png')}")
