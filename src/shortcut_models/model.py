@@ -256,6 +256,8 @@ def load(
         path, [(weights, header)] = found
     elif path.exists():
         weights, header = checkpoint.read(path)
+        if path.name == checkpoint.STATE:
+            raise UserError(f"{path} is what a run goes on from, not its model: give {checkpoint.MODEL} beside it")
     else:
         raise UserError(f"{path} does not exist: give a run directory or a model file")
     return assemble(weights, header, path, device=device, network=network, objective=objective, task=task)
