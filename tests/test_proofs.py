@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -14,8 +15,10 @@ import pytest
 
 import shortcut_models
 from shortcut_models.evaluation import evaluate
+from shortcut_models.runs import Run
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[1]
 SEEDS = (0, 1, 2)
 POWERS = [1, 2, 4, 8, 16, 32, 64, 128]
 
@@ -38,6 +41,22 @@ def four_gaussians(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
     run = tmp_path_factory.mktemp("four-gaussians") / "run"
     shortcut("train", "four-gaussians", "--seed", request.param, "--run", run)
     return run
+
+
+def test_the_demo_takes_eight_minutes_at_most_on_a_fresh_clone(tmp_path: Path) -> None:
+    clone, home = tmp_path / "clone", tmp_path / "home"
+    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+    home.mkdir()
+    variables = {name: value for name, value in os.environ.items() if name.startswith(("PATH", "PIP_", "DEMO_"))}
+    begin = time.perf_counter()
+    done = subprocess.run(
+        ["make", "demo"], cwd=clone, env=variables | {"HOME": str(home)}, check=True, capture_output=True, text=True
+    )
+    in_all, training = time.perf_counter() - begin, Run(clone / "runs" / "demo").read_metrics()[-1]["seconds"]
+    print(f"make demo: {in_all:.0f} s, of which training {training:.0f} s")
+    assert (clone / done.stdout.splitlines()[-1]).is_file()
+    assert in_all < 480
+    assert training < 240
 
 
 def test_digits_are_right_and_varied_at_every_budget(digits: Path) -> None:
