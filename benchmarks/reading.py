@@ -1,6 +1,6 @@
 """What reading images in place costs a worker: images a second of processor time, and as a share of Pillow alone.
 
-    python benchmarks/reading.py --data ../shared/data/afhq-cat-256.tar
+    python benchmarks/reading.py --data photos
 
 Pillow decodes files that lie in memory; the worker reads them from shards, decodes them and makes batches. The two take
 turns, batch by batch. Time is that of the processor: what else the machine does is not in it, nor is a slow disk.

@@ -15,6 +15,7 @@ from .randomness import seed_of
 from .recipes import Recipe
 from .train import fit
 from .training import Training
+from .warm_start import check_objective
 
 
 def train_recipe(
@@ -41,8 +42,8 @@ def train_recipe(
     Raises:
         UserError, Stopped: as `fit`.
     """
-    if init_from is not None and recipe.objective.learns_from != "data":
-        raise UserError("this objective begins with the weights of its --teacher: leave --init-from out")
+    if init_from is not None:
+        check_objective(recipe.objective)  # before a teacher is trained
     with joined(recipe.training.device) as processes:
         task = processes.on_main(recipe.task.resolve)
         source = None

@@ -34,8 +34,7 @@ def begin_as(network: Network, objective: Objective, model: Model) -> None:
     Raises:
         UserError: the objective does not learn from data; the model's network is of another kind or other sizes.
     """
-    if objective.learns_from != "data":
-        raise UserError("this objective begins with the weights of its --teacher: leave --init-from out")
+    check_objective(objective)
     _check_sizes(network, model.network)
     theirs, ours = model.network.state_dict(), network.state_dict()
     taken = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
@@ -54,6 +53,12 @@ def begin_as(network: Network, objective: Objective, model: Model) -> None:
     told = getattr(model.objective, "told", _ALWAYS_TOLD.get(type(model.objective)))
     if told is not None:
         silence(network, told)
+
+
+def check_objective(objective: Objective) -> None:
+    """Raise UserError where an objective begins with the weights of another model anyway."""
+    if objective.learns_from != "data":
+        raise UserError("this objective begins with the weights of its --teacher: leave --init-from out")
 
 
 def _check_sizes(network: Network, trained: Network) -> None:
