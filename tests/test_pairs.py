@@ -80,8 +80,7 @@ def test_pairs_are_what_the_model_makes_of_their_noises(tmp_path: Path) -> None:
     model, pairs = digits(), made(tmp_path, objective=replace(OBJECTIVE, pair_guidance=1.5))
     assert [len(pairs[split]) for split in ("train", "test")] == [94, 6]  # one in sixteen is held out
     found = joined(pairs)
-    labels = found["cond.label"].numpy()
-    again = model.flow(found["noise"], 3, labels, 1.5)
+    again = model.flow(found["noise"], 3, {"label": found["cond.label"]}, 1.5)
     torch.testing.assert_close(found["data"], again, rtol=0, atol=1e-5)
     assert len(found["noise"].flatten(1).unique(dim=0)) == 100
     batch = pairs["train"].__getitems__([5, 2])

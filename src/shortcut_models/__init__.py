@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .base import Batch, Label, Losses, Network, NetworkConfig, Objective, Task, Vector
+    from .base import Batch, Frames, Label, Losses, Network, NetworkConfig, Objective, Task, Vector
     from .errors import Stopped, UserError
     from .evaluation import evaluate
     from .model import Model, load
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .training import Training
 
 _WHERE = {
-    "base": ("Batch", "Label", "Losses", "Network", "NetworkConfig", "Objective", "Task", "Vector"),
+    "base": ("Batch", "Frames", "Label", "Losses", "Network", "NetworkConfig", "Objective", "Task", "Vector"),
     "errors": ("Stopped", "UserError"),
     "evaluation": ("evaluate",),
     "model": ("Model", "load"),
@@ -24,6 +24,7 @@ _WHERE = {
 }
 __all__ = [
     "Batch",
+    "Frames",
     "Label",
     "Losses",
     "Model",

@@ -11,11 +11,12 @@ Every method is a different way to make the target of that one network.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Shaped
 from PIL import Image
 from torch import Tensor, nn
@@ -44,7 +45,17 @@ class Vector:
     size: int
 
 
-Condition = Label | Vector
+@dataclass(frozen=True)
+class Frames:
+    """The last images of a camera, oldest first, float32 [b, history, channels, height, width] in [-1, 1]."""
+
+    history: int
+    channels: int
+    height: int
+    width: int
+
+
+Condition = Label | Vector | Frames
 
 
 @dataclass
@@ -203,6 +214,18 @@ class Task(abc.ABC):
     def augment(self, x: X) -> X:
         """Vary encoded training examples at random (torch's global generator)."""
         return x
+
+    def observe(self, cond: Cond, *, training: bool = False) -> Cond:
+        """Conditions, as the dataset gives them -> what the network is conditioned on.
+
+        training: vary them at random (torch's global generator), where the task does that.
+        """
+        return cond
+
+    def prompts(self, rows: Sequence[int]) -> Cond:
+        """The conditions, as the dataset gives them, of samples `rows` where none are asked for: classes in turn."""
+        label = self.conditions.get("label")
+        return {"label": torch.as_tensor(rows) % label.count} if isinstance(label, Label) else {}
 
     @abc.abstractmethod
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -153,7 +153,7 @@ def _shard(source: Model, objective: Any, dataset: Dataset, rows: range, seed: i
         data = source.objective.sample(
             source.network.eval(),
             noise.to(source.device),
-            cond,
+            source.task.observe(cond),
             objective.pair_steps,
             guidance=objective.pair_guidance,
         )

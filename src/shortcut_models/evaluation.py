@@ -73,7 +73,8 @@ def evaluate(
             for start in range(0, num, batch_size):
                 rows = range(start, min(start + batch_size, num))
                 noise = sample_noise(seed, rows, model.task.shape)
-                parts.append(model.flow(noise, steps, labels[rows.start : rows.stop], guidance).cpu())
+                cond = model.conditions(rows, labels[rows.start : rows.stop])
+                parts.append(model.flow(noise, steps, cond, guidance).cpu())
                 bar.update(len(rows) * steps)
             ends[steps], seconds[steps] = torch.cat(parts), time.perf_counter() - begin
     results = {}

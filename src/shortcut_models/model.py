@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from . import checkpoint
-from .base import Label, Network, NetworkConfig, Objective, Task, X
+from .base import Cond, Label, Network, NetworkConfig, Objective, Task, X
 from .config import from_dict, to_dict
 from .errors import UserError
 from .networks import NETWORKS
@@ -72,16 +72,24 @@ class Model:
             raise UserError(f"label must be a whole number from 0 to {self.classes - 1}, not {label}")
         return found.astype(np.int64)
 
-    def flow(self, noise: X, steps: int, labels: np.ndarray | None = None, guidance: float = 1.0) -> X:
+    def conditions(self, rows: Sequence[int], labels: np.ndarray | None = None) -> Cond:
+        """The conditions of samples `rows`, as the data set gives them: those of these labels [len(rows)], where the
+        model has any, or what the task makes samples under where nothing is asked for.
+        """
+        if self.classes and labels is not None:
+            return {"label": torch.as_tensor(labels)}
+        return self.task.prompts(rows)
+
+    def flow(self, noise: X, steps: int, cond: Cond | None = None, guidance: float = 1.0) -> X:
         """Noise [b, *shape] -> what the network makes of it in `steps` passes, as it sees data, on its device.
+
+        cond: of each row, as the data set gives it; none: that of samples 0, ..., b - 1.
 
         Raises UserError for a budget it has not, and for samples that are not finite.
         """
-        cond: dict[str, Tensor] = {}
-        if self.classes:
-            if labels is None:
-                labels = self.labels(len(noise))
-            cond["label"] = torch.as_tensor(labels, device=self.device)
+        if cond is None:
+            cond = self.conditions(range(len(noise)))
+        cond = self.task.observe({name: value.to(self.device) for name, value in cond.items()})
         if not isinstance(steps, numbers.Integral):
             raise UserError(f"steps must be a whole number, not {steps}")
         was_training = self.network.training
@@ -92,9 +100,9 @@ class Model:
             raise UserError("the samples are not finite: lower guidance, or take weights from before they diverged")
         return x
 
-    def generate(self, noise: X, steps: int, labels: np.ndarray | None = None, guidance: float = 1.0) -> np.ndarray:
+    def generate(self, noise: X, steps: int, cond: Cond | None = None, guidance: float = 1.0) -> np.ndarray:
         """As `flow`, in the task's own units."""
-        return self.task.decode(self.flow(noise, steps, labels, guidance))
+        return self.task.decode(self.flow(noise, steps, cond, guidance))
 
     def sample(
         self,
@@ -127,7 +135,8 @@ class Model:
         for start in range(0, num, batch_size):
             rows = range(start, min(start + batch_size, num))
             noise = sample_noise(seed, rows, self.task.shape)
-            parts.append(self.generate(noise, steps, labels[rows.start : rows.stop], guidance))
+            cond = self.conditions(rows, labels[rows.start : rows.stop])
+            parts.append(self.generate(noise, steps, cond, guidance))
         return np.concatenate(parts)
 
     def check_request(self, num: int, seed: int, guidance: float, batch_size: int, budgets: int = 1) -> None:

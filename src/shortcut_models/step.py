@@ -44,6 +44,7 @@ def train_step(state: State, batch: Batch, task: Task, training: Training) -> di
         raw = batch[begin : begin + part_rows].to(device)
         if raw.noise is None:
             raw.data = task.augment(task.encode(raw.data))
+        raw.cond = task.observe(raw.cond, training=True)
         with contextlib.nullcontext() if begin + part_rows >= rows else unsynchronised(state.loss):
             with torch.autocast(device.type, torch.bfloat16, enabled=training.bfloat16(device)):
                 found = state.loss(state.teacher, raw, state.source)
@@ -93,6 +94,7 @@ def heldout_loss(state: State, dataset: Dataset, task: Task, training: Training)
         raw.progress = max(state.step - 1, 0) / training.steps  # as in the step just made: its stage, its source
         if raw.noise is None:
             raw.data = task.encode(raw.data)
+        raw.cond = task.observe(raw.cond)
         with torch.autocast(device.type, torch.bfloat16, enabled=training.bfloat16(device)):
             found = losses(state.objective, state.ema, state.ema, raw, state.source)
         if place < len(begins):

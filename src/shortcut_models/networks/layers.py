@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..base import Cond, Condition, Label, T
+from ..base import Cond, Condition, Label, T, Vector
 from ..errors import UserError
 
 
@@ -99,8 +99,10 @@ class ConditionEmbedding(nn.Module):
                 table = nn.Embedding(condition.count, width)
                 nn.init.normal_(table.weight, std=0.02)
                 self.embed[name] = table
-            else:
+            elif isinstance(condition, Vector):
                 self.embed[name] = nn.Linear(condition.size, width)
+            else:
+                raise UserError(f"this network takes no images, and is given {name!r}: use another --network")
             self.null[name] = nn.Parameter(0.02 * torch.randn(width))
 
     def forward(self, cond: Cond, drop: Bool[Tensor, "b"] | None = None) -> Float[Tensor, "b width"] | None:

@@ -1,0 +1,5 @@
+"""Demonstrations, and the formats they are kept in."""
+
+from .episodes import Demonstrations
+
+__all__ = ["Demonstrations"]
