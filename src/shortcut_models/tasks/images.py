@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 import annotated_types as at
@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..base import Label, Task, X
+from ..config import FILLED_IN
 from ..errors import UserError
 from .arrays import ArrayDataset
 from .image_judge import PixelJudge
@@ -59,7 +60,7 @@ class Images(Task):
     """1 is grey, 3 is colour; none: what the data has"""
     classes: Annotated[int | None, at.Ge(0)] = None
     """number of classes; 0 leaves the labels out; none: what the data has"""
-    class_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = field(default=(), metadata=FILLED_IN)
     """names of the classes: filled in from the data's sub-folders or its table"""
     flip: bool = True
     """mirror half of the training images, left to right; wrong for text and digits"""

@@ -56,7 +56,7 @@ class Latents(Task):
     """side in pixels; the shorter side is resized to it and the centre cropped; none: the images' own"""
     classes: Annotated[int | None, at.Ge(0)] = None
     """number of classes; 0 leaves the labels out; none: what the data has"""
-    class_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = field(default=(), metadata=FILLED_IN)
     """names of the classes: filled in from the data"""
     flip: bool = True
     """mirror half of the training images, left to right; wrong for text and digits"""
