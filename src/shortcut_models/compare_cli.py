@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 from tqdm import tqdm
 
 from .compare import Comparison, Trial, begin, finished, run_trial
-from .errors import Stopped, UserError, choose
+from .errors import Stopped, UserError
 from .objectives import OBJECTIVES
-from .options import Parser, whole_number
+from .options import Parser, choose, whole_number
 from .recipe_options import parse_recipe
 
 DEFAULT_SHARE = 0.4

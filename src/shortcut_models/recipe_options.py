@@ -7,10 +7,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from .base import Task
-from .errors import UserError, choose
+from .errors import UserError
 from .networks import NETWORKS
 from .objectives import OBJECTIVES
-from .options import Parser, add_options, apply_options
+from .options import Parser, add_options, apply_options, choose
 from .recipes import RECIPES, Recipe
 
 
@@ -66,9 +66,7 @@ def with_data(name: str, recipe: Recipe, data: str | None) -> Recipe:
     if data is not None:
         return dataclasses.replace(recipe, task=task_at(recipe.task, data, f"recipe {name}"))
     if getattr(recipe.task, "data", "its own") is None:
-        raise UserError(
-            f"recipe {name} needs your data: give a folder, tar shards, .npz or idx files, or hf:NAME with --data"
-        )
+        raise UserError(f"recipe {name} needs your data: give --data with {recipe.task.accepts}")
     return recipe
 
 

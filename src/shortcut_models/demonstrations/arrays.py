@@ -17,7 +17,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ..cache import cache_folder, writing
-from ..errors import UserError, choose
+from ..errors import UserError
+from ..options import choose
 from ..runs import write_atomically
 
 VERSION = 1

@@ -58,9 +58,9 @@ class Columns:
         import pyarrow
 
         column = self.table.column(name)
-        values: Any = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-        while isinstance(values, pyarrow.BaseExtensionArray) or pyarrow.types.is_nested(values.type):
-            values = values.storage if isinstance(values, pyarrow.BaseExtensionArray) else values.flatten()
+        values: Any = column.combine_chunks()
+        while isinstance(values, pyarrow.ExtensionArray) or pyarrow.types.is_nested(values.type):
+            values = values.storage if isinstance(values, pyarrow.ExtensionArray) else values.flatten()
         flat = values.to_numpy(zero_copy_only=False)
         rows = len(self.table)
         if flat.dtype == object or len(flat) % max(rows, 1) or self._ragged(column):
@@ -81,7 +81,7 @@ class Columns:
 
     def picture(self, name: str, row: int) -> np.ndarray:
         """One image [height, width, channels] of a column that holds the bytes of files."""
-        cell = self.table.column(name)[int(row)].as_py()
+        cell = self.table.column(name)[row].as_py()
         try:
             content = cell["bytes"] if cell["bytes"] is not None else (self.folder.parent / cell["path"]).read_bytes()
             pixels = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int64, Shaped
@@ -86,8 +87,8 @@ class Demonstrations:
         return np.setdiff1d(np.arange(len(self)), chosen).tolist(), np.sort(chosen).tolist()
 
 
-def is_image(array: np.ndarray) -> bool:
-    """Whether an array of observations holds images."""
+def is_image(array: Any) -> bool:
+    """Whether an array of observations, also one that is still in its file, holds images."""
     return array.ndim == 4
 
 

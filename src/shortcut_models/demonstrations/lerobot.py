@@ -50,7 +50,7 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
             observations[name] = images(name, fingerprint(filmed.files, name), filmed.parts)
         elif kind == "image":
             files = sorted((folder / "data").rglob("*.parquet"))
-            parts = lambda key=key: (Part(f"frame {row}", 1, table.picture(key, row)[None]) for row in order)
+            parts = lambda key=key: (Part(f"frame {row}", 1, table.picture(key, row)[None]) for row in order.tolist())
             observations[name] = images(name, fingerprint(files, name), parts)
         else:
             observations[name] = vectors(name, [Part("data", len(order), table.array(key)[order])])

@@ -22,6 +22,7 @@ from .arrays import ArrayDataset
 from .image_judge import PixelJudge
 from .image_sources import ImageSet, InPlaceDataset, InPlaceSet, Reading, load
 from .image_sources.hugging_face import PREFIX
+from .image_sources.layout import ACCEPTED
 
 _NO_LABELS = "leave --task.classes out, or add labels (a folder for each class, KEY.cls in shards)"
 
@@ -50,6 +51,7 @@ class Images(Task):
     stay where they are, and each is read and decoded when its turn comes; the pixels are the same.
     """
 
+    accepts: ClassVar[str] = ACCEPTED
     headline: ClassVar[str] = "pixel_frechet"
 
     data: str | None = None
@@ -78,7 +80,7 @@ class Images(Task):
         for whatever is wrong with them.
         """
         if self.data is None:
-            raise UserError("images needs data: pass --data with a folder of images, tar shards, .npz or idx files")
+            raise UserError(f"images needs data: pass --data with {ACCEPTED}")
         train = load(self.location, "train", self.image_size, self.channels, self.skip_damaged, self.reading)
         channels, size, _ = train.shape
         test = load(self.location, "test", size, channels, self.skip_damaged, self.reading)

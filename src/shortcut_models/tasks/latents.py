@@ -25,6 +25,7 @@ from ..errors import UserError
 from ..vae import Vae, open_vae
 from .image_judge import FIT_ON, PixelJudge
 from .image_sources import ImageSet
+from .image_sources.layout import ACCEPTED
 from .images import Images
 from .latent_shards import LatentDataset, is_encoded, read_index, shrunk
 
@@ -46,6 +47,7 @@ class Latents(Task):
     """
 
     preview: ClassVar[tuple[int, int]] = (8, 8)
+    accepts: ClassVar[str] = ACCEPTED
     headline: ClassVar[str] = "pixel_frechet"
 
     data: str | None = None
