@@ -34,7 +34,7 @@ class Columns:
                 # Not read_table: it would take folders called a=b for columns.
                 table = parquet.ParquetFile(path).read(list(names))
             except (pyarrow.ArrowException, OSError) as error:
-                raise UserError(f"{path.name} is damaged ({str(error).splitlines()[0]}): copy it again") from None
+                raise UserError(f"{path.name} is damaged ({_line(error)}): copy it again") from None
             missing = [name for name in names if name not in table.column_names]
             if missing:
                 raise UserError(
@@ -42,9 +42,11 @@ class Columns:
                 )
             tables.append(table.select(list(names)))
         try:
-            self.table = pyarrow.concat_tables(tables)
+            self.table = pyarrow.concat_tables(tables, promote_options="permissive")
         except pyarrow.ArrowException as error:
-            raise UserError(f"the files of {folder.name} do not fit together ({str(error).splitlines()[0]})") from None
+            raise UserError(
+                f"the files of {folder.name} do not fit together ({_line(error)}): copy the data set again"
+            ) from None
 
     def numbers(self, name: str) -> np.ndarray:
         """A column of one number a row."""
@@ -88,3 +90,7 @@ class Columns:
         except (TypeError, KeyError, OSError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"{name} of frame {row} cannot be read as an image ({error}): mend or remove it") from None
         return pixels
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
