@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from shortcut_models.demonstrations import own
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching
 from shortcut_models.recipes import RECIPES, Recipe
+from shortcut_models.reproduce import train_command
 from shortcut_models.tasks import Imitation
 from shortcut_models.training import Training
 from tiny import shortcut
@@ -131,6 +133,10 @@ def test_from_the_command_line(data: str, monkeypatch: pytest.MonkeyPatch, tmp_p
         assert outcome.code == 2
         assert message in outcome.err
     assert shortcut(*words, "--data", data, "--task.observations", "state[:2]").code == 0
+    again = train_command(json.loads((tmp_path / "run" / "config.json").read_text()), tmp_path / "run")
+    assert again == f"shortcut train policy --run {tmp_path / 'run'} --data {data} --task.environment push-t " + (
+        "--task.observations 'state[:2]'"
+    )
     outcome = shortcut(*words, "--data", data, "--task.observations", "state[:1]")
     assert outcome.code == 2
     assert "use the same to resume" in outcome.err

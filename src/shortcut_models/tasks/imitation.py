@@ -165,7 +165,7 @@ class Imitation(Task):
     @property
     def conditions(self) -> dict[str, Condition]:
         found: dict[str, Condition] = {}
-        for name, shape in zip(self.names, self.shapes, strict=True):
+        for name, shape in zip(self.names, self.shapes, strict=False):  # nothing is known before `resolve`
             if len(shape) == 3:
                 channels, height, width = shape[0], *((self.crop, self.crop) if self.crop else shape[1:])
                 found[name] = Frames(self.history, channels, height, width)
