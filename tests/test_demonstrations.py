@@ -143,6 +143,19 @@ def test_lerobot_with_episodes_out_of_order(tmp_path: Path) -> None:
     same(read(path))
 
 
+def test_another_index_of_the_same_videos_gives_other_frames(tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    path = demos.make_lerobot(tmp_path)
+    read(path)
+    index = path / "meta/episodes/chunk-000/file-000.parquet"
+    table = parquet.read_table(index)
+    name = "videos/observation.images.image/from_timestamp"
+    place = table.column_names.index(name)
+    parquet.write_table(table.set_column(place, name, [[0.3, 1.2, 0.0, 0.9]]), index)
+    np.testing.assert_array_equal(read(path).observations["image"][:12], pictures()[3:15])
+
+
 def test_who_is_held_out_follows_from_the_seeds() -> None:
     def of(seeds: list[int]) -> set[int]:
         count = len(seeds)

@@ -91,7 +91,8 @@ def test_help_of_a_recipe_has_the_meaning_range_and_default_of_every_field(name:
         config = getattr(recipe, part)
         for option, _ in settable(config):
             default = getattr(config, option.name)
-            facts = "; ".join(filter(None, [option.range, f"default {'none' if default is None else default}"]))
+            shown = ",".join(default) if isinstance(default, tuple) else default
+            facts = "; ".join(filter(None, [option.range, f"default {'none' if shown in (None, '') else shown}"]))
             assert option.help
             assert f"--{prefix}{option.name.replace('_', '-')}" in said
             assert squeezed(f"{option.help} ({facts})") in said

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from demos import ENDS, EPISODES, FRAMES, LENGTHS, actions, pictures, states
+from shortcut_models.data import batches
 from shortcut_models.demonstrations import Demonstrations
 from shortcut_models.demonstrations.windows import Windows
 
@@ -97,6 +98,14 @@ def test_the_order_of_shuffled_windows_is_always_the_same() -> None:
     assert torch.equal(data[1], data[2])
     assert not torch.equal(data[0], data[1])
     assert Counter(data[0][:, 0, 0].tolist()) == Counter(data[1][:, 0, 0].tolist())
+
+
+def test_other_processes_read_the_same() -> None:
+    windows = Windows(SOURCE, 2, 4, 2)
+    read = [list(batches(windows, 4, 0, 0, 5, workers)) for workers in (0, 2)]
+    for here, there in zip(*read, strict=True):
+        assert torch.equal(here.data, there.data)
+        assert torch.equal(here.cond["image"], there.cond["image"])
 
 
 def test_bytes_of_all_windows() -> None:

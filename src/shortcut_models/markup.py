@@ -13,6 +13,9 @@ from PIL import Image
 
 from .figures import SHARES, Colour, colour_of
 
+SHOWN_AT_MOST = 12
+"""entries of a field that holds a list"""
+
 
 def section(title: str, text: str, body: str) -> str:
     """A part of the page: its title, a word about it, and what it shows."""
@@ -83,8 +86,10 @@ def plain(name: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A field of a configuration."""
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    """A field of a configuration; of a long one the beginning."""
+    if not isinstance(value, list):
+        return str(value)
+    return ", ".join([*map(str, value[:SHOWN_AT_MOST]), *(["..."] if len(value) > SHOWN_AT_MOST else [])])
 
 
 def figure(value: float | None) -> str:

@@ -45,12 +45,14 @@ def _changes(entry: dict[str, Any], default: Any, prefix: str) -> list[str]:
     words = []
     for option, _ in settable(default):
         value, name = entry.get(option.name), flag(option, prefix)
+        value = tuple(value) if isinstance(value, list) else value
         if option.name not in entry or value == getattr(default, option.name):
             continue
         if isinstance(value, bool):
             words.append(name if value else f"--no-{name.removeprefix('--')}")
         else:
-            words += ["--data" if option.name == "data" else name, "none" if value is None else str(value)]
+            text = ",".join(value) if isinstance(value, tuple) else "none" if value is None else str(value)
+            words += ["--data" if option.name == "data" else name, text]
     return words
 
 

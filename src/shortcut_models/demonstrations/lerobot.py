@@ -47,7 +47,7 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
         kind = info["features"][key]["dtype"]
         if kind == "video":
             filmed = _Filmed(folder, info, key, episodes.tolist(), lengths.tolist())
-            observations[name] = images(name, fingerprint(filmed.files, name), filmed.parts)
+            observations[name] = images(name, filmed.key, filmed.parts)
         elif kind == "image":
             files = sorted((folder / "data").rglob("*.parquet"))
             parts = lambda key=key: (Part(f"frame {row}", 1, table.picture(key, row)[None]) for row in order.tolist())
@@ -100,8 +100,11 @@ class _Filmed:
             self.starts.append(round(float(starts[row]) * self.rate))
 
     @property
-    def files(self) -> list[Path]:
-        return sorted(set(self.videos))
+    def key(self) -> str:
+        """Stands for the frames: the videos, and what is taken out of them."""
+        return fingerprint(
+            sorted(set(self.videos)), repr(list(zip(self.videos, self.starts, self.lengths, strict=True)))
+        )
 
     def parts(self) -> Iterator[Part]:
         video: Video | None = None

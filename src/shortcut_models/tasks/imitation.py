@@ -36,7 +36,7 @@ class Imitation(Task):
     `Vector(history * size)`, raw and seen float32, oldest first.
     """
 
-    preview: ClassVar[tuple[int, int]] = (12, 4)
+    preview: ClassVar[tuple[int, int]] = (8, 4)
     headline: ClassVar[str] = "action_error"
     accepts: ClassVar[str] = ACCEPTED
 
@@ -165,7 +165,7 @@ class Imitation(Task):
     @property
     def conditions(self) -> dict[str, Condition]:
         found: dict[str, Condition] = {}
-        for name, shape in zip(self.names, self.shapes, strict=True):
+        for name, shape in zip(self.names, self.shapes, strict=False):  # nothing is known before `resolve`
             if len(shape) == 3:
                 channels, height, width = shape[0], *((self.crop, self.crop) if self.crop else shape[1:])
                 found[name] = Frames(self.history, channels, height, width)
@@ -236,7 +236,7 @@ class Imitation(Task):
             raw = cond[name]
             if len(shape) == 3:
                 image = raw if self.crop is None else cropped(raw, self.crop, at_random=training)
-                found[name] = image.float() / 127.5 - 1
+                found[name] = image.float().div_(127.5).sub_(1)
             else:
                 frames = raw.reshape(len(raw), self.history, -1)
                 found[name] = ((frames - tensor_of(centre, raw.device)) / tensor_of(scale, raw.device)).flatten(1)
