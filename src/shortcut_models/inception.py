@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from .checkpoint import fingerprint
 from .errors import UserError
-from .tasks.image_sources.cache import cache_folder
+from .cache import cache_folder
 
 SIDE = 299
 """pixels that the network sees, each way"""
@@ -170,7 +170,7 @@ def download(address: str) -> Path:
 
     Raises UserError where it is not to be had, or is no such file; then nothing is kept.
     """
-    path = cache_folder().with_name("inception") / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.pt"
+    path = cache_folder("inception") / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.pt"
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
