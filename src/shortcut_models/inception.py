@@ -22,9 +22,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from .cache import cache_folder
 from .checkpoint import fingerprint
 from .errors import UserError
-from .cache import cache_folder
 
 SIDE = 299
 """pixels that the network sees, each way"""
