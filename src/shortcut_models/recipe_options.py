@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,17 +11,8 @@ from .base import Task
 from .errors import UserError
 from .networks import NETWORKS
 from .objectives import OBJECTIVES
-from .options import Parser, add_options, apply_options
+from .options import Parser, add_options, apply_options, choose
 from .recipes import RECIPES, Recipe
-
-
-def choose(kind: str, name: str, among: dict[str, Any]) -> Any:
-    """An entry of a registry by name. Raises UserError that lists the names."""
-    if name in among:
-        return among[name]
-    close = difflib.get_close_matches(name, among, 1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise UserError(f"there is no {kind} {name!r}: {hint}choose one of {', '.join(among)}")
 
 
 def parse_recipe(

@@ -30,16 +30,16 @@ class Environment(abc.ABC):
     high: Float[np.ndarray, "n"]
     """bounds of an action, float32"""
 
-    def __init__(self, observations: Sequence[str] = ()) -> None:
-        """observations: the names that `reset` and `step` are to give, () for all. Images that nobody asks for are not
-        drawn.
+    def __init__(self, observations: Sequence[str] | None = ()) -> None:
+        """observations: the names that `reset` and `step` are to give, () for all, None for none. Images that nobody
+        asks for are not drawn.
 
         Raises UserError for a name it has not; a class of its own raises it too where a package is missing.
         """
-        unknown = sorted(set(observations) - set(self.sees))
+        unknown = sorted(set(observations or ()) - set(self.sees))
         if unknown:
             raise UserError(f"{type(self).__name__} does not show {unknown[0]!r}: choose from {', '.join(self.sees)}")
-        self.observations = tuple(observations) or self.sees
+        self.observations: tuple[str, ...] = () if observations is None else tuple(observations) or self.sees
 
     @abc.abstractmethod
     def reset(self, seed: int) -> Observation:
