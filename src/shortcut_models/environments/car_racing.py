@@ -15,8 +15,8 @@ class CarRacing(Environment):
     """A lap of a car that is seen from above, on a track that follows from the seed.
 
     Action: steering in [-1, 1] (left to right), gas in [0, 1], brake in [0, 1]. The return is 1000 x the share of the
-    track's tiles that a wheel has touched, less 0.1 a frame, and 100 less for leaving the playing field. An episode ends
-    with the last tile, or after 1,000 frames.
+    track's tiles that a wheel has touched, less 0.1 a frame, and 100 less for leaving the playing field. An episode
+    ends with the last tile, or after 1,000 frames.
     """
 
     sees = ("image",)

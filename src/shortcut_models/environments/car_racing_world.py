@@ -33,6 +33,11 @@ class World(car_racing.CarRacing):
         self.draws = draws
         self._corners = np.empty((0, 4, 2))
 
+    @property
+    def half_width(self) -> float:
+        """Metres from the middle of the road to its edge."""
+        return car_racing.TRACK_WIDTH
+
     def reset(self, **options: Any) -> Any:
         """Begin an episode on the track of a seed."""
         self._corners = np.empty((0, 4, 2))
