@@ -9,12 +9,30 @@ from ..errors import UserError
 from ..options import choose
 from .base import Environment, Observation
 from .car_racing import CarRacing
+from .meta_world import MetaWorld
+from .push_t import PushT
+from .robomimic import RobomimicLift, RobomimicTransport
 
 ENVIRONMENTS: dict[str, type[Environment]] = {
     "car-racing": CarRacing,
+    "push-t": PushT,
+    "robomimic-lift": RobomimicLift,
+    "robomimic-transport": RobomimicTransport,
+    "meta-world": MetaWorld,
 }
 
-__all__ = ["ENVIRONMENTS", "CarRacing", "Environment", "Observation", "family_of", "open_environment"]
+__all__ = [
+    "ENVIRONMENTS",
+    "CarRacing",
+    "Environment",
+    "MetaWorld",
+    "Observation",
+    "PushT",
+    "RobomimicLift",
+    "RobomimicTransport",
+    "family_of",
+    "open_environment",
+]
 
 
 def family_of(name: str) -> str:

@@ -49,6 +49,14 @@ class Environment(abc.ABC):
     def step(self, action: Float[np.ndarray, "n"]) -> tuple[Observation, bool]:
         """Act for one frame -> what is seen then, and whether the episode is over, for whatever reason."""
 
+    def bounded(self, action: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+        """An action within its bounds. Raises UserError where it has another size, or is not finite."""
+        action = np.asarray(action, np.float32)
+        if action.shape != self.low.shape or not np.isfinite(action).all():
+            given = action.tolist()
+            raise UserError(f"an action of {type(self).__name__} is {self.low.size} finite numbers, not {given}")
+        return np.clip(action, self.low, self.high)
+
     @abc.abstractmethod
     def score(self) -> float:
         """What the episode has scored so far, in units of `measure`."""

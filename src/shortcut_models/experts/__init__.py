@@ -7,12 +7,14 @@ from ..errors import UserError
 from .base import Expert
 from .car_racing import CarRacingExpert
 from .human import HumanDriver
+from .meta_world import MetaWorldExpert
 
 EXPERTS: dict[str, type[Expert]] = {
     "car-racing": CarRacingExpert,
+    "meta-world": MetaWorldExpert,
 }
 
-__all__ = ["EXPERTS", "CarRacingExpert", "Expert", "HumanDriver", "open_expert"]
+__all__ = ["EXPERTS", "CarRacingExpert", "Expert", "HumanDriver", "MetaWorldExpert", "open_expert"]
 
 
 def open_expert(environment: str, human: bool = False) -> Expert:
