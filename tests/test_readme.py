@@ -20,6 +20,7 @@ from original_maker import Original, write
 from shortcut_models import compare_cli
 from shortcut_models.cli import build_parser
 from shortcut_models.cli.train import add_train_options
+from shortcut_models.environments import ENVIRONMENTS
 from shortcut_models.networks import NETWORKS
 from shortcut_models.objectives import OBJECTIVES
 from shortcut_models.recipe_options import parse_recipe
@@ -75,7 +76,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def registries() -> Iterator[None]:
     """What a snippet adds to the package's dicts is taken out again."""
-    dicts = (NETWORKS, OBJECTIVES, TASKS, RECIPES)
+    dicts = (NETWORKS, OBJECTIVES, TASKS, RECIPES, ENVIRONMENTS)
     before = [dict(each) for each in dicts]
     yield
     for each, content in zip(dicts, before, strict=True):

@@ -27,8 +27,8 @@ OPTIONS = (*NETWORK, "--batch-size", 32, "--warmup", 3, "--steps", 12, "--device
 DIGITS = ("train", "digits", *OPTIONS)
 POINTS = ("train", "four-gaussians", *OPTIONS, "--task.size", 500, "--snapshots", 0, "--objective.max-steps", 8)
 COMMANDS = (
-    "recipes", "train", "compare", "encode", "sample", "evaluate", "fid-stats", "interpolate", "plot", "animate",
-    "report", "import-original",
+    "recipes", "collect", "train", "compare", "encode", "sample", "evaluate", "fid-stats", "interpolate", "plot",
+    "animate", "report", "import-original",
 )  # fmt: skip
 
 

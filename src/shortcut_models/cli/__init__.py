@@ -14,6 +14,7 @@ from ..launch import first_to_say, several
 from ..options import Parser
 from . import (
     animate,
+    collect,
     compare,
     encode,
     evaluate,
@@ -28,7 +29,8 @@ from . import (
 )
 
 COMMANDS = (
-    recipes, train, compare, encode, sample, evaluate, fid_stats, interpolate, plot, animate, report, import_original,
+    recipes, collect, train, compare, encode, sample, evaluate, fid_stats, interpolate, plot, animate, report,
+    import_original,
 )  # fmt: skip
 """a module each, with what --help says of it (ABOUT), its options (add_arguments), and what it does (run)"""
 

@@ -30,16 +30,16 @@ class Environment(abc.ABC):
     high: Float[np.ndarray, "n"]
     """bounds of an action, float32"""
 
-    def __init__(self, observations: Sequence[str] = ()) -> None:
-        """observations: the names that `reset` and `step` are to give, () for all. Images that nobody asks for are not
-        drawn.
+    def __init__(self, observations: Sequence[str] | None = ()) -> None:
+        """observations: the names that `reset` and `step` are to give, () for all, None for none. Images that nobody
+        asks for are not drawn.
 
         Raises UserError for a name it has not; a class of its own raises it too where a package is missing.
         """
-        unknown = sorted(set(observations) - set(self.sees))
+        unknown = sorted(set(observations or ()) - set(self.sees))
         if unknown:
             raise UserError(f"{type(self).__name__} does not show {unknown[0]!r}: choose from {', '.join(self.sees)}")
-        self.observations = tuple(observations) or self.sees
+        self.observations: tuple[str, ...] = () if observations is None else tuple(observations) or self.sees
 
     @abc.abstractmethod
     def reset(self, seed: int) -> Observation:
@@ -48,6 +48,14 @@ class Environment(abc.ABC):
     @abc.abstractmethod
     def step(self, action: Float[np.ndarray, "n"]) -> tuple[Observation, bool]:
         """Act for one frame -> what is seen then, and whether the episode is over, for whatever reason."""
+
+    def bounded(self, action: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+        """An action within its bounds. Raises UserError where it has another size, or is not finite."""
+        action = np.asarray(action, np.float32)
+        if action.shape != self.low.shape or not np.isfinite(action).all():
+            given = action.tolist()
+            raise UserError(f"an action of {type(self).__name__} is {self.low.size} finite numbers, not {given}")
+        return np.clip(action, self.low, self.high)
 
     @abc.abstractmethod
     def score(self) -> float:

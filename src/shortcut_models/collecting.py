@@ -1,0 +1,160 @@
+"""Episodes of somebody who drives, kept as demonstrations."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from tqdm import tqdm
+
+from .demonstrations import own
+from .environments import Environment, Observation
+from .errors import UserError
+from .experts import Expert
+from .randomness import seed_of
+from .runs import write_atomically
+
+DROPPED = "dropped.json"
+"""{seed: return} of the episodes that were driven and not kept"""
+PATIENCE = 20
+"""episodes in a row that score too little before it is given up"""
+MEMORY = 10.0
+"""frames after which noise is forgotten to 1/e"""
+SEEDS = 2**31
+"""environments take seeds below this"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides which episodes a folder holds. Raises UserError for values out of range."""
+
+    driver: str
+    """expert or human"""
+    seed: int = 0
+    """of the first episode; each has the next; in [0, 2^31)"""
+    noise: float = 0.0
+    """added to what is carried out, and not to what is recorded, in [0, 1]: see `Expert.noise`"""
+    min_return: float | None = None
+    """episodes that score less are dropped and counted"""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < SEEDS:
+            raise UserError(f"--seed must be from 0 to {SEEDS - 1}, not {self.seed}")
+        if not 0 <= self.noise <= 1:
+            raise UserError(f"--noise must be from 0 to 1, not {self.noise}")
+        if self.min_return is not None and not math.isfinite(self.min_return):
+            raise UserError(f"--min-return must be a finite number, not {self.min_return}")
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What was seen, what the driver wanted on seeing it, and what that scored."""
+
+    observations: Mapping[str, np.ndarray]
+    """[n, ...] by name"""
+    actions: Float[np.ndarray, "n k"]
+    score: float
+
+
+def correlated_noise(scale: Float[np.ndarray, "k"], seed: int) -> Iterator[Float[np.ndarray, "k"]]:
+    """Gaussian noise of a standard deviation for each dimension, without end, that is forgotten over `MEMORY` frames.
+
+    An Ornstein-Uhlenbeck process that begins at rest, so that an episode begins where it would.
+    """
+    random, keep = np.random.default_rng(seed), math.exp(-1 / MEMORY)
+    state = np.zeros(len(scale))
+    while True:
+        yield scale * state
+        state = keep * state + math.sqrt(1 - keep**2) * random.standard_normal(len(scale))
+
+
+def drive(environment: Environment, expert: Expert, seed: int, noise: float = 0.0) -> Episode:
+    """One episode. What the expert wants is recorded, and carried out with noise added.
+
+    noise: in units of `Expert.noise`, 0 for none.
+    """
+    seen = environment.reset(seed)
+    expert.begin(environment)
+    shaken = correlated_noise(noise * expert.noise(environment), seed_of(seed))
+    observations: list[Observation] = []
+    actions: list[np.ndarray] = []
+    over = False
+    with tqdm(total=environment.max_frames, desc=f"seed {seed}", unit="frame", leave=False, disable=None) as bar:
+        while not over:
+            wanted = expert.act(seen).astype(np.float32)
+            observations.append(seen)
+            actions.append(wanted)
+            done = np.clip(wanted + next(shaken), environment.low, environment.high) if noise else wanted
+            seen, over = environment.step(done.astype(np.float32))
+            bar.update()
+    stacked = {name: np.stack([seen[name] for seen in observations]) for name in environment.observations}
+    return Episode(stacked, np.stack(actions), environment.score())
+
+
+def collect(
+    name: str, environment: Environment, expert: Expert, out: Path, episodes: int, settings: Settings,
+    say: Callable[[str], None] = print,
+) -> list[float]:  # fmt: skip
+    """Fill a folder with demonstrations, or go on where it was stopped -> the scores of all that it holds.
+
+    Args:
+        name: the environment's, for `demonstrations.json`.
+        out: a folder that is new, empty, or was begun with the same settings.
+        episodes: to keep in all, >= 1.
+        say: is given a line for each episode.
+
+    Raises:
+        UserError: a folder that holds something else, and `PATIENCE` episodes in a row that score too little.
+    """
+    if episodes < 1:
+        raise UserError(f"--episodes must be >= 1, not {episodes}")
+    _begin(out, name, settings)
+    kept, dropped = own.read_scores(out), _read_dropped(out)
+    least = -math.inf if settings.min_return is None else settings.min_return
+    in_a_row = 0
+    for seed in itertools.count(settings.seed):
+        if seed not in kept and seed not in dropped:
+            if len(kept) >= episodes:
+                break
+            episode = drive(environment, expert, seed, settings.noise)
+            if episode.score >= least:
+                own.write_episode(out, seed, episode.observations, episode.actions, episode.score)
+                kept[seed] = episode.score
+            else:
+                dropped[seed] = episode.score
+                write_atomically(out / DROPPED, (json.dumps(dropped) + "\n").encode())
+        in_a_row = in_a_row + 1 if seed in dropped else 0
+        ending = f", dropped: less than {least:g}" if seed in dropped else ""
+        say(f"seed {seed}: {environment.measure} {kept.get(seed, dropped.get(seed)):.1f}{ending}")
+        if in_a_row == PATIENCE:
+            raise UserError(f"{PATIENCE} episodes in a row scored less than {least:g}: ask for less, in another folder")
+    if dropped:
+        say(f"{len(dropped)} episodes dropped, {len(kept)} kept")
+    return list(kept.values())
+
+
+def _begin(out: Path, name: str, settings: Settings) -> None:
+    """Make the folder, or raise UserError that names the first setting in which what is there differs."""
+    own.begin(out, name, asdict(settings))
+    earlier = own.read_header(out)["expert"]
+    for option, value in asdict(settings).items():
+        if earlier.get(option) != value:
+            raise UserError(
+                f"{out} was begun with {option.replace('_', '-')} {earlier.get(option)}, not {value}: "
+                f"use the same options to go on, or give another folder with --out"
+            )
+
+
+def _read_dropped(out: Path) -> dict[int, float]:
+    try:
+        return {int(seed): float(score) for seed, score in json.loads((out / DROPPED).read_bytes()).items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, AttributeError):
+        raise UserError(f"{out / DROPPED} is damaged: remove it, and those episodes are driven again") from None

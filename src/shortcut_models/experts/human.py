@@ -1,0 +1,100 @@
+"""A person who drives the car, with the keyboard or a gamepad."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ..environments import Environment, Observation
+from ..errors import UserError
+from .base import Expert
+from .car import LOCK
+
+KEYS = "the arrows or W, A, S, D drive, or a gamepad's left stick and triggers; Escape ends"
+TURN = 0.05
+"""radians a frame that a key turns the front wheels"""
+BACK = 0.1
+"""radians a frame that they go back without one"""
+BRAKE = 0.6
+"""how hard a key brakes: from 0.9 on, the wheels block"""
+IDLE = 0.08
+"""of a stick, within which it is at rest"""
+NOWHERE = ("dummy", "offscreen")
+"""video drivers that show nothing"""
+
+
+class HumanDriver(Expert):
+    """Shows each frame and takes the action from whoever looks at it, at the speed of the world."""
+
+    def __init__(self) -> None:
+        """Raises UserError where pygame is missing, or there is no screen."""
+        try:
+            import pygame
+        except ImportError:
+            raise UserError("--human needs an extra: pip install 'shortcut-models[car-racing]'") from None
+        self._pygame: Any = pygame
+        try:
+            pygame.display.init()
+            shows = pygame.display.get_driver() not in NOWHERE
+        except pygame.error:
+            shows = False
+        if not shows:
+            raise UserError("--human needs a screen, and there is none: leave it out, and the expert drives")
+        pygame.joystick.init()
+        self._pads = [pygame.joystick.Joystick(i) for i in range(pygame.joystick.get_count())]
+        self._clock = pygame.time.Clock()
+        self._wheel = 0.0
+
+    def begin(self, environment: Environment) -> None:
+        """Open the window, and wait for a key or a button."""
+        self._environment, self._wheel = environment, 0.0
+        rows, columns = environment.picture().shape[:2]
+        self._window = self._pygame.display.set_mode((columns, rows))
+        self._pygame.display.set_caption(f"Press a key to start. {KEYS}")
+        started = False
+        while not started:
+            started = self._show(self._pygame.KEYDOWN, self._pygame.JOYBUTTONDOWN)
+
+    def act(self, observation: Observation) -> Float[np.ndarray, "3"]:
+        """What the keys or the gamepad say. Raises KeyboardInterrupt for Escape, and where the window is closed."""
+        self._show()
+        pads = [action for action in map(self._from_pad, self._pads) if np.abs(action).max() > 0]
+        return pads[0] if pads else self._from_keys()
+
+    def _show(self, *awaited: int) -> bool:
+        """Draw a frame, and wait for its end -> whether one of these events has come."""
+        pygame = self._pygame
+        events = pygame.event.get()
+        if any(e.type == pygame.QUIT or (e.type == pygame.KEYDOWN and e.key == pygame.K_ESCAPE) for e in events):
+            raise KeyboardInterrupt
+        picture = self._environment.picture().transpose(1, 0, 2)
+        self._window.blit(pygame.surfarray.make_surface(picture), (0, 0))
+        pygame.display.flip()
+        self._clock.tick(self._environment.frames_per_second)
+        return any(event.type in awaited for event in events)
+
+    def _from_keys(self) -> Float[np.ndarray, "3"]:
+        pygame, pressed = self._pygame, self._pygame.key.get_pressed()
+        right = pressed[pygame.K_RIGHT] or pressed[pygame.K_d]
+        left = pressed[pygame.K_LEFT] or pressed[pygame.K_a]
+        side = int(right) - int(left)
+        if side:
+            self._wheel = float(np.clip(self._wheel + side * TURN, -LOCK, LOCK))
+        else:
+            self._wheel -= float(np.clip(self._wheel, -BACK, BACK))
+        gas = float(pressed[pygame.K_UP] or pressed[pygame.K_w])
+        brake = BRAKE if pressed[pygame.K_DOWN] or pressed[pygame.K_s] else 0.0
+        return np.array([self._wheel, gas, brake], np.float32)
+
+    def _from_pad(self, pad: Any) -> Float[np.ndarray, "3"]:
+        """The stick from -1 to 1; triggers rest at -1, and at 0 until they are first touched."""
+        stick = pad.get_axis(0)
+        gas, brake = ((pad.get_axis(axis) + 1) / 2 if axis < pad.get_numaxes() else 0.0 for axis in (5, 4))
+        steer = LOCK * stick if abs(stick) > IDLE else 0.0
+        return np.array([steer, gas if gas != 0.5 else 0.0, brake if brake != 0.5 else 0.0], np.float32)
+
+    def close(self) -> None:
+        """Close the window."""
+        self._pygame.display.quit()

@@ -1,0 +1,106 @@
+"""Meta-World: episodes follow from their seeds, and its scripts solve its tasks."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from shortcut_models.environments import MetaWorld, offscreen, open_environment
+from shortcut_models.errors import UserError
+from shortcut_models.experts import open_expert
+
+metaworld = pytest.importorskip("metaworld", reason="needs metaworld")
+
+
+def driven(world: MetaWorld, seed: int) -> np.ndarray:
+    """The states and actions of the script, from the first frame to the end."""
+    script, state, ended = open_expert(f"meta-world/{world.task}"), world.reset(seed), False
+    script.begin(world)
+    rows = []
+    while not ended:
+        action = script.act(state)
+        assert action.dtype == np.float32
+        assert (np.abs(action) <= 1).all()
+        rows.append(np.concatenate([state["state"], action]))
+        state, ended = world.step(action)
+    return np.stack(rows)
+
+
+def test_the_tasks_are_those_of_the_package() -> None:
+    from metaworld.policies import ENV_POLICY_MAP
+
+    assert set(MetaWorld.tasks) == set(metaworld.ALL_V3_ENVIRONMENTS) == set(ENV_POLICY_MAP)
+    assert len(MetaWorld.tasks) == 50
+
+
+@pytest.mark.parametrize("task", ["button-press-topdown-v3", "drawer-open-v3", "pick-place-v3"])
+def test_the_script_solves_its_task(task) -> None:
+    world = open_environment(f"meta-world/{task}")
+    frames = []
+    for seed in range(3):
+        frames.append(len(driven(world, seed)))
+        assert world.score() == 1
+    assert max(frames) < 200
+    world.close()
+
+
+def test_an_episode_follows_from_its_seed() -> None:
+    world = open_environment("meta-world/push-v3")
+    first, second = driven(world, 3), driven(world, 4)
+    np.testing.assert_array_equal(first, driven(world, 3))
+    np.testing.assert_array_equal(first, driven(open_environment("meta-world/push-v3"), 3))
+    assert np.abs(first[0, 36:39] - second[0, 36:39]).max() > 0.01  # the goal
+    assert np.abs(first[0, 4:7] - second[0, 4:7]).max() > 0.01  # what is to be pushed
+
+
+def test_an_episode_without_success_ends_after_500_frames() -> None:
+    world = open_environment("meta-world/push-v3")
+    seen = world.reset(0)["state"]
+    assert seen.shape == (39,)
+    assert seen.dtype == np.float32
+    assert [world.step(np.zeros(4))[1] for _ in range(500)] == [False] * 499 + [True]
+    assert world.score() == 0
+
+
+def test_picture() -> None:
+    try:
+        offscreen.prepare()
+    except UserError as nothing_draws:
+        pytest.skip(str(nothing_draws))
+    world = open_environment("meta-world/reach-v3", None)
+    assert world.reset(0) == {}
+    picture = world.picture()
+    assert picture.shape == (480, 480, 3)
+    assert picture.dtype == np.uint8
+    assert picture.std() > 10
+    world.close()
+
+
+def test_what_is_not_there() -> None:
+    with pytest.raises(UserError, match="there is no task of meta-world 'reach': did you mean reach-v3"):
+        open_environment("meta-world/reach")
+    with pytest.raises(UserError, match="does not show 'image': choose from state"):
+        open_environment("meta-world/reach-v3", ["image"])
+
+
+@pytest.mark.parametrize("action", [[1.0] * 3, [np.inf] * 4])
+def test_an_action_that_is_none(action) -> None:
+    world = open_environment("meta-world/reach-v3")
+    world.reset(0)
+    with pytest.raises(UserError, match="an action of MetaWorld is 4 finite numbers, not"):
+        world.step(np.array(action))
+
+
+def test_without_the_package(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "metaworld", None)
+    with pytest.raises(UserError, match=r"pip install 'shortcut-models\[meta-world\]'"):
+        open_environment("meta-world/reach-v3")
+
+
+def test_nothing_can_draw(monkeypatch) -> None:
+    offscreen.prepare.cache_clear()
+    monkeypatch.setenv("MUJOCO_GL", "crayons")
+    with pytest.raises(UserError, match="no picture can be drawn with MUJOCO_GL=crayons"):
+        offscreen.prepare()

@@ -1,0 +1,139 @@
+"""Push-T against Diffusion Policy's recorded demonstrations: what they saw, and where their actions led."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shortcut_models.environments import open_environment
+from shortcut_models.errors import UserError
+
+pytest.importorskip("gym_pusht", reason="needs gym-pusht")
+
+ZIP = Path(__file__).resolve().parents[2] / "shared/data/pusht_cchi_v7_replay.zarr.zip"
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    zarr = pytest.importorskip("zarr", reason="needs zarr")
+    if not ZIP.exists():
+        pytest.skip(f"needs {ZIP.name}")
+    return zarr.open_group(zarr.storage.ZipStore(ZIP, mode="r"), path=ZIP.name.removesuffix(".zip"), mode="r")
+
+
+@pytest.fixture
+def world():
+    return open_environment("push-t", ["state"])
+
+
+def test_a_recorded_state_looks_as_it_was_recorded(recorded) -> None:
+    world = open_environment("push-t")
+    pixels = []
+    for frame in np.linspace(0, 25649, 24).astype(int):
+        seen = world.reset_to(recorded["data/state"][frame])
+        assert seen["state"].dtype == np.float32
+        np.testing.assert_array_equal(seen["state"], recorded["data/state"][frame])
+        # Their points lag behind a T that moves.
+        np.testing.assert_allclose(seen["keypoint"], recorded["data/keypoint"][frame].ravel(), atol=0.2)
+        assert seen["image"].shape == (96, 96, 3)
+        assert seen["image"].dtype == np.uint8
+        pixels.append((seen["image"] != recorded["data/img"][frame]).any(-1).sum())
+    assert max(pixels) <= 2  # where disc and T touch: the contact is drawn, and is nothing that a state tells
+    assert pixels.count(0) >= 12
+
+
+def test_points_of_a_t_at_rest(recorded) -> None:
+    world = open_environment("push-t", ["keypoint"])
+    for begin in [0, *recorded["meta/episode_ends"][:5]]:  # nobody has touched it yet
+        seen = world.reset_to(recorded["data/state"][begin])["keypoint"]
+        np.testing.assert_allclose(seen, recorded["data/keypoint"][begin].ravel(), atol=1e-4)
+
+
+@pytest.mark.parametrize("episode", [0, 20, 100])
+def test_recorded_actions_lead_where_they_led(recorded, world, episode) -> None:
+    ends = [0, *recorded["meta/episode_ends"][:]]
+    rows = slice(ends[episode], ends[episode + 1])
+    states, actions = recorded["data/state"][rows], recorded["data/action"][rows]
+    world.reset_to(states[0])
+    scores, seen = [0.0], None
+    for action, state in zip(actions, states, strict=True):
+        if seen is not None:
+            np.testing.assert_allclose(seen["state"], state, atol=1e-3)
+        seen, ended = world.step(action)
+        scores.append(world.score())
+        assert ended == (world.score() == 1)
+    assert scores == sorted(scores)
+    assert scores[-1] > 0.9
+
+
+def test_a_seed_begins_as_diffusion_policy_does(world) -> None:
+    """The T is placed, then turned about its centre of gravity, 45 below the point that was placed."""
+    for seed in (100_000, 100_001, 100_002):
+        draw = np.random.RandomState(seed)
+        agent = draw.randint(50, 450), draw.randint(50, 450)
+        block, angle = np.array([draw.randint(100, 400), draw.randint(100, 400)]), draw.randn() * 2 * np.pi - np.pi
+        turned = np.array([-np.sin(angle), np.cos(angle)]) * 45
+        seen = world.reset(seed)["state"]
+        np.testing.assert_allclose(seen[:2], agent)
+        np.testing.assert_allclose(seen[2:4], block + np.array([0, 45]) - turned, atol=1e-3)
+        assert seen[4] == pytest.approx(angle % (2 * np.pi), abs=1e-5)
+
+
+def test_an_episode_follows_from_its_seed() -> None:
+    def episode(world) -> list[np.ndarray]:
+        seen = [world.reset(7)]
+        seen += [world.step(np.array([100.0 + 10 * i, 300.0]))[0] for i in range(10)]
+        return [np.concatenate([one["state"], one["image"].ravel()]) for one in seen]
+
+    world = open_environment("push-t", ["state", "image"])
+    first = episode(world)
+    world.reset(8)
+    np.testing.assert_array_equal(first, episode(world))
+    np.testing.assert_array_equal(first, episode(open_environment("push-t", ["image", "state"])))
+
+
+def test_an_episode_ends_after_300_frames(world) -> None:
+    world.reset(0)
+    assert [world.step(np.array([20.0, 20.0]))[1] for _ in range(300)] == [False] * 299 + [True]
+    assert 0 <= world.score() < 1
+    world.reset(1)
+    assert world.score() == 0
+
+
+def test_actions_stay_in_the_world(world) -> None:
+    world.reset(0)
+    for _ in range(20):
+        seen, _ = world.step(np.array([9000.0, -9000.0]))
+    assert ((seen["state"][:2] >= 0) & (seen["state"][:2] <= 512)).all()
+
+
+def test_picture(world) -> None:
+    world.reset(0)
+    assert world.picture().shape == (512, 512, 3)
+
+
+@pytest.mark.parametrize("action", [[1.0], [1.0, np.nan], [1.0, 2.0, 3.0]])
+def test_an_action_that_is_none(world, action) -> None:
+    world.reset(0)
+    with pytest.raises(UserError, match="an action of PushT is 2 finite numbers, not"):
+        world.step(np.array(action))
+
+
+def test_what_it_does_not_show() -> None:
+    with pytest.raises(UserError, match="does not show 'img': choose from image, state, keypoint"):
+        open_environment("push-t", ["img"])
+
+
+def test_nothing_is_drawn_that_nobody_asked_for(world, monkeypatch) -> None:
+    monkeypatch.setattr(world.drawing, "image", None)
+    assert list(world.reset(0)) == ["state"]
+    assert open_environment("push-t", None).reset(0) == {}
+
+
+def test_without_the_package(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "gym_pusht.envs.pusht", None)
+    with pytest.raises(UserError, match=r"pip install 'shortcut-models\[push-t\]'"):
+        open_environment("push-t")

@@ -1,0 +1,141 @@
+"""robomimic's tasks against its recorded demonstrations. They run where robosuite is installed (docs/environments.md).
+
+ROBOMIMIC_LIFT is the path of the ten demonstrations of Lift: tests/assets/test.hdf5 in the source of robomimic 0.1.0.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shortcut_models.environments import RobomimicLift, RobomimicTransport, offscreen, open_environment, robomimic
+from shortcut_models.errors import UserError
+
+PATH = Path(os.environ.get("ROBOMIMIC_LIFT", "no file"))
+VECTORS = [name for name in RobomimicLift.sees if not name.endswith("_image")]
+CAMERAS = ("agentview_image", "robot0_eye_in_hand_image")
+
+
+def test_without_the_package(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "robosuite", None)
+    for name in ("robomimic-lift", "robomimic-transport"):
+        with pytest.raises(UserError, match=r"pip install 'shortcut-models\[robomimic\]'"):
+            open_environment(name, ["object"])
+
+
+def test_what_it_does_not_show() -> None:
+    with pytest.raises(UserError, match="does not show 'image': choose from object, robot0_joint_pos"):
+        open_environment("robomimic-lift", ["image"])
+
+
+@pytest.fixture(scope="module")
+def lift():
+    pytest.importorskip("robosuite", reason="needs robosuite")
+    world = open_environment("robomimic-lift", VECTORS)
+    yield world
+    world.close()
+
+
+@pytest.fixture(scope="module")
+def recorded(lift):
+    if not PATH.exists():
+        pytest.skip("needs the demonstrations of Lift: set ROBOMIMIC_LIFT")
+    return pytest.importorskip("h5py", reason="needs h5py").File(PATH)["data"]
+
+
+def test_a_recorded_state_looks_as_it_was_recorded(recorded, lift) -> None:
+    for name, episode in recorded.items():
+        for frame in (0, len(episode["actions"]) // 2):
+            seen = lift.reset_to(episode["states"][frame])
+            for key in VECTORS:
+                assert seen[key].dtype == np.float32
+                np.testing.assert_allclose(seen[key], episode["obs"][key][frame], atol=1e-5, err_msg=f"{name} {key}")
+    assert set(recorded["demo_0/obs"]) - set(RobomimicLift.sees) == {"robot0_eef_vel_ang", "robot0_eef_vel_lin"}
+
+
+def test_recorded_actions_lift_the_cube(recorded, lift) -> None:
+    """Ten of ten; robosuite and MuJoCo have changed since, so the paths differ by millimetres."""
+    lifted = 0
+    for episode in recorded.values():
+        lift.reset_to(episode["states"][0])
+        ended = False
+        for action, after in zip(episode["actions"], episode["next_obs/robot0_eef_pos"], strict=True):
+            seen, ended = lift.step(action)
+            np.testing.assert_allclose(seen["robot0_eef_pos"], after, atol=0.03)
+            if ended:
+                break
+        lifted += int(lift.score())
+        assert ended == (lift.score() == 1)
+    assert lifted == len(recorded)
+
+
+def test_the_controller_is_that_of_the_file(recorded) -> None:
+    arguments = json.loads(recorded.attrs["env_args"])["env_kwargs"]
+    theirs = arguments["controller_configs"]
+    renamed = {"damping": "damping_ratio", "damping_limits": "damping_ratio_limits"}
+    kept = {renamed.get(key, key): value for key, value in theirs.items() if key != "control_delta"}
+    assert {key: robomimic.CONTROLLER[key] for key in kept} == kept
+    assert set(robomimic.CONTROLLER) - set(kept) == {"input_type", "input_ref_frame", "gripper"}
+    assert (arguments["control_freq"], arguments["camera_heights"]) == (RobomimicLift.frames_per_second, robomimic.SIDE)
+
+
+def test_images_show_what_was_recorded(recorded) -> None:
+    """The same things at the same places; light and floor are not those of the recordings."""
+    try:
+        offscreen.prepare()
+    except UserError as nothing_draws:
+        pytest.skip(str(nothing_draws))
+    world = open_environment("robomimic-lift", CAMERAS)
+    seen = world.reset_to(recorded["demo_0/states"][0])
+    for camera in CAMERAS:
+        assert seen[camera].shape == (84, 84, 3)
+        theirs = recorded["demo_0/obs"][camera][0]
+        red = [np.argwhere(image[..., 0] > 2.0 * image[..., 1]).mean(0) for image in (seen[camera], theirs)]
+        np.testing.assert_allclose(*red, atol=1)  # the cube
+    world.close()
+
+
+def episode(world, seed: int, frames: int = 5) -> np.ndarray:
+    """What is seen from a seed on, with the same actions each time."""
+    seen = [world.reset(seed)]
+    actions = np.random.default_rng(0).uniform(-1, 1, (frames, world.low.size))
+    seen += [world.step(action)[0] for action in actions]
+    return np.stack([np.concatenate(list(one.values())) for one in seen])
+
+
+def test_an_episode_follows_from_its_seed(lift) -> None:
+    first, second = episode(lift, 1), episode(lift, 2)
+    np.testing.assert_array_equal(first, episode(lift, 1))
+    np.testing.assert_array_equal(first, episode(open_environment("robomimic-lift", VECTORS), 1))
+    assert np.abs(first[0, :2] - second[0, :2]).max() > 1e-3
+
+
+def test_a_state_of_another_task(lift) -> None:
+    with pytest.raises(UserError, match="a state of RobomimicLift has 32 numbers, not 115"):
+        lift.reset_to(np.zeros(115))
+
+
+def test_transport(lift) -> None:
+    names = [name for name in RobomimicTransport.sees if not name.endswith("_image")]
+    world = open_environment("robomimic-transport", names)
+    first = world.reset(1)
+    # places and turns of hammer, rubbish and lid (7 each), of two bins (3), four ways there (3), two answers
+    assert first["object"].shape == (41,)
+    hammer, lid = first["object"][:3], first["object"][14:17]
+    ways = first["object"][27:39].reshape(4, 3)
+    np.testing.assert_allclose(ways[0], hammer - first["robot0_eef_pos"], atol=1e-6)
+    np.testing.assert_allclose(ways[1], lid - first["robot0_eef_pos"], atol=1e-6)
+    np.testing.assert_allclose(ways[2], hammer - first["robot1_eef_pos"], atol=1e-6)
+    assert first["object"][39:].tolist() == [0, 0]
+    np.testing.assert_array_equal(episode(world, 1, 2), episode(world, 1, 2))
+    # Both arms go along the world's x, and not each along its own: they face each other.
+    first = seen = world.reset(1)
+    for _ in range(10):
+        seen, _ = world.step(np.array([1.0, 0, 0, 0, 0, 0, 0] * 2))
+    assert all(seen[name][0] - first[name][0] > 0.05 for name in ("robot0_eef_pos", "robot1_eef_pos"))
+    world.close()
