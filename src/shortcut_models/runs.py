@@ -22,23 +22,32 @@ PARTS = ("task", "network", "objective", "training")
 """of a configuration"""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment either the old or the new content is there, whole.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to, which takes its name, whole and flushed, when the block ends without an error.
 
     Raises OSError that names the file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
+        yield temporary
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that at any moment either the old or the new content is there, whole.
+
+    Raises OSError that names the file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 class Run:
@@ -55,6 +64,7 @@ class Run:
         self.snapshots = self.path / "snapshots"
         self.checkpoints = self.path / "checkpoints"
         self.pairs = self.path / "pairs"
+        self.rollouts = self.path / "rollouts"
 
     def check(self, config: dict[str, Any]) -> None:
         """Raise UserError where the directory holds anything but this very run."""
