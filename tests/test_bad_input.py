@@ -83,7 +83,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "distribution": (f"{TOY} --run new --task.distribution ring", "--task.distribution: must be one of four-gaussians"),
     # data
     "data for digits": (f"{TINY} --run new --data images", "recipe digits has its own data: leave --data out"),
-    "no data": (OWN, "recipe images needs your data: give a folder"),
+    "no data": (OWN, "recipe images needs your data: give --data with a folder of images"),
     "missing data": (f"{OWN} --data nowhere", "nowhere does not exist"),
     "empty folder": (f"{OWN} --data empty", "no images in"),
     "folder of text": (f"{OWN} --data notes", "no images in"),

@@ -26,7 +26,7 @@ CONFIGS = sorted(
     key=lambda cls: cls.__name__,
 )
 FIELDS = [pytest.param(cls, option, id=f"{cls.__name__}.{option.name}") for cls in CONFIGS for option in options(cls)]
-CANDIDATES = [2, 3, 4, 0.5, 0.25, False, True, "text", None, ("a", "b"), (1, 8, 8), 1, 64, "cpu"]
+CANDIDATES = [2, 3, 4, 0.5, 0.25, False, True, "text", None, ("a", "b"), (1, 8, 8), ((1, 8), (2,)), 1, 64, "cpu"]
 
 
 def dashed(name: str) -> str:

@@ -208,7 +208,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.warns(UserWarning, match="No space left"):
         task = Images(data=make_folder(tmp_path, pictures(), None)).resolve()
     assert len(task.dataset("train")) == 27

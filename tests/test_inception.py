@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +128,42 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(UserError, match=message):
             Inception(tmp_path / f"{name}.pt")
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """A server of the files in `tmp_path / "web"`, and the paths that it was asked for."""
+    folder, asked = tmp_path / "web", list[str]()
+    folder.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_request(self, code: object = "-", size: object = "-") -> None:
+            asked.append(self.path)
+
+        def log_error(self, *args: object) -> None:
+            return
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_network_of_the_web_is_fetched_once(
+    web: tuple[str, list[str]], tiny: Inception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    address, asked = web
+    tiny_inception(tmp_path / "web" / "tiny.pt")
+    (tmp_path / "web" / "page.pt").write_text("<html>Not found</html>")
+    for _ in range(2):
+        assert Inception(f"{address}/tiny.pt").fingerprint == tiny.fingerprint
+    assert asked == ["/tiny.pt"]
+    with pytest.raises(UserError, match=r"page\.pt is no TorchScript file of a network: pip install"):
+        Inception(f"{address}/page.pt")
+    with pytest.raises(UserError, match=r"cannot download .*none\.pt \(.*[Nn]ot found\): pip install"):
+        Inception(f"{address}/none.pt")
+    assert len(list((tmp_path / "cache").rglob("*.*"))) == 1  # nothing is kept of what failed

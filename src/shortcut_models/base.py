@@ -179,6 +179,8 @@ class Task(abc.ABC):
 
     preview: ClassVar[tuple[int, int]] = (16, 16)
     """how many samples a small picture holds, and in how many columns"""
+    accepts: ClassVar[str] = ""
+    """what its field `data` may name, in words, where it has one"""
     headline: ClassVar[str] = ""
     """the measure of `evaluate` that methods are compared by first; "" is the first one"""
 

@@ -18,8 +18,8 @@ from tqdm import tqdm
 from .compare import Comparison, Trial, begin, finished, run_trial
 from .errors import Stopped, UserError
 from .objectives import OBJECTIVES
-from .options import Parser, whole_number
-from .recipe_options import choose, parse_recipe
+from .options import Parser, choose, whole_number
+from .recipe_options import parse_recipe
 
 DEFAULT_SHARE = 0.4
 """of the evaluations of the recipe's own training: the budget where none is given"""

@@ -151,8 +151,12 @@ def check(config: Any) -> None:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A configuration as plain JSON values."""
-    values = ((option.name, getattr(config, option.name)) for option in options(config))
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+    return {option.name: _swapped(getattr(config, option.name), tuple, list) for option in options(config)}
+
+
+def _swapped(value: Any, old: Any, new: Callable[[Any], Any]) -> Any:
+    """Tuples as lists or lists as tuples, also inside one another."""
+    return new(_swapped(part, old, new) for part in value) if isinstance(value, old) else value
 
 
 def from_dict(cls: type, values: dict[str, Any]) -> Any:
@@ -163,4 +167,4 @@ def from_dict(cls: type, values: dict[str, Any]) -> Any:
         raise UserError(
             f"{cls.__name__} has no field {unknown[0]!r}: the file is from another version of shortcut-models"
         )
-    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    return cls(**{name: _swapped(value, list, tuple) for name, value in values.items()})

@@ -20,10 +20,10 @@ from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
 from .base import Dataset, Task
+from .cache import cache_folder
 from .errors import UserError
 from .metrics import Moments
 from .runs import write_atomically
-from .tasks.image_sources.cache import cache_folder
 
 BLOCK = 256
 """images whose features are a file in the cache"""
@@ -172,7 +172,7 @@ def cached_features(images: Images, network: Extractor) -> Features:
     """Features of images, from the cache where these very images were seen before."""
     facts = f"{VERSION} {network.fingerprint} {images.shape}"
     name = hashlib.blake2b(np.ascontiguousarray(images).data, digest_size=16, key=_short(facts)).hexdigest()
-    path = cache_folder().with_name("features") / name[:2] / f"{name}.npy"
+    path = cache_folder("features") / name[:2] / f"{name}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):
         found = np.load(path, allow_pickle=False)
         if found.shape == (len(images), network.size):

@@ -50,7 +50,7 @@ STYLE: Any = {
     "lines.linewidth": 1.4,
     "lines.solid_capstyle": "round",
 }
-LOWER_IS_BETTER = ("distance", "wasserstein", "frechet", "fid", "kid")
+LOWER_IS_BETTER = ("distance", "wasserstein", "frechet", "fid", "kid", "error")
 SHARES = ("accuracy", "precision", "recall", "coverage")
 HIGHER_IS_BETTER = (*SHARES, "density")
 

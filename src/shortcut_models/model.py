@@ -159,6 +159,15 @@ class Model:
             )
 
 
+def model_of(network: Network, objective: Objective, task: Task, step: int = 0, recipe: str = "") -> Model:
+    """These parts as a Model, or as a Policy where the task is to act."""
+    from .policy import Policy
+    from .tasks import Imitation
+
+    kind = Policy if isinstance(task, Imitation) else Model
+    return kind(network, objective, task, step, recipe)
+
+
 def describe(part: Any, registry: Mapping[str, Any]) -> dict[str, Any]:
     """A part of a model as JSON values: its registered name and its fields.
 
@@ -219,7 +228,7 @@ def assemble(
         if network is None:
             config: NetworkConfig = rebuild("network", header["network"], NETWORKS, None)
             network = config.build(task.shape, task.conditions)
-        model = Model(network, objective, task, int(header["step"]), str(header["recipe"]))
+        model = model_of(network, objective, task, int(header["step"]), str(header["recipe"]))
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -243,7 +252,7 @@ def load(
     task: Task | None = None,
 ) -> Model:
     """The model of a run directory (its newest checkpoint that is whole), of one `model.safetensors` file, or of a
-    folder in the Hub's layout (see `hub.HubModel`).
+    folder in the Hub's layout (see `hub.HubModel`). Where it learned from demonstrations, it is a `policy.Policy`.
 
     Args:
         path: a run directory, a file, or a folder of `config.json` and `model.safetensors`.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NoReturn
 
 from .config import Option, kind_text, options
@@ -22,6 +23,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message.removeprefix('argument ')} (see `{self.prog} --help`)")
+
+
+def choose(kind: str, name: str, among: Mapping[str, Any]) -> Any:
+    """An entry of a registry by name. Raises UserError that lists the names."""
+    if name in among:
+        return among[name]
+    close = difflib.get_close_matches(name, among, 1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise UserError(f"there is no {kind} {name!r}: {hint}choose one of {', '.join(among)}")
 
 
 def whole_number(text: str) -> int:
@@ -45,6 +55,8 @@ def _reader(kind: Any) -> Callable[[str], Any] | None:
     simple: dict[Any, Callable[[str], Any]] = {int: whole_number, float: number, str: str}
     if kind in simple:
         return simple[kind]
+    if kind == tuple[str, ...]:
+        return lambda text: tuple(filter(None, text.split(",")))
     if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
         inner = [part for part in typing.get_args(kind) if part is not type(None)]
         reader = _reader(inner[0]) if len(inner) == 1 else None
@@ -78,7 +90,7 @@ def add_options(parser: argparse.ArgumentParser, title: str, config: Any, prefix
     group = parser.add_argument_group(title)
     for option, reader in settable(config):
         default = getattr(config, option.name)
-        facts = "; ".join(filter(None, [option.range, f"default {'none' if default is None else default}"]))
+        facts = "; ".join(filter(None, [option.range, f"default {_shown(default)}"]))
         how: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
         if reader is not None:
             how = {"type": reader, "metavar": _metavar(option.kind)}
@@ -91,7 +103,15 @@ def add_options(parser: argparse.ArgumentParser, title: str, config: Any, prefix
         )
 
 
+def _shown(default: Any) -> str:
+    if isinstance(default, tuple):
+        default = ",".join(default)
+    return "none" if default in (None, "") else str(default)
+
+
 def _metavar(kind: Any) -> str:
+    if kind == tuple[str, ...]:
+        return "NAME,NAME,..."
     if typing.get_origin(kind) is Literal:
         return "{" + ",".join(map(str, typing.get_args(kind))) + "}"
     names = {int: "N", float: "X", str: "TEXT"}

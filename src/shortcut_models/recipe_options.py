@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from .base import Task
 from .errors import UserError
 from .networks import NETWORKS
 from .objectives import OBJECTIVES
-from .options import Parser, add_options, apply_options
+from .options import Parser, add_options, apply_options, choose
 from .recipes import RECIPES, Recipe
-
-
-def choose(kind: str, name: str, among: dict[str, Any]) -> Any:
-    """An entry of a registry by name. Raises UserError that lists the names."""
-    if name in among:
-        return among[name]
-    close = difflib.get_close_matches(name, among, 1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise UserError(f"there is no {kind} {name!r}: {hint}choose one of {', '.join(among)}")
 
 
 def parse_recipe(
@@ -77,9 +66,7 @@ def with_data(name: str, recipe: Recipe, data: str | None) -> Recipe:
     if data is not None:
         return dataclasses.replace(recipe, task=task_at(recipe.task, data, f"recipe {name}"))
     if getattr(recipe.task, "data", "its own") is None:
-        raise UserError(
-            f"recipe {name} needs your data: give a folder, tar shards, .npz or idx files, or hf:NAME with --data"
-        )
+        raise UserError(f"recipe {name} needs your data: give --data with {recipe.task.accepts}")
     return recipe
 
 

@@ -22,7 +22,7 @@ from .rollout_records import Records, folder_name
 from .rollout_workers import Job, Setting, Workers
 from .runs import Run
 from .stop import StopRequest
-from .tasks.image_sources.cache import cache_folder
+from .cache import cache_folder
 
 FIRST_SEED = 1_000_000
 """of fresh episodes: far from those that people collect with"""
@@ -73,7 +73,7 @@ class Arena:
     @functools.cached_property
     def records(self) -> Records:
         """Where its episodes are kept: in the run, or in the cache folder for a file."""
-        folder = Run(self.run).rollouts if self.run.is_dir() else cache_folder().with_name("rollouts")
+        folder = Run(self.run).rollouts if self.run.is_dir() else cache_folder("rollouts")
         return Records(folder / folder_name(self.policy, self.environment))
 
 

@@ -22,32 +22,23 @@ PARTS = ("task", "network", "objective", "training")
 """of a configuration"""
 
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to, which takes its name, whole and flushed, when the block ends without an error.
-
-    Raises OSError that names the file.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that at any moment either the old or the new content is there, whole.
 
     Raises OSError that names the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class Run:
@@ -169,6 +160,11 @@ def refuse_other_run(path: Path, earlier: dict[str, Any], config: dict[str, Any]
                 continue
             option = name.replace("_", "-") if part == "training" else f"{part}.{name.replace('_', '-')}"
             option = part if name == "name" else option
+            if isinstance(before.get(name), list):  # too long to be shown
+                raise UserError(
+                    f"{path} was started with other data or options, as its {option} was another: use the same to "
+                    f"resume, or give another directory with --run"
+                )
             raise UserError(
                 f"{path} was started with --{option} {before.get(name)}, not {now.get(name)}: "
                 f"use the same options to resume, or give another directory with --run"

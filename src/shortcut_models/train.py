@@ -21,7 +21,7 @@ from .distributed import Processes, joined
 from .errors import Stopped, UserError
 from .log import Log, need_tensorboard
 from .memory import keep_freed_memory
-from .model import Model, describe
+from .model import Model, describe, model_of
 from .networks import NETWORKS
 from .objectives import OBJECTIVES
 from .previews import picture, snapshot
@@ -92,7 +92,7 @@ def fit(
         in_one_piece = copy.deepcopy(network) if processes.world > 1 and training.parallel == "fsdp" else None
         state = begin(network, objective, training, source, files, processes)
         processes.on_main(lambda: files.write_config(config))
-        model = Model(state.ema, objective, task, state.step, recipe)
+        model = model_of(state.ema, objective, task, state.step, recipe)
         log, saver = Log(files, training, state.step, processes, quiet=quiet), Saver(files, training.keep, state)
         with log, saver:
             loop(state, model, data, training, files, config, log, stop, saver)

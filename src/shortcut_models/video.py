@@ -14,8 +14,8 @@ from jaxtyping import UInt8
 from PIL import Image
 from PIL.GifImagePlugin import getdata
 
+from .cache import writing
 from .errors import UserError
-from .runs import replacing
 
 Frame = UInt8[np.ndarray, "rows columns 3"]
 Indices = UInt8[np.ndarray, "rows columns"]
@@ -62,17 +62,14 @@ def write_video(path: Path, frames: Iterable[Frame], rate: int) -> None:
     Raises UserError as `check_video` does, and OSError where the disk refuses.
     """
     check_video(path)
-    with replacing(path) as temporary:
-        if path.suffix == ".gif":
-            with open(temporary, "wb") as file:
-                _write_gif(file, frames, rate)
-        else:
-            _write_mp4(temporary, frames, rate)
+    write = _write_gif if path.suffix == ".gif" else _write_mp4
+    with writing(path) as file:
+        write(file, frames, rate)
 
 
-def _write_mp4(path: Path, frames: Iterable[Frame], rate: int) -> None:
+def _write_mp4(where: BinaryIO, frames: Iterable[Frame], rate: int) -> None:
     av = _av()
-    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as file:
+    with av.open(where, "w", format="mp4") as file:
         stream = None
         for frame in map(_even, frames):
             if stream is None:

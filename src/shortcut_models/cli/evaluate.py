@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> None:
 
 def by_fid(args: argparse.Namespace) -> None:
     """FID of a model's samples, by all processes that torchrun started."""
+    from ..cache import cache_folder
     from ..distributed import joined
     from ..fid import evaluate_fid, report
     from ..fid_samples import Maker
@@ -63,7 +64,6 @@ def by_fid(args: argparse.Namespace) -> None:
     from ..inception import Inception
     from ..memory import keep_freed_memory
     from ..runs import Run, write_atomically
-    from ..tasks.image_sources.cache import cache_folder
 
     if args.data is not None:
         raise UserError("--data is for measures without FID, which compares with --fid-stats: leave one of them out")
@@ -72,7 +72,7 @@ def by_fid(args: argparse.Namespace) -> None:
     with joined(args.device, DAY) as processes:
         model = open_generator(args)
         budgets, files = budgets_of(args, model), [Run(args.run)] if args.run.is_dir() else []
-        folder = files[0].fid if files else cache_folder().with_name("fid")
+        folder = files[0].fid if files else cache_folder("fid")
         maker = Maker(model, Inception(args.inception, model.device), args.seed, args.guidance, folder)
         result = evaluate_fid(maker, reference, budgets, args.num, batch_size=args.batch_size, processes=processes)
         if result is not None:

@@ -58,8 +58,8 @@ def add_sampling(parser: Parser, steps: list[int] | None, num: int) -> None:
 def add_network(parser: Parser) -> None:
     """The option that names FID's network."""
     parser.add_argument(
-        "--inception", type=Path, metavar="FILE",
-        help="TorchScript of the Inception network of 2015 (default: that of the extra `fid`)",
+        "--inception", metavar="FILE",
+        help="TorchScript of the Inception network of 2015, or its https:// address (default: that of the extra `fid`)",
     )  # fmt: skip
 
 

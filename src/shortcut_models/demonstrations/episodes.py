@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int64, Shaped
 
+from ..errors import UserError
+
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """The frames of all episodes, one episode after another. Arrays may be memory-mapped."""
+    """The frames of all episodes, one episode after another. Arrays may be memory-mapped.
+
+    Raises UserError where lengths do not match, episodes do not ascend, or a number is not finite.
+    """
 
     observations: Mapping[str, Shaped[np.ndarray, "n ..."]]
     """by name: images uint8 [frames, height, width, channels], vectors float32 [frames, size]"""
@@ -25,7 +32,66 @@ class Demonstrations:
     """what each episode's world was made from, where it is known: nothing is judged on these"""
     environment: str = ""
     """name of the environment they come from, where it is known"""
+    held_out: Int64[np.ndarray, "rest"] | None = None
+    """numbers of the episodes that the data itself holds out, where it does"""
+
+    def __post_init__(self) -> None:
+        if not len(self.ends):
+            raise UserError("there are no episodes")
+        if (np.diff(self.ends, prepend=0) <= 0).any() or self.ends[-1] != len(self.actions):
+            raise UserError(
+                f"the ends of the episodes must ascend from above 0 to {len(self.actions)}, the number of actions, and "
+                f"are {_short(self.ends)}: write them again"
+            )
+        for name, array in self.observations.items():
+            if len(array) != len(self.actions):
+                raise UserError(
+                    f"there are {len(self.actions)} actions and {len(array)} frames of {name}: make them one each"
+                )
+        for name, array in {"action": self.actions, **self.observations}.items():
+            if array.dtype != np.uint8:
+                self._check_finite(name, array)
+
+    def _check_finite(self, name: str, array: np.ndarray) -> None:
+        bad = ~np.isfinite(array).reshape(len(array), -1).all(1)
+        if bad.any():
+            frame = int(bad.argmax())
+            episode = int(np.searchsorted(self.ends, frame, "right"))
+            seed = "" if self.seeds is None else f" (seed {self.seeds[episode]})"
+            raise UserError(
+                f"{name} of episode {episode}{seed} is NaN or infinite at frame {frame - self.begins[episode]}: "
+                f"mend or remove that episode"
+            )
 
     def __len__(self) -> int:
         """Number of episodes."""
         return len(self.ends)
+
+    @property
+    def begins(self) -> Int64[np.ndarray, "k"]:
+        """The first frame of each episode."""
+        return np.concatenate([[0], self.ends[:-1]]).astype(np.int64)
+
+    def split(self, share: float) -> tuple[list[int], list[int]]:
+        """The numbers of the episodes to train on, and of those to hold out: a share, at least one and not all.
+
+        Who is held out follows from a hash of each seed, or of each number, and so mostly stays when episodes are
+        added; where the data holds some out by itself, it is those.
+        """
+        if self.held_out is not None:
+            chosen = self.held_out
+        else:
+            place = lambda i: hashlib.blake2b(str(i if self.seeds is None else self.seeds[i]).encode()).digest()
+            order = np.array(sorted(range(len(self)), key=place))
+            chosen = order[: min(max(1, round(len(self) * share)), len(self) - 1)]
+        return np.setdiff1d(np.arange(len(self)), chosen).tolist(), np.sort(chosen).tolist()
+
+
+def is_image(array: Any) -> bool:
+    """Whether an array of observations, also one that is still in its file, holds images."""
+    return array.ndim == 4
+
+
+def _short(numbers: np.ndarray) -> str:
+    shown = ", ".join(map(str, numbers[:8]))
+    return shown + ", ..." if len(numbers) > 8 else shown

@@ -4,6 +4,7 @@ from ..base import Task
 from .digits import Digits
 from .events import Events
 from .images import Images
+from .imitation import Imitation
 from .latents import Latents
 from .toy import Toy
 
@@ -13,6 +14,7 @@ TASKS: dict[str, type[Task]] = {
     "images": Images,
     "latents": Latents,
     "events": Events,
+    "imitation": Imitation,
 }
 
-__all__ = ["TASKS", "Digits", "Events", "Images", "Latents", "Toy"]
+__all__ = ["TASKS", "Digits", "Events", "Images", "Imitation", "Latents", "Toy"]

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 import annotated_types as at
@@ -16,11 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 from ..base import Label, Task, X
+from ..config import FILLED_IN
 from ..errors import UserError
 from .arrays import ArrayDataset
 from .image_judge import PixelJudge
 from .image_sources import ImageSet, InPlaceDataset, InPlaceSet, Reading, load
 from .image_sources.hugging_face import PREFIX
+from .image_sources.layout import ACCEPTED
 
 _NO_LABELS = "leave --task.classes out, or add labels (a folder for each class, KEY.cls in shards)"
 
@@ -49,6 +51,7 @@ class Images(Task):
     stay where they are, and each is read and decoded when its turn comes; the pixels are the same.
     """
 
+    accepts: ClassVar[str] = ACCEPTED
     headline: ClassVar[str] = "pixel_frechet"
 
     data: str | None = None
@@ -59,7 +62,7 @@ class Images(Task):
     """1 is grey, 3 is colour; none: what the data has"""
     classes: Annotated[int | None, at.Ge(0)] = None
     """number of classes; 0 leaves the labels out; none: what the data has"""
-    class_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = field(default=(), metadata=FILLED_IN)
     """names of the classes: filled in from the data's sub-folders or its table"""
     flip: bool = True
     """mirror half of the training images, left to right; wrong for text and digits"""
@@ -77,7 +80,7 @@ class Images(Task):
         for whatever is wrong with them.
         """
         if self.data is None:
-            raise UserError("images needs data: pass --data with a folder of images, tar shards, .npz or idx files")
+            raise UserError(f"images needs data: pass --data with {ACCEPTED}")
         train = load(self.location, "train", self.image_size, self.channels, self.skip_damaged, self.reading)
         channels, size, _ = train.shape
         test = load(self.location, "test", size, channels, self.skip_damaged, self.reading)

@@ -25,6 +25,7 @@ from ..errors import UserError
 from ..vae import Vae, open_vae
 from .image_judge import FIT_ON, PixelJudge
 from .image_sources import ImageSet
+from .image_sources.layout import ACCEPTED
 from .images import Images
 from .latent_shards import LatentDataset, is_encoded, read_index, shrunk
 
@@ -46,6 +47,7 @@ class Latents(Task):
     """
 
     preview: ClassVar[tuple[int, int]] = (8, 8)
+    accepts: ClassVar[str] = ACCEPTED
     headline: ClassVar[str] = "pixel_frechet"
 
     data: str | None = None
@@ -56,7 +58,7 @@ class Latents(Task):
     """side in pixels; the shorter side is resized to it and the centre cropped; none: the images' own"""
     classes: Annotated[int | None, at.Ge(0)] = None
     """number of classes; 0 leaves the labels out; none: what the data has"""
-    class_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = field(default=(), metadata=FILLED_IN)
     """names of the classes: filled in from the data"""
     flip: bool = True
     """mirror half of the training images, left to right; wrong for text and digits"""

@@ -5,18 +5,15 @@ Each set is a file of raw bytes and, for each way of asking for it, a small JSON
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from ...cache import cache_folder
 from ...runs import write_atomically
 
 IN_MEMORY = 2**30
@@ -49,28 +46,6 @@ class ImageSet:
         """The pixels of some rows, and their labels if there are any."""
         chosen = np.asarray(rows)
         return self.pixels[chosen], None if self.labels is None else self.labels[chosen]
-
-
-def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/shortcut-models/images, by default under ~/.cache. It may be deleted at any time."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "shortcut-models" / "images"
-
-
-@contextlib.contextmanager
-def writing(name: str) -> Iterator[BinaryIO]:
-    """A file that gets its name, whole, at the end, and is removed if anything goes wrong before."""
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{name}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, folder / name)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_pixels(name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from ...cache import cache_folder, writing
 from ...errors import UserError
 from . import cache, hugging_face
 from .arrays import read_idx, read_npz
@@ -151,13 +152,13 @@ def _decode(examples: Examples, target: Target, part: Part, request: Request, ho
     asked = _key(part, request, hold_out)
     exact = _key(part, request._replace(image_size=target.size, channels=target.channels), hold_out)
     try:
-        with cache.writing(f"{exact}.uint8") as file:
+        with writing(cache_folder() / f"{exact}.uint8") as file:
             kept = decode(examples, target, request.skip_damaged, lambda pixels: file.write(pixels.data))
         found = _set(examples, kept, cache.read_pixels(f"{exact}.uint8", (len(kept), *image_shape)))
         cache.describe(f"{exact}.uint8", {asked, exact}, found)
         return found
     except OSError as error:
-        trouble = f"cannot write the image cache {cache.cache_folder()}: {error.strerror or error}"
+        trouble = f"cannot write the image cache {cache_folder()}: {error.strerror or error}"
         if len(examples) * math.prod(image_shape) >= cache.IN_MEMORY:
             raise UserError(f"{trouble}; set XDG_CACHE_HOME to a folder with room") from None
         warnings.warn(f"{trouble}; images are decoded at every start", stacklevel=2)

@@ -30,8 +30,8 @@ from jaxtyping import Int64
 from PIL import Image
 from tqdm import tqdm
 
+from ...cache import cache_folder, writing
 from ...errors import UserError
-from . import cache
 from .decode import in_threads
 from .examples import Examples
 from .layout import IMAGE_SUFFIXES
@@ -155,7 +155,7 @@ def _key(shards: tuple[Path, ...], stamps: tuple[Stamp, ...]) -> str:
 def _read(key: str) -> _Index | None:
     """The index of a key, or None where it is not there, or is not whole."""
     try:
-        with np.load(cache.cache_folder() / f"{key}.index.npz", allow_pickle=False) as file:
+        with np.load(cache_folder() / f"{key}.index.npz", allow_pickle=False) as file:
             names = file["names"].tobytes().decode("utf-8", "surrogateescape").split("\0")
             index = _Index(names, *(file[name] for name in _Index._fields[1:]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
@@ -166,10 +166,10 @@ def _read(key: str) -> _Index | None:
 def _write(key: str, index: _Index) -> None:
     names = np.frombuffer("\0".join(index.names).encode("utf-8", "surrogateescape"), np.uint8)
     try:
-        with cache.writing(f"{key}.index.npz") as file:
+        with writing(cache_folder() / f"{key}.index.npz") as file:
             np.savez(file, **index._asdict() | {"names": names})
     except OSError as error:
-        trouble = f"cannot write the image cache {cache.cache_folder()}: {error.strerror or error}"
+        trouble = f"cannot write the image cache {cache_folder()}: {error.strerror or error}"
         warnings.warn(f"{trouble}; shards are indexed at every start", stacklevel=2)
 
 

@@ -1,0 +1,96 @@
+"""Columns of Parquet files, as arrays."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import UserError
+from .arrays import library
+
+
+class Columns:
+    """Some columns of all Parquet files below a folder, in the order of the files' names.
+
+    Raises UserError where there are none, one is damaged, or a column is not there.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        library("pyarrow", "LeRobot data sets")
+        import pyarrow
+        from pyarrow import parquet
+
+        self.folder, files = folder, sorted(folder.rglob("*.parquet"))
+        if not files:
+            raise UserError(f"there are no .parquet files in {folder.name}: copy the data set again")
+        tables = []
+        for path in files:
+            try:
+                # Not read_table: it would take folders called a=b for columns.
+                table = parquet.ParquetFile(path).read(list(names))
+            except (pyarrow.ArrowException, OSError) as error:
+                raise UserError(f"{path.name} is damaged ({_line(error)}): copy it again") from None
+            missing = [name for name in names if name not in table.column_names]
+            if missing:
+                raise UserError(
+                    f"{folder.name}/{path.relative_to(folder)} lacks the column {missing[0]}: copy it again"
+                )
+            tables.append(table.select(list(names)))
+        try:
+            self.table = pyarrow.concat_tables(tables, promote_options="permissive")
+        except pyarrow.ArrowException as error:
+            raise UserError(
+                f"the files of {folder.name} do not fit together ({_line(error)}): copy the data set again"
+            ) from None
+
+    def numbers(self, name: str) -> np.ndarray:
+        """A column of one number a row."""
+        return self.array(name).reshape(len(self.table))
+
+    def array(self, name: str) -> np.ndarray:
+        """A column of numbers, or of nested lists of so many numbers in every row: [rows, ...].
+
+        Raises UserError where rows are of several lengths, or empty.
+        """
+        import pyarrow
+
+        column = self.table.column(name)
+        values: Any = column.combine_chunks()
+        while isinstance(values, pyarrow.ExtensionArray) or pyarrow.types.is_nested(values.type):
+            values = values.storage if isinstance(values, pyarrow.ExtensionArray) else values.flatten()
+        flat = values.to_numpy(zero_copy_only=False)
+        rows = len(self.table)
+        if flat.dtype == object or len(flat) % max(rows, 1) or self._ragged(column):
+            raise UserError(f"the column {name} must hold as many numbers in every row: mend it, or leave it out")
+        return flat.reshape(rows, -1)
+
+    @staticmethod
+    def _ragged(column: Any) -> bool:
+        """Whether rows are empty, or differ in length."""
+        import pyarrow.compute
+
+        if column.null_count:
+            return True
+        if not (pyarrow.types.is_list(column.type) or pyarrow.types.is_large_list(column.type)):
+            return False
+        lengths = pyarrow.compute.list_value_length(column)
+        return pyarrow.compute.count_distinct(lengths).as_py() > 1
+
+    def picture(self, name: str, row: int) -> np.ndarray:
+        """One image [height, width, channels] of a column that holds the bytes of files."""
+        cell = self.table.column(name)[row].as_py()
+        try:
+            content = cell["bytes"] if cell["bytes"] is not None else (self.folder.parent / cell["path"]).read_bytes()
+            pixels = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+        except (TypeError, KeyError, OSError, ValueError, Image.DecompressionBombError) as error:
+            raise UserError(f"{name} of frame {row} cannot be read as an image ({error}): mend or remove it") from None
+        return pixels
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,84 @@
+"""robomimic's HDF5 files: `data/demo_3/actions`, `data/demo_3/obs/NAME`, and who is held out in `mask/valid`."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from .arrays import Part, chosen, fingerprint, images, library, vectors
+from .episodes import Demonstrations, is_image
+
+_ENVIRONMENTS = {"Lift": "robomimic-lift", "TwoArmTransport": "robomimic-transport"}
+"""their names for those that we have too"""
+
+
+def read(path: Path, names: Sequence[str] = ()) -> Demonstrations:
+    """All episodes of a file; see `demonstrations.read`. Where it has `mask/train`, those of no mask are left out."""
+    library("h5py", "files of robomimic")
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return _read(path, file, names)
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"the file is damaged ({error}): copy it again") from None
+
+
+def _read(path: Path, file: Any, names: Sequence[str]) -> Demonstrations:
+    demos, held_out = _episodes(file)
+    lengths = [len(_get(demo, "actions")) for demo in demos]
+    shown = [demo.name.rpartition("/")[2] for demo in demos]
+
+    def parts(inner: str) -> Iterator[Part]:
+        for where, length, demo in zip(shown, lengths, demos, strict=True):
+            yield Part(where, length, _get(demo, inner)[()])
+
+    actions = vectors("action", parts("actions"))
+    observations = {}
+    for name in chosen(names, list(_get(demos[0], "obs"))):
+        if is_image(demos[0]["obs"][name]):
+            key = fingerprint([path], name)
+            observations[name] = images(name, key, functools.partial(parts, f"obs/{name}"))
+        else:
+            observations[name] = vectors(name, parts(f"obs/{name}"))
+    rewarded = all("rewards" in demo for demo in demos)
+    return Demonstrations(
+        observations, actions, np.cumsum(lengths),
+        returns=np.array([demo["rewards"][()].sum() for demo in demos], np.float64) if rewarded else None,
+        environment=_environment(file), held_out=held_out,
+    )  # fmt: skip
+
+
+def _episodes(file: Any) -> tuple[list[Any], np.ndarray | None]:
+    """The episodes in order of their numbers; and which of them are held out, where the file says so."""
+    demos = sorted(_get(file, "data"), key=lambda name: (len(name), name))
+    masks = file.get("mask", {})
+    members = {name: {text.decode() for text in masks[name][()]} for name in ("train", "valid") if name in masks}
+    if members.keys() == {"train", "valid"}:
+        demos = [name for name in demos if name in members["train"] | members["valid"]]
+    if not demos:
+        raise UserError("it holds no episodes: give a file with data/demo_0, data/demo_1, ...")
+    held_out = [i for i, name in enumerate(demos) if name in members["valid"]] if "valid" in members else []
+    return [file["data"][name] for name in demos], np.array(held_out, np.int64) if held_out else None
+
+
+def _get(group: Any, name: str) -> Any:
+    if name not in group:
+        place = f"{group.name}/{name}".lstrip("/")
+        raise UserError(f"it lacks {place}: give a file of robomimic with data/demo_0/actions, data/demo_0/obs, ...")
+    return group[name]
+
+
+def _environment(file: Any) -> str:
+    try:
+        return _ENVIRONMENTS.get(json.loads(file["data"].attrs["env_args"])["env_name"], "")
+    except (KeyError, TypeError, ValueError):
+        return ""

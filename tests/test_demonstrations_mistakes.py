@@ -1,0 +1,299 @@
+"""Demonstrations with something wrong have one line that says what to do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import zarr
+from pyarrow import parquet
+
+import demos
+from demos import ENDS, actions, pictures, states
+from shortcut_models.cache import cache_folder
+from shortcut_models.demonstrations import Demonstrations, own, read
+from shortcut_models.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("annotations_unchecked")
+
+Mistake = Callable[[Path], Path]
+
+
+def cut(path: Path, share: float = 0.6) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+
+
+def text_file(root: Path) -> Path:
+    (root / "notes.txt").write_text("no demonstrations")
+    return root / "notes.txt"
+
+
+def episode(**arrays: Any) -> Mistake:
+    """Our own format, with some arrays of episode 102 replaced, or left out where they are None."""
+
+    def make(root: Path) -> Path:
+        path = demos.make_own(root) / "episode_00000102.npz"
+        with np.load(path) as file:
+            held = {name: file[name] for name in file.files}
+        held |= {name.replace("__", "."): array for name, array in arrays.items()}
+        np.savez(path, **{name: array for name, array in held.items() if array is not None})
+        return path.parent
+
+    return make
+
+
+def with_nan(array: np.ndarray, frame: int) -> np.ndarray:
+    array = array.copy()
+    array[frame, 1] = np.nan
+    return array
+
+
+def own_cut(root: Path) -> Path:
+    path = demos.make_own(root)
+    cut(path / "episode_00000102.npz")
+    return path
+
+
+def header(text: str) -> Mistake:
+    def make(root: Path) -> Path:
+        path = demos.make_own(root)
+        (path / own.HEADER).write_text(text)
+        return path
+
+    return make
+
+
+def no_episodes(root: Path) -> Path:
+    own.begin(root / "own", "push-t", {})
+    return root / "own"
+
+
+def buffer(**arrays: Any) -> Mistake:
+    """A replay buffer with some arrays replaced, or left out where they are None."""
+
+    def make(root: Path) -> Path:
+        path = demos.make_zarr(root)
+        group = zarr.open_group(str(path), mode="a")
+        for name, array in arrays.items():
+            name = name.replace("__", "/")
+            del group[name]
+            if array is not None:
+                made = group.create_array(name, shape=array.shape, dtype=array.dtype, chunks=array.shape)
+                made[:] = array
+        return path
+
+    return make
+
+
+def zip_cut(root: Path) -> Path:
+    path = demos.make_zarr_zip(root)
+    cut(path)
+    return path
+
+
+def zip_of_something_else(root: Path) -> Path:
+    np.savez(root / "arrays.npz", action=actions())
+    return root / "arrays.npz"
+
+
+def chunk_broken(root: Path) -> Path:
+    path = demos.make_zarr(root)
+    (path / "data" / "state" / "0.0").write_bytes(b"no chunk at all, but something else of some length")
+    return path
+
+
+def hdf5(change: Callable[[Any], None]) -> Mistake:
+    def make(root: Path) -> Path:
+        path = demos.make_robomimic(root)
+        with h5py.File(path, "r+") as file:
+            change(file)
+        return path
+
+    return make
+
+
+def without(*names: str) -> Callable[[Any], None]:
+    def change(file: Any) -> None:
+        for name in names:
+            del file[name]
+
+    return change
+
+
+def hdf5_cut(root: Path) -> Path:
+    path = demos.make_robomimic(root)
+    cut(path)
+    return path
+
+
+def lerobot(change: Callable[[Path], None]) -> Mistake:
+    def make(root: Path) -> Path:
+        path = demos.make_lerobot(root)
+        change(path)
+        return path
+
+    return make
+
+
+def info(**facts: Any) -> Mistake:
+    def change(path: Path) -> None:
+        held = json.loads((path / "meta/info.json").read_text()) | facts
+        (path / "meta/info.json").write_text(json.dumps(held))
+
+    return lerobot(change)
+
+
+def column(name: str, change: Callable[[Any], Any] | None) -> Mistake:
+    def spoil(path: Path) -> None:
+        file = path / "data/chunk-000/file-001.parquet"
+        table = parquet.read_table(file)
+        kept = table.drop_columns([name])
+        parquet.write_table(
+            kept if change is None else kept.append_column(name, [change(table[name].to_pylist())]), file
+        )
+
+    return lerobot(spoil)
+
+
+VIDEO = "videos/observation.images.image/chunk-000/file-001.mp4"
+MISTAKES: dict[str, tuple[Mistake, str]] = {
+    "nothing there": (lambda root: root / "nowhere", "nowhere: this does not exist: give a folder that"),
+    "an empty folder": (lambda root: root, "this folder holds no demonstrations that are read: give a folder"),
+    "a file of another kind": (text_file, "this file holds no demonstrations that are read: give a folder"),
+    "no episodes": (no_episodes, "it holds no episodes: collect some"),
+    "header of another version": (header('{"format": 9, "environment": "", "expert": {}}'), "of format 9.*update"),
+    "damaged header": (header("{"), "demonstrations.json is damaged: write it again"),
+    "truncated episode": (own_cut, "episode_00000102.npz is damaged .*remove it"),
+    "no actions": (episode(action=None), "episode_00000102.npz lacks action: remove it"),
+    "no state": (episode(observation__state=None), "episode_00000102.npz lacks observation.state: remove it"),
+    "fewer states": (
+        episode(observation__state=states()[:8]), "episode_00000102.npz has 9 actions and 8 frames of state: make"),
+    "actions of another size": (
+        episode(action=states()[:9]), "action is 3 in episode_00000102.npz and 2 in episode_00000100.npz: make all"),
+    "images of another size": (
+        episode(observation__image=pictures(9, 8)), "image is 8 x 8 x 3 in episode_00000102.npz and 16 x 16 x 3 in"),
+    "NaN actions": (
+        episode(action=with_nan(actions(9), 4)), r"action of episode 2 \(seed 102\) is NaN or infinite at frame 4"),
+    "NaN observations": (
+        episode(observation__state=with_nan(states()[:9], 8)), r"state of episode 2 .* is NaN .* frame 8: mend"),
+    "text for a state": (
+        episode(observation__state=np.full((9, 3), "a")), "episode_00000102.npz: state holds <U1, not numbers"),
+    "truncated zip": (zip_cut, "the file is damaged .*copy it again"),
+    "a zip of something else": (zip_of_something_else, "holds no zarr group"),
+    "ends that do not ascend": (
+        buffer(meta__episode_ends=np.array([12, 9, 26, 33])), "ascend from above 0 to 33.* are 12, 9, 26, 33: write"),
+    "ends beyond the actions": (buffer(meta__episode_ends=ENDS + 1), "must ascend .*write them again"),
+    "an empty episode": (buffer(meta__episode_ends=np.array([0, 12, 33])), "must ascend from above 0"),
+    "a buffer without actions": (buffer(data__action=None), "the group lacks action: a replay buffer has data/action"),
+    "a buffer without ends": (buffer(meta__episode_ends=None), "the group lacks episode_ends: a replay buffer has"),
+    "more states than actions": (
+        buffer(data__state=states(40)), "there are 33 actions and 40 frames of state: make them one each"),
+    "images from 0 to 1": (
+        buffer(data__img=(pictures() / 255).astype(np.float32)), "images of image go from 0 to 1: multiply"),
+    "images beyond 255": (buffer(data__img=3 * pictures().astype(np.float32)), "must be numbers from 0 to 255"),
+    "channels first": (
+        buffer(data__img=pictures().transpose(0, 3, 1, 2)), r"with 1, 3 or 4 channels, not \[.*\]: transpose them"),
+    "damaged chunk": (chunk_broken, "data/state is damaged .*copy the replay buffer again"),
+    "truncated HDF5": (hdf5_cut, "the file is damaged .*copy it again"),
+    "HDF5 of something else": (hdf5(without("data")), "it lacks data: give a file of robomimic"),
+    "a demo without actions": (hdf5(without("data/demo_1/actions")), "it lacks data/demo_1/actions: give a file"),
+    "a demo without an image": (hdf5(without("data/demo_1/obs/image")), "it lacks data/demo_1/obs/image"),
+    "no demos": (hdf5(without(*(f"data/demo_{n}" for n in range(4)))), "it holds no episodes: give a file"),
+    "an older LeRobot": (info(codebase_version="v2.1"), "of format v2.1: bring it to v3.0 with LeRobot's converter"),
+    "info without features": (info(features={}), "meta/info.json is damaged, or lacks 'action': copy"),
+    "a video that does not decode": (
+        lerobot(lambda path: cut(path / VIDEO)), "the video file-001.mp4 does not decode .*copy it again"),
+    "a video that is too short": (
+        lerobot(lambda path: demos.film(path / VIDEO, pictures(3))),
+        "the video file-001.mp4 ends at frame 3, and frame 3 is needed: copy it again"),
+    "a video that is gone": (lerobot(lambda path: (path / VIDEO).unlink()), "cannot read .*file-001.mp4: No such"),
+    "truncated Parquet": (
+        lerobot(lambda path: cut(path / "data/chunk-000/file-001.parquet")), "file-001.parquet is damaged .*copy it"),
+    "no column of actions": (column("action", None), "file-001.parquet lacks the column action: copy"),
+    "ragged actions": (
+        column("action", lambda rows: [[1.0], *rows[1:]]), "action must hold as many numbers in every row: mend"),
+    "an empty cell": (column("action", lambda rows: [None, *rows[1:]]), "action must hold as many numbers"),
+    "no episodes' index": (
+        lerobot(lambda path: (path / "meta/episodes/chunk-000/file-000.parquet").unlink()), "no .parquet files in ep"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_each_mistake_has_one_line(name: str, tmp_path: Path) -> None:
+    make, message = MISTAKES[name]
+    with pytest.raises(UserError, match=message) as caught:
+        read(make(tmp_path))
+    assert "\n" not in str(caught.value)
+    assert not list(cache_folder("demonstrations").glob(".*")), "nothing half-written stays"
+
+
+@pytest.mark.parametrize("make", demos.MAKERS)
+def test_an_unknown_observation_has_a_hint(make: demos.Maker, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no observation 'stat': did you mean state\? choose one of .*image"):
+        read(make(tmp_path), ["stat"])
+
+
+@pytest.mark.parametrize(
+    ("package", "make"),
+    [
+        ("zarr", demos.make_zarr),
+        ("h5py", demos.make_robomimic),
+        ("pyarrow", demos.make_lerobot),
+        ("av", demos.make_lerobot),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(
+    package: str, make: demos.Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(tmp_path)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=r"need an extra: pip install 'shortcut-models\[demonstrations\]'"):
+        read(path)
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = demos.make_own(tmp_path)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # no folder can be made below a file
+    with pytest.raises(UserError, match=r"cannot write the cache .*; set XDG_CACHE_HOME to a folder with room"):
+        read(path)
+
+
+def test_what_is_not_whole_is_not_written(tmp_path: Path) -> None:
+    own.begin(tmp_path / "own", "push-t", {})
+    for seen, done, message in (
+        ({"state": states(4)}, actions(5), "there are 5 actions and 4 frames of state"),
+        (
+            {"state": states(5)},
+            with_nan(actions(5), 2),
+            r"action of episode 0 \(seed 7\) is NaN or infinite at frame 2",
+        ),
+        ({"state": states(0)}, actions(0), "the ends of the episodes must ascend"),
+    ):
+        with pytest.raises(UserError, match=message):
+            own.write_episode(tmp_path / "own", 7, seen, done, 0.0)
+    assert [path.name for path in (tmp_path / "own").iterdir()] == [own.HEADER]
+
+
+def test_another_environments_demonstrations_are_not_mixed_in(tmp_path: Path) -> None:
+    path = demos.make_own(tmp_path)
+    with pytest.raises(UserError, match="holds demonstrations of push-t, not of car-racing: give another folder"):
+        own.begin(path, "car-racing", {})
+    (tmp_path / "full").mkdir()
+    text_file(tmp_path / "full")
+    with pytest.raises(UserError, match="is not empty and holds no demonstrations: give another folder"):
+        own.begin(tmp_path / "full", "car-racing", {})
+
+
+def test_demonstrations_made_in_python_are_checked_too() -> None:
+    with pytest.raises(UserError, match="there are no episodes"):
+        Demonstrations({}, actions(0), np.zeros(0, np.int64))
+    with pytest.raises(UserError, match="action of episode 1 is NaN or infinite at frame 0: mend"):
+        Demonstrations({}, with_nan(actions(6), 3), np.array([3, 6]))

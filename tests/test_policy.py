@@ -1,0 +1,153 @@
+"""Acting: what a policy looks at, when it decides, and what it does with several environments."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import demos
+from shortcut_models.demonstrations.windows import Windows
+from shortcut_models.errors import UserError
+from shortcut_models.networks import MLPConfig
+from shortcut_models.objectives import Shortcut
+from shortcut_models.policy import Policy
+from shortcut_models.randomness import sample_noise
+from shortcut_models.tasks import Imitation
+
+HISTORY, CHUNK, EXECUTE = 3, 6, 2
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Imitation:
+    data = str(demos.make_own(tmp_path_factory.mktemp("demos")))
+    return Imitation(data, history=HISTORY, chunk=CHUNK, execute=EXECUTE, observations=("state[:2]",)).resolve()
+
+
+@pytest.fixture
+def policy(task: Imitation) -> Policy:
+    torch.manual_seed(0)
+    network = MLPConfig(width=16, depth=1).build(task.shape, task.conditions)
+    for parameter in network.parameters():  # awake: a fresh network gives zero whatever it sees
+        torch.nn.init.normal_(parameter, std=0.3)
+    return Policy(network.eval(), Shortcut(label_dropout=0.0), task)
+
+
+def states(frames: int = 12, first: int = 0) -> list[dict[str, np.ndarray]]:
+    return [{"state": state} for state in demos.states()[first : first + frames]]
+
+
+def episode(policy: Policy, seen: list[dict[str, np.ndarray]], seed: int, steps: int = 2) -> np.ndarray:
+    policy.reset(seed=seed)
+    return np.stack([policy.act(each, steps) for each in seen])
+
+
+def test_it_acts_on_the_very_windows_that_it_learned_from(policy: Policy) -> None:
+    task = policy.imitation
+    windows = Windows(task._read(), HISTORY, CHUNK, CHUNK, [0])  # so that every frame has one
+    done = episode(policy, states(len(windows)), seed=5)
+    for decision, frame in enumerate(range(0, len(windows), EXECUTE)):
+        noise = sample_noise(5, [decision], task.shape)
+        chunk = policy.generate(noise, 2, windows.__getitems__([frame]).cond)[0]
+        np.testing.assert_allclose(done[frame : frame + EXECUTE], chunk[: len(done) - frame][:EXECUTE], rtol=1e-6)
+    assert done.dtype == np.float32
+
+
+def test_it_decides_once_a_plan(policy: Policy) -> None:
+    policy.reset()
+    decided = []
+    for seen in states(7):
+        policy.act(seen)
+        decided.append(policy.decided)
+    assert decided == [True, False, True, False, True, False, True]
+    eager = replace(policy, execute=1)
+    assert all(eager.act(seen) is not None and eager.decided for seen in states(3))
+
+
+def test_an_environment_does_as_it_would_alone(policy: Policy) -> None:
+    alone = [episode(policy, states(9, first), seed=40 + row) for row, first in enumerate((0, 3, 9))]
+    policy.reset(3, seed=40)
+    together = []
+    for each in zip(*(states(9, first) for first in (0, 3, 9)), strict=True):
+        together.append(policy.act({"state": np.stack([seen["state"] for seen in each])}, 2))
+    np.testing.assert_allclose(np.stack(together, 1), np.stack(alone), rtol=1e-5, atol=1e-6)
+
+
+def test_one_of_several_begins_anew_while_the_others_go_on(policy: Policy) -> None:
+    first, second = states(9), states(9, 12)
+    alone = episode(policy, first, seed=0), episode(policy, second[3:], seed=77)
+    policy.reset(2)
+    done, decided = [], []
+    for frame, (left, right) in enumerate(zip(first, second, strict=True)):
+        if frame == 3:
+            policy.restart(1, seed=77)
+        done.append(policy.act({"state": np.stack([left["state"], right["state"]])}, 2))
+        decided.append(policy.decided)
+    np.testing.assert_allclose(np.stack(done)[:, 0], alone[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.stack(done)[3:, 1], alone[1], rtol=1e-5, atol=1e-6)
+    assert decided == [True, False, *[True] * 6, True]  # from then on, one of them decides in each frame
+
+
+def test_an_episode_follows_from_its_seed(policy: Policy) -> None:
+    runs = [episode(policy, states(), seed) for seed in (3, 3, 4)]
+    assert np.array_equal(runs[0], runs[1])
+    assert not np.allclose(runs[0], runs[2])
+
+
+def test_actions_stay_within_those_shown(policy: Policy) -> None:
+    with torch.no_grad():
+        policy.network.outlet.bias.fill_(100.0)  # type: ignore[union-attr]
+    low, high = policy.imitation.action_low, policy.imitation.action_high
+    done = episode(policy, states(), 0)
+    assert ((done >= np.float32(low)) & (done <= np.float32(high))).all()
+    assert np.isin(done, np.float32([*low, *high])).any()
+
+
+@pytest.mark.parametrize(
+    ("act", "line"),
+    {
+        "no observation": (lambda p: p.act({}), "the policy sees state, which is not among nothing"),
+        "another name": (lambda p: p.act({"image": np.zeros(1)}), "the policy sees state, which is not among image"),
+        "wrong size": (lambda p: p.act({"state": np.zeros(1)}), "state is float"),
+        "nan": (lambda p: p.act({"state": np.full(3, np.nan)}), "state holds a number that is not finite"),
+        "steps": (lambda p: p.act(states()[0], 129), "steps must be a whole number from 1 to 128, not 129"),
+        "no environments": (lambda p: p.reset(0), "environments must be none or a whole number of at least 1, not 0"),
+        "seeds": (lambda p: p.reset(2, seed=[1]), "there must be a seed for each of 2 environments, not 1"),
+        "negative seed": (lambda p: p.reset(seed=-1), "seed must be a whole number of at least 0, not -1"),
+        "execute": (lambda p: replace(p, execute=7), "execute must be from 1 to 6, the actions of a chunk, not 7"),
+    }.values(),
+)
+def test_mistakes(policy: Policy, act: object, line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        act(policy)  # type: ignore[operator]
+    assert line in str(caught.value)
+
+
+def test_observations_must_keep_their_form(policy: Policy) -> None:
+    policy.reset()
+    policy.act(states()[0])
+    with pytest.raises(UserError, match=r"state is float32 \[2\], and was float32 \[3\] in the frame before"):
+        policy.act({"state": np.zeros(2, np.float32)})
+    policy.reset(2)
+    with pytest.raises(UserError, match="state must be of 2 environments, as reset was told"):
+        policy.act(states()[0])
+
+
+def test_a_run_on_demonstrations_loads_as_a_policy(policy: Policy, tmp_path: Path) -> None:
+    import shortcut_models
+    from shortcut_models import Training, fit
+
+    network = MLPConfig(width=8, depth=1).build(policy.task.shape, policy.task.conditions)
+    training = Training(steps=2, batch_size=4, warmup=0)
+    trained = fit(network, Shortcut(label_dropout=0.0), policy.task, training, tmp_path / "run", quiet=True)
+    loaded = shortcut_models.load(tmp_path / "run")
+    assert isinstance(trained, Policy)
+    assert isinstance(loaded, Policy)
+    assert loaded.execute == EXECUTE
+    both = [episode(each, states(5), 1) for each in (trained, loaded)]
+    assert np.array_equal(*both)
+    assert len(list(itertools.chain(loaded.imitation.seeds))) == 4
