@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from .cache import cache_folder
 from .environments import open_environment
 from .episode import Episode
 from .errors import Stopped, UserError
@@ -22,7 +23,6 @@ from .rollout_records import Records, folder_name
 from .rollout_workers import Job, Setting, Workers
 from .runs import Run
 from .stop import StopRequest
-from .cache import cache_folder
 
 FIRST_SEED = 1_000_000
 """of fresh episodes: far from those that people collect with"""
