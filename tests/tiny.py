@@ -28,7 +28,7 @@ DIGITS = ("train", "digits", *OPTIONS)
 POINTS = ("train", "four-gaussians", *OPTIONS, "--task.size", 500, "--snapshots", 0, "--objective.max-steps", 8)
 COMMANDS = (
     "recipes", "collect", "train", "compare", "encode", "sample", "evaluate", "fid-stats", "interpolate", "plot",
-    "animate", "report", "import-original",
+    "animate", "report", "rollout", "race", "import-original",
 )  # fmt: skip
 
 

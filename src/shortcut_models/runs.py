@@ -55,6 +55,7 @@ class Run:
         self.snapshots = self.path / "snapshots"
         self.checkpoints = self.path / "checkpoints"
         self.pairs = self.path / "pairs"
+        self.rollouts = self.path / "rollouts"
 
     def check(self, config: dict[str, Any]) -> None:
         """Raise UserError where the directory holds anything but this very run."""

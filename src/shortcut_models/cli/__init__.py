@@ -22,15 +22,17 @@ from . import (
     import_original,
     interpolate,
     plot,
+    race,
     recipes,
     report,
+    rollout,
     sample,
     train,
 )
 
 COMMANDS = (
-    recipes, collect, train, compare, encode, sample, evaluate, fid_stats, interpolate, plot, animate, report,
-    import_original,
+    recipes, collect, train, compare, encode, sample, evaluate, fid_stats, interpolate, plot, animate, report, rollout,
+    race, import_original,
 )  # fmt: skip
 """a module each, with what --help says of it (ABOUT), its options (add_arguments), and what it does (run)"""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..launch import DAY
 from ..options import Parser
-from .shared import add_network, add_run, add_sampling, budgets_of, check_out, open_model
+from .shared import add_network, add_run, add_sampling, budgets_of, check_out, open_generator, open_model
 
 ABOUT = "measure quality against steps; the most are always taken too, to compare with"
 
@@ -70,7 +70,7 @@ def by_fid(args: argparse.Namespace) -> None:
     reference = read_reference(args.fid_stats)
     keep_freed_memory()
     with joined(args.device, DAY) as processes:
-        model = open_model(args)
+        model = open_generator(args)
         budgets, files = budgets_of(args, model), [Run(args.run)] if args.run.is_dir() else []
         folder = files[0].fid if files else cache_folder("fid")
         maker = Maker(model, Inception(args.inception, model.device), args.seed, args.guidance, folder)

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from ..options import Parser, whole_number
-from .shared import add_run, check_out, open_model
+from .shared import add_run, check_out, open_generator
 
 ABOUT = "draw what lies between pairs of noises"
 
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     from ..runs import write_atomically
 
     check_out(args.out, ".png")
-    model = open_model(args)
+    model = open_generator(args)
     picture, content = draw(model, args.steps, args.pairs, args.seed, args.points, args.label), io.BytesIO()
     picture.save(content, "PNG")
     write_atomically(args.out, content.getvalue())

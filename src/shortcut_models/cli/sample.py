@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..options import Parser, whole_number
-from .shared import add_run, add_sampling, budgets_of, check_out, open_model
+from .shared import add_run, add_sampling, budgets_of, check_out, open_generator
 
 ABOUT = "make samples at one or more budgets of steps"
 
@@ -24,7 +24,7 @@ def add_arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     check_out(args.out, ".npz")
-    model = open_model(args)
+    model = open_generator(args)
     budgets = budgets_of(args, model)
     model.check_request(args.num, args.seed, args.guidance, args.batch_size, len(budgets))
     labels = model.labels(args.num, args.label)

@@ -17,10 +17,25 @@ if TYPE_CHECKING:
 def add_run(parser: Parser, what: str = "a run directory or a model.safetensors file") -> None:
     """The run, and where its model goes."""
     parser.add_argument("run", type=Path, metavar="RUN", help=what)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
+    add_device(parser)
     parser.add_argument(
         "--vae", metavar="NAME", help="the VAE's folder or Hub name (default: where it was for training)"
     )
+
+
+def add_device(parser: Parser) -> None:
+    """Where the network goes."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
+
+
+def add_policy(parser: Parser, of: str) -> None:
+    """What a policy acts in, and how."""
+    add_device(parser)
+    parser.add_argument("--environment", metavar="NAME", help=f"where to act (default: as the {of} demonstrations)")
+    parser.add_argument(
+        "--execute", type=whole_number, metavar="N",
+        help=f"actions that are carried out before the next decision (default: the {of} own)",
+    )  # fmt: skip
 
 
 def add_sampling(parser: Parser, steps: list[int] | None, num: int) -> None:
@@ -48,13 +63,19 @@ def add_network(parser: Parser) -> None:
     )  # fmt: skip
 
 
+def device_of(args: argparse.Namespace) -> str:
+    """The device asked for. Raises UserError where it is not to be had."""
+    from ..training import Training
+
+    return str(Training(device=args.device).torch_device())
+
+
 def open_model(args: argparse.Namespace) -> Model:
     """The model that a command is given. Raises UserError where it is not to be had."""
     from ..model import load
     from ..tasks import Latents
-    from ..training import Training
 
-    model = load(args.run, device=Training(device=args.device).torch_device())
+    model = load(args.run, device=device_of(args))
     if isinstance(model.task, Latents):
         model.task = model.task.with_vae(args.vae)
     elif args.vae is not None:
@@ -62,14 +83,39 @@ def open_model(args: argparse.Namespace) -> Model:
     return model
 
 
+def open_generator(args: argparse.Namespace) -> Model:
+    """The model that a command makes samples with. Raises UserError where it is not to be had, or is a policy."""
+    from ..policy import Policy
+
+    model = open_model(args)
+    if isinstance(model, Policy):
+        raise UserError(
+            f"{args.run} is a policy, and its samples are actions: judge it with `shortcut rollout {args.run}`, "
+            f"or watch it with `shortcut race {args.run}`"
+        )
+    return model
+
+
 def budgets_of(args: argparse.Namespace, model: Model) -> list[int]:
     """The budgets asked for, or every power of two. Raises UserError for one that the model has not."""
-    most = model.objective.max_steps
-    budgets = args.steps or [2**k for k in range(most.bit_length())]
+    budgets = args.steps or [2**k for k in range(model.objective.max_steps.bit_length())]
     for steps in budgets:
-        if not 1 <= steps <= most:
-            raise UserError(f"--steps must be whole numbers from 1 to {most}, not {steps}")
+        check_steps(steps, model)
     return list(dict.fromkeys(budgets))
+
+
+def check_steps(steps: int, model: Model) -> None:
+    """Raise UserError for a number of steps that a model has not."""
+    most = model.objective.max_steps
+    if not 1 <= steps <= most:
+        raise UserError(f"--steps must be whole numbers from 1 to {most}, not {steps}")
+
+
+def check_least(args: argparse.Namespace, **least: int) -> None:
+    """Raise UserError for an option below the least that it may be."""
+    for name, value in least.items():
+        if getattr(args, name) < value:
+            raise UserError(f"--{name} must be a whole number >= {value}, not {getattr(args, name)}")
 
 
 def check_out(path: Path, suffix: str) -> None:
@@ -82,3 +128,11 @@ def check_out(path: Path, suffix: str) -> None:
         raise UserError(f"{path.parent} is no folder: make it first, or give another place for {path.name}")
     if not os.access(path.parent, os.W_OK):
         raise UserError(f"nothing may be written in {path.parent}: give another place for {path.name}")
+
+
+def check_video_out(path: Path) -> None:
+    """Raise UserError, before any work, where a video cannot be written."""
+    from ..video import check_video
+
+    check_video(path)
+    check_out(path, path.suffix)

@@ -1,0 +1,141 @@
+"""Judging a policy: episodes on worlds that no demonstration came from, at several numbers of steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import sys
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from .cache import cache_folder
+from .environments import open_environment
+from .episode import Episode
+from .errors import Stopped, UserError
+from .evaluation import machine
+from .model import load
+from .policy import Policy
+from .rollout_records import Records, folder_name
+from .rollout_workers import Job, Setting, Workers
+from .runs import Run
+from .stop import StopRequest
+
+FIRST_SEED = 1_000_000
+"""of fresh episodes: far from those that people collect with"""
+
+
+@dataclass(frozen=True)
+class Arena:
+    """The policy of a run, and the environment that it acts in."""
+
+    run: Path
+    policy: Policy
+    environment: str
+    """its name"""
+    measure: str
+    """what a score is"""
+    setting: Setting
+    """how another process gets both"""
+
+    @classmethod
+    def open(cls, run: Path, device: str = "cpu", environment: str | None = None, execute: int | None = None) -> Arena:
+        """Load the policy of a run, and see that it fits the environment.
+
+        environment: none: that of the demonstrations. execute: actions of each decision; none: the policy's own.
+
+        Raises UserError where the run is none of a policy, where there is no such environment or a package for it is
+        missing, and where its observations or actions are not the policy's.
+        """
+        policy = open_policy(run, device, execute)
+        name = environment or policy.imitation.environment
+        if not name:
+            raise UserError(f"the demonstrations of {run} do not name their environment: give --environment")
+        setting = Setting(
+            functools.partial(open_policy, run, device, execute),
+            functools.partial(open_environment, name, policy.imitation.names),
+            str(machine(policy.device)["device"]),
+        )
+        world = setting.environment()
+        try:
+            size, wanted = policy.task.shape[-1], len(world.low)
+            if size != wanted:
+                raise UserError(
+                    f"an action of {run} has size {size}, and one of {name} size {wanted}: give another --environment"
+                )
+            return cls(run, policy, name, world.measure, setting)
+        finally:
+            world.close()
+
+    @functools.cached_property
+    def records(self) -> Records:
+        """Where its episodes are kept: in the run, or in the cache folder for a file."""
+        folder = Run(self.run).rollouts if self.run.is_dir() else cache_folder("rollouts")
+        return Records(folder / folder_name(self.policy, self.environment))
+
+
+def open_policy(run: Path, device: str = "cpu", execute: int | None = None) -> Policy:
+    """The policy of a run. Raises UserError where the run is none of a policy, and for `execute` out of its range."""
+    model = load(run, device=device)
+    if not isinstance(model, Policy):
+        raise UserError(f"{run} is no policy, as it did not learn from demonstrations: see `shortcut evaluate`")
+    return model if execute is None else dataclasses.replace(model, execute=execute)
+
+
+def fresh_seeds(count: int, first: int = FIRST_SEED, used: Collection[int] = ()) -> list[int]:
+    """The first `count` seeds from `first` on that were not used."""
+    known = frozenset(used)
+    return list(itertools.islice((seed for seed in itertools.count(first) if seed not in known), count))
+
+
+def roll_out(
+    setting: Setting,
+    records: Records,
+    steps: Sequence[int],
+    seeds: Sequence[int],
+    *,
+    workers: int = 1,
+    quiet: bool = False,
+) -> list[Episode]:
+    """Play an episode for each number of steps and each seed, as far as it is not recorded, and record it.
+
+    An episode follows from its seed and number of steps alone, whatever `workers` is. All numbers of steps of a seed
+    come together, so that what is there when it is stopped can be compared.
+
+    Args:
+        setting: how a process gets its policy and its world.
+        records: where episodes are kept.
+        steps: passes through the network for each decision.
+        seeds: of the episodes at each number of steps.
+        workers: processes, each with its share of the threads.
+        quiet: no progress bar.
+
+    Returns:
+        All of them, by seed and then in the order of `steps`.
+
+    Raises:
+        UserError: a record that is damaged, or a policy and an environment that cannot be opened or do not fit.
+        Stopped: a signal asked for it; what was played is recorded.
+    """
+    found = {Job(n, seed): records.read(n, seed) for seed in seeds for n in steps}
+    missing = [job for job, episode in found.items() if episode is None]
+    interval = 0.2 if sys.stderr.isatty() else 30.0
+    with (
+        StopRequest() as stop,
+        Workers(setting, workers) as team,
+        tqdm(
+            total=len(found), initial=len(found) - len(missing), unit="episode", disable=quiet, mininterval=interval,
+            dynamic_ncols=True,
+        ) as bar,
+    ):  # fmt: skip
+        for episode in team.play(missing, stop=lambda: stop.signal_number is not None):
+            records.write(episode)
+            found[Job(episode.steps, episode.seed)] = episode
+            bar.update()
+    played = [episode for episode in found.values() if episode is not None]
+    if stop.signal_number is not None and len(played) < len(found):
+        raise Stopped(f"stopped with {len(played)} of {len(found)} episodes played", stop.signal_number)
+    return played

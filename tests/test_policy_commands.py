@@ -1,0 +1,255 @@
+"""`shortcut rollout` and `shortcut race`, with a small policy in a small world."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import robots
+import shortcut_models
+from shortcut_models import rollout
+from shortcut_models.policy import Policy
+from tiny import fork, shortcut, train, tree
+
+BRIEF = ("--steps", 1, 4, "--episodes", 3)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    place = tmp_path_factory.mktemp("place")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rollout, "open_environment", robots.open_environment)
+        patch.chdir(place)
+        for run, world, steps in (("policy", "walk", 20), ("other", "slow-walk", 1), ("nameless", "", 1)):
+            robots.demonstrate(place / "demos", world)
+            robots.train_policy(place / run, Path("demos"), steps)
+            shutil.rmtree(place / "demos")  # a policy needs none to act
+        train(place / "digits")
+        yield place
+
+
+def episodes_of(file: Path) -> list[dict[str, Any]]:
+    """What decides the episodes of a rollout's JSON, without the times."""
+    return [
+        {name: value for name, value in one.items() if "seconds" not in name and name != "timed_on"}
+        for one in json.loads(file.read_text())["episodes"]
+    ]
+
+
+def test_a_rollout_prints_the_table_and_resumes(place: Path, tmp_path: Path) -> None:
+    first = shortcut("rollout", "policy", *BRIEF, "--json", tmp_path / "a.json", "--workers", 2)
+    assert first.code == 0, first.err
+    assert "policy (shortcut, training step 20) in walk, 2 actions a decision\n3 episodes a row, seeds" in first.out
+    assert [line.split()[0] for line in first.out.splitlines()[3:]] == ["steps", "1", "4"]
+    records = tree(place / "policy" / "rollouts")
+    more = shortcut("rollout", "policy", "--steps", 1, 4, "--episodes", 4, "--json", tmp_path / "b.json")
+    assert more.code == 0
+    longer = tree(place / "policy" / "rollouts")
+    assert records.items() <= longer.items()
+    assert len(longer) == len(records) + 2
+    assert episodes_of(tmp_path / "b.json")[:6] == episodes_of(tmp_path / "a.json")
+
+
+def test_scores_are_those_of_the_policy_in_this_process(place: Path, tmp_path: Path) -> None:
+    assert shortcut("rollout", "policy", *BRIEF, "--json", tmp_path / "a.json").code == 0
+    policy = shortcut_models.load(place / "policy")
+    assert isinstance(policy, Policy)
+    for one in episodes_of(tmp_path / "a.json"):
+        world, over, frames, decisions = robots.Walk(), False, 0, 0
+        seen = world.reset(one["seed"])
+        policy.reset(seed=one["seed"])
+        while not over and frames < world.max_frames:
+            seen, over = world.step(policy.act(seen, steps=one["steps"]))
+            frames, decisions = frames + 1, decisions + policy.decided
+        assert (one["score"], one["frames"], one["decisions"]) == (world.score(), frames, decisions)
+        assert decisions == -(-frames // 2)
+
+
+def test_the_json_says_what_was_measured_and_where(place: Path, tmp_path: Path) -> None:
+    assert shortcut("rollout", "policy", *BRIEF, "--json", tmp_path / "a.json").code == 0
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert found["seeds"] == [1_000_000, 1_000_001, 1_000_002]
+    assert (found["environment"], found["measure"], found["execute"], found["step"]) == ("walk", "return", 2, 20)
+    assert {"date", "machine", "versions", "timed_on", "parameters"} <= set(found)
+    assert found["versions"]["shortcut-models"] == shortcut_models.__version__
+    assert {steps: row["episodes"] for steps, row in found["steps"].items()} == {"1": 3, "4": 3}
+
+
+def test_seeds_that_were_learned_from_are_passed_over(place: Path, tmp_path: Path) -> None:
+    """Demonstrations have the seeds 0 to 4."""
+    outcome = shortcut("rollout", "policy", "--episodes", 2, "--seed", 3, "--json", tmp_path / "a.json")
+    assert outcome.code == 0
+    assert json.loads((tmp_path / "a.json").read_text())["seeds"] == [5, 6]
+
+
+def test_other_executes_and_environments_have_records_of_their_own(place: Path, tmp_path: Path) -> None:
+    before = len(list((place / "policy" / "rollouts").iterdir()))
+    for more in (("--execute", 4), ("--environment", "brittle-walk")):
+        assert shortcut("rollout", "policy", "--episodes", 2, *more, "--json", tmp_path / "a.json").code == 0
+    assert len(list((place / "policy" / "rollouts").iterdir())) == before + 2
+
+
+def test_a_crash_is_told_below_the_table(place: Path) -> None:
+    outcome = shortcut("rollout", "policy", "--episodes", 3, "--environment", "brittle-walk")
+    assert outcome.code == 0
+    assert "1 episode crashed and counts as 0:\n  1 step, seed 1000001: ZeroDivisionError: two lines of" in outcome.out
+
+
+def test_a_model_file_is_enough(place: Path) -> None:
+    file = place / "policy" / "checkpoints" / "00000020" / "model.safetensors"
+    assert shortcut("rollout", file, "--episodes", 1).code == 0
+    cache = Path(os.environ["XDG_CACHE_HOME"])
+    assert len(list(cache.rglob("01000000.json"))) == 1
+
+
+def test_a_rollout_that_is_stopped_says_how_to_go_on(place: Path, tmp_path: Path) -> None:
+    words = ("rollout", place / "policy", "--environment", "slow-walk", "--episodes", 8)
+    process = fork(words, robots.know_worlds, tmp_path / "said")
+    while not list((place / "policy" / "rollouts").glob("slow-walk-*/*/[!.]*.json")):
+        time.sleep(0.02)
+        assert process.is_alive(), (tmp_path / "said").read_text()
+    os.kill(process.pid or 0, signal.SIGTERM)
+    process.join(20)
+    assert process.exitcode == 128 + signal.SIGTERM
+    said = (tmp_path / "said").read_text()
+    assert "of 8 episodes played; run the same command again to go on" in said
+    assert "Traceback" not in said
+
+
+def test_a_rollout_can_be_watched(place: Path, tmp_path: Path) -> None:
+    outcome = shortcut("rollout", "policy", *BRIEF, "--json", tmp_path / "a.json", "--video", tmp_path / "a.gif")
+    assert outcome.code == 0, outcome.err
+    for name, one in zip(("1 step", "4 steps"), episodes_of(tmp_path / "a.json"), strict=False):
+        result = f"return {one['score']:.4g} after {one['frames']} frames, {one['ended']}"
+        assert f"shortcut, {name}: {result}" in outcome.out
+    with Image.open(tmp_path / "a.gif") as file:
+        assert file.width == 2 * 61 + 8
+
+
+def test_a_race_of_two_runs(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "policy", place / "twin", dirs_exist_ok=True)
+    outcome = shortcut("race", "policy", "twin", "--seed", 7, "--video", tmp_path / "a.mp4")
+    assert outcome.code == 0, outcome.err
+    lines = outcome.out.splitlines()
+    assert [line.partition(",")[0] for line in lines[:2]] == ["policy", "twin"]
+    assert lines[0].partition(":")[2] == lines[1].partition(":")[2]
+    assert lines[2] == str(tmp_path / "a.mp4")
+
+
+def test_a_race_against_itself_in_real_time(place: Path, tmp_path: Path) -> None:
+    words = ("--seed", 3, "--steps", 1, 16, "--real-time", "--seconds", 0.5)
+    outcome = shortcut("race", "policy", *words, "--video", tmp_path / "a.gif")
+    assert outcome.code == 0, outcome.err
+    assert "policy has learned from a demonstration with seed 3" in outcome.err
+    with Image.open(tmp_path / "a.gif") as file:
+        assert sum(frame_times(file)) == 500
+
+
+def frame_times(file: Image.Image) -> list[int]:
+    times = []
+    for index in range(getattr(file, "n_frames", 1)):
+        file.seek(index)
+        times.append(int(file.info["duration"]))
+    return times
+
+
+WRONG: dict[str, tuple[str, str]] = {
+    "no policy": ("rollout digits", "digits is no policy, as it did not learn from demonstrations: see `shortcut eval"),
+    "no run": ("rollout nowhere", "nowhere does not exist: give a run directory or a model file"),
+    "too many steps": ("rollout policy --steps 1 32", "--steps must be whole numbers from 1 to 16, not 32"),
+    "no steps": ("rollout policy --steps 0", "--steps must be whole numbers from 1 to 16, not 0"),
+    "no episodes": ("rollout policy --episodes 0", "--episodes must be a whole number >= 1, not 0"),
+    "no workers": ("rollout policy --workers 0", "--workers must be a whole number >= 1, not 0"),
+    "very many workers": ("rollout policy --workers 1000", "--workers must be <= 256, not 1000"),
+    "seed": ("rollout policy --seed -1", "--seed must be a whole number >= 0, not -1"),
+    "execute none": ("rollout policy --execute 0", "execute must be from 1 to 4"),
+    "execute too many": ("rollout policy --execute 5", "execute must be from 1 to 4"),
+    "unknown environment": ("rollout policy --environment moon", "there is no environment 'moon'"),
+    "no environment": (
+        "rollout nameless",
+        "the demonstrations of nameless do not name their environment: give --envir",
+    ),
+    "another action": ("rollout policy --environment plane", "an action of policy has size 1, and one of plane size 2"),
+    "another observation": ("rollout policy --environment blind", "does not show 'state': choose from sound"),
+    "json": ("rollout policy --json table.txt", "the name of table.txt must end in .json"),
+    "json elsewhere": ("rollout policy --json nowhere/a.json", "nowhere is no folder: make it first"),
+    "video": ("rollout policy --video out.avi", "the name of out.avi must end in .mp4 or .gif"),
+    "video elsewhere": ("rollout policy --video nowhere/a.gif", "nowhere is no folder: make it first"),
+    "guidance": ("rollout policy --guidance 2", "unrecognized arguments: --guidance 2"),
+    "a race without a video": ("race policy", "the following arguments are required: --video"),
+    "a race of nobody": ("race --video a.gif", "the following arguments are required: RUN"),
+    "a race between worlds": (
+        "race policy other --video a.gif",
+        "other acts in slow-walk, and policy in walk: race runs of one env",
+    ),
+    "a race of digits": ("race policy digits --video a.gif", "digits is no policy"),
+    "a race's video": ("race policy --video a.webm", "the name of a.webm must end in .mp4 or .gif"),
+    "a race's steps": ("race policy policy policy --steps 1 2 --video a.gif", "one for each of 3 runs, not 2"),
+    "a race's many steps": ("race policy policy --steps 1 99 --video a.gif", "from 1 to 16, not 99"),
+    "a race's seed": ("race policy --seed -1 --video a.gif", "--seed must be a whole number >= 0, not -1"),
+    "a race of no time": ("race policy --seconds 0 --video a.gif", "--seconds must be > 0, not 0.0"),
+    "a race of nan": ("race policy --seconds nan --video a.gif", "--seconds must be > 0, not nan"),
+    "sample a policy": ("sample policy --out a.npz", "policy is a policy, and its samples are actions: judge it with"),
+    "interpolate a policy": ("interpolate policy --out a.png", "or watch it with `shortcut race policy`"),
+    "fid of a policy": ("evaluate policy --fid-stats stats.npz", "policy is a policy, and its samples are actions"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_said_in_one_line(place: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    from shortcut_models import fid_stats
+
+    monkeypatch.setattr(fid_stats, "read_reference", lambda path: None)  # the policy is what is wrong
+    words, message = WRONG[name]
+    before = tree(place)
+    outcome = shortcut(*words.split())
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1, outcome.err
+    assert outcome.err.startswith("shortcut: error: ")
+    assert message in outcome.err
+    assert outcome.out == ""
+    assert tree(place) == before
+
+
+def test_a_damaged_record_is_said_in_one_line(place: Path) -> None:
+    words = ("rollout", "policy", "--episodes", 1, "--steps", 2)
+    assert shortcut(*words).code == 0
+    (path,) = (place / "policy" / "rollouts").glob("walk-*/2-steps/01000000.json")
+    path.write_text(path.read_text()[:40])
+    outcome = shortcut(*words)
+    assert outcome.code == 2
+    assert "01000000.json is damaged: remove it, and the same command plays that episode again" in outcome.complaint
+    path.unlink()
+    assert shortcut(*words).code == 0
+
+
+@pytest.mark.parametrize("command", ["rollout", "race"])
+def test_a_missing_package_is_said_in_one_line(place: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)  # type: ignore[arg-type]
+    outcome = shortcut(command, "policy", "--video", "a.mp4")
+    assert outcome.code == 2
+    assert outcome.complaint.startswith("shortcut: error: MP4 needs an extra: pip install 'shortcut-models[video]'")
+
+
+def test_weights_that_are_not_finite_are_said_before_any_episode(place: Path) -> None:
+    from shortcut_models import checkpoint
+
+    shutil.copytree(place / "policy", place / "diverged", ignore=shutil.ignore_patterns("rollouts"))
+    file = place / "diverged" / "checkpoints" / "00000020" / "model.safetensors"
+    weights, header = checkpoint.read(file)
+    checkpoint.write(file, {name: value * np.nan for name, value in weights.items()}, header)
+    outcome = shortcut("rollout", "diverged", "--episodes", 2)
+    assert outcome.code == 2
+    assert "the samples are not finite" in outcome.complaint
+    assert not (place / "diverged" / "rollouts").exists()

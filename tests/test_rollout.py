@@ -1,0 +1,134 @@
+"""Episodes in processes of their own: the same whoever plays them, recorded once, and none is lost."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from robots import Walk, Walker, play_on, setting, truth
+from shortcut_models.episode import Episode, play
+from shortcut_models.errors import UserError
+from shortcut_models.rollout import fresh_seeds, roll_out
+from shortcut_models.rollout_records import Records
+from shortcut_models.rollout_workers import Setting
+
+SEEDS, STEPS = range(100, 108), (1, 16)
+
+
+def outcomes(episodes: list[Episode]) -> dict[tuple[int, int], tuple[float, int, str]]:
+    return {(one.steps, one.seed): (one.score, one.frames, one.ended) for one in episodes}
+
+
+EXPECTED = {(n, seed): truth(n, seed) for seed in SEEDS for n in STEPS}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Episode]]:
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, roll_out(setting(), Records(folder), STEPS, SEEDS, workers=2, quiet=True)
+
+
+def test_an_episode_is_what_arithmetic_says(whole: tuple[Path, list[Episode]]) -> None:
+    found = outcomes(whole[1])
+    assert list(found) == list(EXPECTED)
+    assert {kind for _, _, kind in EXPECTED.values()} == {"done", "time limit"}
+    for key, (score, frames, ended) in EXPECTED.items():
+        assert found[key] == (pytest.approx(score, abs=1e-4), frames, ended)
+
+
+def test_it_is_the_same_in_one_process_and_in_this_one(whole: tuple[Path, list[Episode]], tmp_path: Path) -> None:
+    alone = roll_out(setting(), Records(tmp_path), STEPS, SEEDS, workers=1, quiet=True)
+    here = [play(Walker(), Walk(), steps, seed) for seed in SEEDS for steps in STEPS]
+    assert outcomes(alone) == outcomes(whole[1]) == outcomes(here)
+
+
+def test_decisions_and_seconds_are_counted() -> None:
+    episode = play(Walker(execute=4, seconds=0.005), Walk(), 2, 100)
+    _, frames, _ = truth(2, 100)
+    assert (episode.frames, episode.decisions) == (frames, -(-frames // 4))
+    assert 0.01 * episode.decisions <= episode.decision_seconds <= episode.policy_seconds
+    assert episode.policy_seconds - episode.decision_seconds < 0.01 * episode.decisions
+    assert 0 < episode.simulator_seconds < episode.decision_seconds
+
+
+def test_what_is_recorded_is_not_played_again(whole: tuple[Path, list[Episode]]) -> None:
+    folder, episodes = whole
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
+    assert len(before) == len(episodes)
+    broken = Setting(Walker, no_world)
+    assert roll_out(broken, Records(folder), STEPS, SEEDS, quiet=True) == episodes
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")} == before
+
+
+def no_world() -> Walk:
+    raise RuntimeError("there is none")
+
+
+def test_an_environment_that_cannot_be_opened_is_said_before_any_episode(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be opened: RuntimeError: there is none"):
+        roll_out(Setting(Walker, no_world), Records(tmp_path), STEPS, SEEDS, quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_episode_that_crashes_is_recorded_with_the_reason_and_the_rest_goes_on(tmp_path: Path, workers: int) -> None:
+    trouble = {101: "raise", 103: "die", 104: "exit", 105: "nan", 106: "reset"}
+    found = outcomes(roll_out(setting(trouble), Records(tmp_path), STEPS, SEEDS, workers=workers, quiet=True))
+    reasons = {
+        101: "ZeroDivisionError: two lines of complaint",
+        103: "SIGKILL ended the process",
+        104: "the process ended with code 3",
+        105: "ValueError: the score is nan",
+        106: "RuntimeError: no world of this seed",
+    }
+    assert list(found) == list(EXPECTED)
+    for (steps, seed), outcome in found.items():
+        if seed in reasons:
+            assert outcome[2] == f"crashed: {reasons[seed]}"
+        else:
+            assert outcome == (pytest.approx(EXPECTED[steps, seed][0], abs=1e-4), *EXPECTED[steps, seed][1:])
+    assert found[1, 101][1] == 2  # whole frames before it
+    assert found[1, 103][:2] == (0.0, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_rollout_that_is_stopped_goes_on_with_what_is_missing(
+    tmp_path: Path, whole: tuple[Path, list[Episode]], number: int
+) -> None:
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=play_on, args=(tmp_path, SEEDS, STEPS, 2, 0.01))
+    process.start()
+    while len(list(tmp_path.rglob("[!.]*.json"))) < 3:
+        time.sleep(0.01)
+    os.kill(process.pid or 0, number)
+    process.join(20)
+    assert process.exitcode == (-number if number == signal.SIGKILL else 1)
+    left = {path: path.read_bytes() for path in tmp_path.rglob("[!.]*.json")}
+    assert 3 <= len(left) < len(EXPECTED)
+    assert all(json.loads(content)["ended"] in ("done", "time limit") for content in left.values())
+    again = roll_out(setting(), Records(tmp_path), STEPS, SEEDS, workers=2, quiet=True)
+    assert outcomes(again) == outcomes(whole[1])
+    assert all(path.read_bytes() == content for path, content in left.items())
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"steps": 1}', "words", "other seed", "text as score"])
+def test_a_damaged_record_is_one_clear_line(tmp_path: Path, content: str) -> None:
+    records = Records(tmp_path)
+    records.write(play(Walker(), Walk(), 1, 100))
+    path = records.path(1, 100)
+    whole = json.loads(path.read_text())
+    changed = {"other seed": {"seed": 7}, "text as score": {"score": "12"}}.get(content)
+    path.write_text(content if changed is None else json.dumps(whole | changed))
+    with pytest.raises(UserError, match=r"000100\.json is damaged: remove it, and the same command plays"):
+        records.read(1, 100)
+
+
+def test_fresh_seeds_pass_over_those_that_were_learned_from() -> None:
+    assert fresh_seeds(3) == [1_000_000, 1_000_001, 1_000_002]
+    assert fresh_seeds(4, 5, (6, 8, 100)) == [5, 7, 9, 10]
