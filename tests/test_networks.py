@@ -280,8 +280,9 @@ def test_step_sizes_are_told_apart() -> None:
 def test_conditions_add_up_and_dropped_rows_get_the_null() -> None:
     embedding = ConditionEmbedding({"label": Label(3), "state": Vector(4)}, 8)
     cond = {"label": torch.tensor([2, 0]), "state": torch.randn(2, 4)}
-    table, state, null = embedding.embed["label"].weight, embedding.embed["state"], embedding.null
-    expected = table[cond["label"]] + cond["state"] @ state.weight.T + state.bias
+    table, (first, _, second), null = embedding.embed["label"].weight, embedding.embed["state"], embedding.null
+    hidden = cond["state"] @ first.weight.T + first.bias
+    expected = table[cond["label"]] + hidden * hidden.sigmoid() @ second.weight.T + second.bias
     torch.testing.assert_close(embedding(cond), expected)
     dropped = embedding(cond, torch.tensor([False, True]))
     torch.testing.assert_close(dropped, torch.stack([expected[0], null["label"] + null["state"]]))
