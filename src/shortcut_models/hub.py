@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 
 from ._version import __version__
 from .checkpoint import HEADER, MODEL

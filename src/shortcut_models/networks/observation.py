@@ -101,6 +101,8 @@ class ImageEncoder(nn.Module):
             )
         self.blocks = nn.Sequential(*blocks)
         self.outlet = nn.Sequential(group_norm(channels), nn.SiLU(), nn.Conv2d(channels, sizes.keypoints, 1))
+        # Soft-maxes of nearly even maps put all points into the middle, and hardly learn from there.
+        nn.init.normal_(self.outlet[2].weight, std=2 / channels**0.5)
         self.points = SpatialSoftmax(rows, columns)
         self.mlp = nn.Sequential(nn.Linear(2 * sizes.keypoints, width), nn.SiLU(), nn.Linear(width, width))
 

@@ -84,7 +84,9 @@ class UNet1d(Network):
         # From the coarsest level up: what comes from below, beside what went down at the same resolution.
         up = [(2 * coarse, fine) for fine, coarse in zip(widths, widths[1:], strict=False)]
         self.up = nn.ModuleList(two(*pair) for pair in reversed(up))
-        self.finer = nn.ModuleList(nn.ConvTranspose2d(width, width, (1, 4), (1, 2), (0, 1)) for width in reversed(widths[:-1]))
+        self.finer = nn.ModuleList(
+            nn.ConvTranspose2d(width, width, (1, 4), (1, 2), (0, 1)) for width in reversed(widths[:-1])
+        )
         self.last = ConvolutionBlock(widths[0], widths[0], config.kernel)
         self.outlet = convolution(widths[0], size, 1)
         # Velocities are data - noise: a share of x that depends on t and d spares the levels from carrying the noise.
