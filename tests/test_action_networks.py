@@ -18,7 +18,7 @@ from oracle import wake
 from shortcut_models.base import Label, NetworkConfig
 from shortcut_models.errors import UserError
 from shortcut_models.hub import HubModel
-from shortcut_models.model import Model, load
+from shortcut_models.model import Model
 from shortcut_models.networks import ChunkDiT, ChunkDiTConfig, UNet1d, UNet1dConfig
 from shortcut_models.objectives import Shortcut
 from shortcut_models.tasks import Digits
@@ -43,7 +43,7 @@ def run(network: Any, x: Tensor, t: Tensor, d: Tensor, cond: dict[str, Tensor], 
 
 
 def unet_by_hand(network: UNet1d, x: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """The published forward pass for one chunk [horizon, size] and its conditioning vector, and a share of the chunk."""
+    """The published forward pass for one chunk [horizon, size] and its conditioning vector, and a share of it."""
     levels, c = network.config.levels, mish(c)
     h = np.zeros((x.shape[1], 1, math.ceil(len(x) / 2 ** (levels - 1)) * 2 ** (levels - 1)))
     h[:, 0, : len(x)] = x.T

@@ -27,7 +27,7 @@ class ObservationSizes:
     image_width: Positive = 32
     """channels of the image encoder's first convolution; each of its stages doubles them"""
     image_stages: Annotated[int, at.Ge(1), at.Le(5)] = 2
-    """stages of the image encoder; the first works on a grid of a cell for 4 x 4 pixels, each further halves the grid"""
+    """stages of the image encoder; the first has a place for every 4 x 4 pixels, each further half as many each way"""
     image_depth: Positive = 1
     """residual blocks in each stage of the image encoder"""
     keypoints: Positive = 64
@@ -59,7 +59,7 @@ class SpatialSoftmax(nn.Module):
 
 
 class ImageBlock(nn.Module):
-    """A residual block of two convolutions, each after group normalisation and SiLU (He et al. 2016, identity mappings)."""
+    """A residual block of two convolutions, each after group normalisation and SiLU (He et al. 2016)."""
 
     def __init__(self, inside: int, outside: int, stride: int) -> None:
         super().__init__()
@@ -100,9 +100,10 @@ class ImageEncoder(nn.Module):
                 f"{sizes.image_stages}: choose fewer, or larger images"
             )
         self.blocks = nn.Sequential(*blocks)
-        self.outlet = nn.Sequential(group_norm(channels), nn.SiLU(), nn.Conv2d(channels, sizes.keypoints, 1))
+        maps = nn.Conv2d(channels, sizes.keypoints, 1)
         # Soft-maxes of nearly even maps put all points into the middle, and hardly learn from there.
-        nn.init.normal_(self.outlet[2].weight, std=2 / channels**0.5)
+        nn.init.normal_(maps.weight, std=2 / channels**0.5)
+        self.outlet = nn.Sequential(group_norm(channels), nn.SiLU(), maps)
         self.points = SpatialSoftmax(rows, columns)
         self.mlp = nn.Sequential(nn.Linear(2 * sizes.keypoints, width), nn.SiLU(), nn.Linear(width, width))
 

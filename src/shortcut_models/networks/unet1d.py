@@ -1,7 +1,8 @@
-"""The conditional 1-D U-Net of Diffusion Policy (Chi et al. 2023, arXiv 2303.04137), with the step size as a second time."""
+"""The conditional 1-D U-Net of Diffusion Policy (Chi et al. 2023, arXiv 2303.04137), told the step size as well."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -52,7 +53,7 @@ class ConvolutionBlock(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions, between which the conditioning vector scales and shifts the channels (FiLM, Perez et al. 2018)."""
+    """Two convolutions; between them the conditioning vector scales and shifts channels (FiLM, Perez et al. 2018)."""
 
     def __init__(self, inside: int, outside: int, kernel: int, condition_width: int) -> None:
         super().__init__()
@@ -66,23 +67,36 @@ class ResidualBlock(nn.Module):
         return self.shortcut(h) + self.second(torch.addcmul(shift, self.first(h), 1 + scale))
 
 
+class ResidualBlocks(nn.ModuleList):
+    """Two residual blocks, one after the other."""
+
+    def __init__(self, inside: int, outside: int, kernel: int, condition_width: int) -> None:
+        super().__init__(ResidualBlock(width, outside, kernel, condition_width) for width in (inside, outside))
+
+    def forward(self, h: Tensor, c: Tensor) -> Tensor:
+        for block in self:
+            h = block(h, c)
+        return h
+
+
 class UNet1d(Network):
-    """The network of `UNet1dConfig`."""
+    """The network of `UNet1dConfig`.
+
+    As in the published one, what the finest level makes on the way down goes to the next level alone.
+    """
 
     def __init__(self, config: UNet1dConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> None:
         super().__init__()
         self.config, size = config, shape[1]
         widths = [config.width * 2**level for level in range(config.levels)]
-        two = lambda inside, outside: nn.ModuleList(
-            ResidualBlock(each, outside, config.kernel, config.condition_width) for each in (inside, outside)
-        )
+        two = lambda inside, outside: ResidualBlocks(inside, outside, config.kernel, config.condition_width)
         self.embed = TimeStepEmbedding(config.condition_width)
         self.conditions = ConditionEmbedding(conditions, config.condition_width, config)
         self.down = nn.ModuleList(two(*pair) for pair in zip([size, *widths], widths, strict=False))
         self.coarser = nn.ModuleList(convolution(width, width, 3, 2) for width in widths[:-1])
         self.middle = two(widths[-1], widths[-1])
         # From the coarsest level up: what comes from below, beside what went down at the same resolution.
-        up = [(2 * coarse, fine) for fine, coarse in zip(widths, widths[1:], strict=False)]
+        up = [(2 * coarse, fine) for fine, coarse in itertools.pairwise(widths)]
         self.up = nn.ModuleList(two(*pair) for pair in reversed(up))
         self.finer = nn.ModuleList(
             nn.ConvTranspose2d(width, width, (1, 4), (1, 2), (0, 1)) for width in reversed(widths[:-1])
@@ -109,16 +123,10 @@ class UNet1d(Network):
         h = F.pad(x.mT[:, :, None], (0, -x.shape[1] % 2 ** (self.config.levels - 1)))
         across = []
         for level, blocks in enumerate(self.down):
-            for block in blocks:
-                h = block(h, c)
-            across.append(h)
-            h = self.coarser[level](h) if level < len(self.coarser) else h
-        for block in self.middle:
-            h = block(h, c)
+            across.append(blocks(h, c))
+            h = self.coarser[level](across[-1]) if level < len(self.coarser) else across[-1]
+        h = self.middle(h, c)
         for blocks, finer in zip(self.up, self.finer, strict=True):
-            h = torch.cat([h, across.pop()], 1)
-            for block in blocks:
-                h = block(h, c)
-            h = finer(h)
+            h = finer(blocks(torch.cat([h, across.pop()], 1), c))
         v = self.outlet(self.last(h)).squeeze(2).mT[:, : x.shape[1]]
         return torch.addcmul(v, self.skip(c)[:, None], x).to(x.dtype)
