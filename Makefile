@@ -47,6 +47,7 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/policy.py
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict

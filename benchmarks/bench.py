@@ -8,37 +8,23 @@ rounds counts, with the least and the most beside it. FLOPs are those of the mod
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import copy
 import dataclasses
-import datetime
-import os
-import platform
-import re
-import shlex
 import statistics
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from json import dumps
-from pathlib import Path
 
 import numpy as np
+import record
 import torch
 from PIL import Image
-from stopwatch import Row, Stopwatch, Work, table
+from stopwatch import Row, Stopwatch, Work
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-import shortcut_models
 from shortcut_models.base import Batch, Dataset, Network, Objective, Task, X
 from shortcut_models.data import batches
-from shortcut_models.errors import UserError
-from shortcut_models.evaluation import machine
-from shortcut_models.memory import keep_freed_memory
 from shortcut_models.model import Model
 from shortcut_models.networks import DiTConfig
 from shortcut_models.objectives import FlowMatching, Shortcut
@@ -46,8 +32,6 @@ from shortcut_models.recipes import RECIPES
 from shortcut_models.state import State
 from shortcut_models.train import train_step
 from shortcut_models.training import Training
-
-RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
@@ -201,48 +185,15 @@ def digits_rows(sizes: Sizes, watch: Stopwatch) -> list[Row]:
     ]
 
 
-def processor(device: torch.device) -> str:
-    """The name of the GPU, or that of the processor where the system tells it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    found = None
-    with contextlib.suppress(OSError):
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores"
+def measure(device: torch.device, quick: bool) -> list[Row]:
+    """Training and sampling, with the sizes for the device."""
+    sizes = QUICK if quick else CPU if device.type == "cpu" else GPU
+    watch = Stopwatch(device, sizes.seconds)
+    return [row for part in (training_rows, sampling_rows, digits_rows) for row in part(sizes, watch)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Measure how fast this machine trains and samples.")
-    parser.add_argument("--json", type=Path, help="file for the result (default: benchmarks/results/MACHINE.json)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: auto)")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that all of it runs")
-    args = parser.parse_args(arguments)
-    try:
-        device = Training(device=args.device).torch_device()
-    except UserError as error:
-        parser.error(str(error))
-    if device.type == "cpu":
-        keep_freed_memory()
-    torch.manual_seed(0)
-    sizes = QUICK if args.quick else CPU if device.type == "cpu" else GPU
-    watch, name, begin = Stopwatch(device, sizes.seconds), processor(device), time.perf_counter()
-    facts = machine(device) | {"processor": name, "load_before": os.getloadavg()[0]}
-    rows = [row for part in (training_rows, sampling_rows, digits_rows) for row in part(sizes, watch)]
-    result = {
-        "command": shlex.join(["python", "benchmarks/bench.py", *(sys.argv[1:] if arguments is None else arguments)]),
-        "date": datetime.date.today().isoformat(),
-        "machine": facts,
-        "versions": {"python": platform.python_version(), "shortcut_models": shortcut_models.__version__},
-        "seconds": time.perf_counter() - begin,
-        "measures": {row.name: row.entry() for row in rows},
-    }
-    print(f"{name}; {facts['threads']} threads; load {facts['load_before']:.1f} before\n\n{table(rows)}")
-    # Tiny sizes say nothing about the machine, and so replace nothing that does.
-    path = args.json or (None if args.quick else RESULTS / f"{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}.json")
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(dumps(result, indent=1) + "\n")
-        print(f"\n{path}")
+    record.run("bench.py", "Measure how fast this machine trains and samples.", measure, arguments)
 
 
 if __name__ == "__main__":

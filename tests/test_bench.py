@@ -22,6 +22,14 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return bench
 
 
+@pytest.fixture
+def policy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import policy
+
+    return policy
+
+
 @pytest.mark.parametrize("rows", [1, 5])
 def test_flops_are_two_for_each_multiplication_of_the_matrix_products(bench: ModuleType, rows: int) -> None:
     width, depth, tokens, patch = 384, 6, 64, 3 * 2 * 2
@@ -65,7 +73,7 @@ def test_a_quick_run_writes_every_measure_with_the_machine(
 
 
 def test_a_quick_run_replaces_no_result(bench: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(bench, "RESULTS", tmp_path)
+    monkeypatch.setattr(bench.record, "RESULTS", tmp_path)
     for part in ("training_rows", "sampling_rows", "digits_rows"):
         monkeypatch.setattr(bench, part, lambda *_: [bench.Row("x", "", [1.0])])
     bench.main(["--quick", "--device", "cpu"])
@@ -81,3 +89,16 @@ def test_a_device_that_is_not_there_is_named(bench: ModuleType, capsys: pytest.C
         bench.main(["--device", "cuda:99"])
     assert stopped.value.code == 2
     assert "'cuda:99' is not available here" in capsys.readouterr().err
+
+
+def test_a_quick_run_times_the_decisions_of_policies(
+    policy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "STEPS", 4)
+    policy.main(["--quick", "--device", "cpu", "--json", str(tmp_path / "speed.json")])
+    measures = json.loads((tmp_path / "speed.json").read_text())["measures"]
+    assert torch.get_num_threads() == 1
+    for network in ("mlp", "unet1d", "chunk-dit"):
+        for work in ("encoder", "one pass", "decision, 1 step", "decision, 4 steps", "4 steps over 1"):
+            assert measures[f"{network}, {work}, 1 thread"]["min"] > 0
+        assert measures[f"{network}, decision, 1 step, 1 thread"]["at_most"] == 16

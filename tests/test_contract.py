@@ -14,22 +14,26 @@ from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from oracle import wake
-from shortcut_models.base import Batch, Condition, Label, Network, NetworkConfig, Objective, Vector
+from shortcut_models.base import Batch, Condition, Frames, Label, Network, NetworkConfig, Objective, Vector
 from shortcut_models.errors import UserError
-from shortcut_models.networks import NETWORKS, DiTConfig, MLPConfig
+from shortcut_models.networks import NETWORKS, ChunkDiTConfig, DiTConfig, MLPConfig, UNet1dConfig
 from shortcut_models.objectives import OBJECTIVES
 from shortcut_models.path import grid_times, interpolate
 from variants import ONE_STEP, VARIANTS
 
+IMAGES: dict[str, Any] = {"image_width": 4, "image_stages": 1, "keypoints": 3}
 SMALL: dict[str, NetworkConfig] = {
-    "mlp": MLPConfig(width=16, depth=1, condition_width=16),
+    "mlp": MLPConfig(width=16, depth=1, condition_width=16, **IMAGES),
     "dit": DiTConfig(width=16, depth=1, heads=2),
+    "unet1d": UNet1dConfig(width=8, condition_width=16, kernel=3, **IMAGES),
+    "chunk-dit": ChunkDiTConfig(width=16, depth=1, heads=2, **IMAGES),
 }
 """A small one of each kind of network; a new kind that is not here is tried with its default sizes."""
-SHAPES = [(2,), (1, 8, 8), (3, 8, 8), (16, 7)]
+SHAPES = [(2,), (1, 8, 8), (3, 8, 8), (5, 3)]
 CONDITIONS: dict[str, Mapping[str, Condition]] = {
     "none": {},
     "label": {"label": Label(3)},
+    "image": {"image": Frames(2, 1, 16, 20)},
     "label+state": {"label": Label(3), "state": Vector(4)},
 }
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -45,7 +49,7 @@ every_condition = pytest.mark.parametrize(
 
 def fitting() -> list[Any]:
     """Every kind of network with every shape that it takes."""
-    kinds = {name: SMALL.get(name) or make() for name, make in NETWORKS.items() if "-" not in name}
+    kinds = {name: SMALL.get(name) or make() for name, make in NETWORKS.items() if not name.startswith("dit-")}
     found = []
     for name, config in kinds.items():
         for shape in SHAPES:
@@ -61,11 +65,17 @@ every_network = pytest.mark.parametrize(("config", "shape"), fitting())
 
 
 def batch_of(rows: int, shape: tuple[int, ...], conditions: Mapping[str, Condition], device: str = "cpu") -> Batch:
-    made: dict[str, Tensor] = {
-        name: torch.arange(rows) % kind.count if isinstance(kind, Label) else torch.randn(rows, kind.size)
-        for name, kind in conditions.items()
-    }
+    made = {name: values_of(kind, rows) for name, kind in conditions.items()}
     return Batch(torch.randn(rows, *shape), made).to(device)
+
+
+def values_of(kind: Condition, rows: int) -> Tensor:
+    """Classes in turn, vectors of random numbers, random images in [-1, 1]."""
+    if isinstance(kind, Label):
+        return torch.arange(rows) % kind.count
+    if isinstance(kind, Vector):
+        return torch.randn(rows, kind.size)
+    return torch.rand(rows, kind.history, kind.channels, kind.height, kind.width) * 2 - 1
 
 
 def pair(
@@ -74,6 +84,18 @@ def pair(
     """A network with random weights and a teacher with others."""
     network = config.build(shape, conditions)
     return wake(network).to(device), wake(copy.deepcopy(network)).to(device)
+
+
+def idle(network: Network, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> set[str]:
+    """The names of the parameters that do nothing where x is zero."""
+    device = next(network.parameters()).device
+    batch = batch_of(4, shape, conditions, str(device))
+    x, half = torch.zeros(4, *shape, device=device), torch.full((4,), 0.5, device=device)
+    drop = torch.tensor([False, True, False, True], device=device)
+    made = network(x, half, half, network.encode(batch.cond, drop)).square().sum()
+    names, parameters = zip(*network.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(made, parameters, allow_unused=True)
+    return {name for name, grad in zip(names, gradients, strict=True) if grad is None or not grad.any()}
 
 
 @pytest.mark.parametrize(
@@ -95,14 +117,9 @@ def test_wrong_shapes_and_types_do_not_pass(call: Callable[[], object]) -> None:
 
 
 def test_the_shapes_fit_what_they_should() -> None:
-    assert [parameter.id for parameter in fitting()][:6] == [
-        "mlp-2",
-        "mlp-1x8x8",
-        "mlp-3x8x8",
-        "mlp-16x7",
-        "dit-1x8x8",
-        "dit-3x8x8",
-    ]
+    taken = {"mlp": "2 1x8x8 3x8x8 5x3", "dit": "1x8x8 3x8x8", "unet1d": "5x3", "chunk-dit": "5x3"}
+    expected = [f"{name}-{shape}" for name, shapes in taken.items() for shape in shapes.split()]
+    assert [parameter.id for parameter in fitting()][: len(expected)] == expected
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -118,7 +135,7 @@ def test_losses(
 ) -> None:
     rows = 96
     network, teacher = pair(config, shape, conditions, device)
-    before, mode = copy.deepcopy(teacher.state_dict()), network.training
+    before, mode, at_zero = copy.deepcopy(teacher.state_dict()), network.training, idle(network, shape, conditions)
     losses = objective.losses(network, teacher, batch_of(rows, shape, conditions, device))
     assert losses.per_example.shape == (rows,)
     assert losses.per_example.dtype == torch.float32
@@ -134,7 +151,7 @@ def test_losses(
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.any(), name
+        assert parameter.grad.any() == (objective.generative or name not in at_zero), name
     assert all(parameter.grad is None for parameter in teacher.parameters())
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
     assert network.training == mode
@@ -203,7 +220,8 @@ def test_samples(
     network, _ = pair(config, shape, conditions, device)
     noise, cond = torch.randn(4, *shape, device=device), batch_of(4, shape, conditions, device).cond
     before = noise.clone()
-    for steps in {1, 3, objective.max_steps}:
+    most = objective.max_steps
+    for steps in {1, min(3, most), min(2, most) if conditions else most}:
         for guidance in (1.0, 1.5) if steps < 4 else (1.0,):
             made = objective.sample(network, noise, cond, steps, guidance=guidance)
             assert made.shape == noise.shape
@@ -218,12 +236,20 @@ def test_samples(
 def test_samples_follow_from_their_noise_and_label_alone(objective: Objective) -> None:
     network = pair(SMALL["mlp"], (2,), CONDITIONS["label"])[0].double()
     noise, cond = torch.randn(4, 2, dtype=torch.float64), {"label": torch.tensor([0, 1, 2, 0])}
-    made = objective.sample(network, noise, cond, 3)
+    steps = min(3, objective.max_steps)
+    made = objective.sample(network, noise, cond, steps)
     torch.manual_seed(99)
     for row in range(4):
         one = slice(row, row + 1)
-        alone = objective.sample(network, noise[one], {"label": cond["label"][one]}, 3)
+        alone = objective.sample(network, noise[one], {"label": cond["label"][one]}, steps)
         torch.testing.assert_close(alone, made[one], rtol=0, atol=1e-12)
+
+
+@every_variant
+def test_samples_differ_by_their_noise_where_the_method_says_so(objective: Objective) -> None:
+    network = pair(SMALL["mlp"], (2,), CONDITIONS["label"])[0]
+    made = objective.sample(network, torch.randn(4, 2), {"label": torch.ones(4, dtype=torch.int64)}, 1)
+    assert torch.equal(made, made[:1].expand(4, 2)) != objective.generative
 
 
 @every_variant

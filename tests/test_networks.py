@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from by_hand import attention, gelu, layer_norm, linear, silu
 from oracle import wake
 from shortcut_models.base import Label, Network, NetworkConfig, Vector
 from shortcut_models.errors import UserError
@@ -84,37 +85,6 @@ def test_bfloat16_computes_nearly_the_same_and_answers_in_float32(config: Networ
     assert rough.dtype == torch.float32
     error = ((rough - exact).norm() / exact.norm()).item()
     assert 0 < error < 0.03
-
-
-def layer_norm(x: np.ndarray) -> np.ndarray:
-    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
-
-
-def linear(layer: torch.nn.Linear, x: np.ndarray) -> np.ndarray:
-    return x @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
-
-
-def silu(x: np.ndarray) -> np.ndarray:
-    return x / (1 + np.exp(-x))
-
-
-def gelu(x: np.ndarray) -> np.ndarray:
-    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-
-
-def attention(block: Any, tokens: np.ndarray, heads: int) -> np.ndarray:
-    """Softmax attention of one example's tokens [n, width], a head and a query at a time."""
-    count, width = tokens.shape
-    size = width // heads
-    mixed = linear(block.qkv, tokens)
-    out = np.zeros((count, width))
-    for head in range(heads):
-        query, key, value = (mixed[:, part * width + head * size :][:, :size] for part in range(3))
-        for i in range(count):
-            scores = key @ query[i] / math.sqrt(size)
-            weights = np.exp(scores - scores.max())
-            out[i, head * size : (head + 1) * size] = weights / weights.sum() @ value
-    return linear(block.project, out)
 
 
 @pytest.mark.parametrize(
@@ -280,8 +250,9 @@ def test_step_sizes_are_told_apart() -> None:
 def test_conditions_add_up_and_dropped_rows_get_the_null() -> None:
     embedding = ConditionEmbedding({"label": Label(3), "state": Vector(4)}, 8)
     cond = {"label": torch.tensor([2, 0]), "state": torch.randn(2, 4)}
-    table, state, null = embedding.embed["label"].weight, embedding.embed["state"], embedding.null
-    expected = table[cond["label"]] + cond["state"] @ state.weight.T + state.bias
+    table, (first, _, second), null = embedding.embed["label"].weight, embedding.embed["state"], embedding.null
+    hidden = cond["state"] @ first.weight.T + first.bias
+    expected = table[cond["label"]] + hidden * hidden.sigmoid() @ second.weight.T + second.bias
     torch.testing.assert_close(embedding(cond), expected)
     dropped = embedding(cond, torch.tensor([False, True]))
     torch.testing.assert_close(dropped, torch.stack([expected[0], null["label"] + null["state"]]))

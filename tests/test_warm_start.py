@@ -10,7 +10,7 @@ import torch
 
 from shortcut_models import Label, Model, Network, NetworkConfig, Objective, UserError, load
 from shortcut_models.networks import DiTConfig, MLPConfig
-from shortcut_models.objectives import FlowMatching, Reflow, Shortcut, TwoModel
+from shortcut_models.objectives import BehaviourCloning, FlowMatching, Reflow, Shortcut, TwoModel
 from shortcut_models.tasks import Events
 from shortcut_models.warm_start import begin_as
 from tiny import DIGITS, NETWORK, shortcut, steps_of, tensors, train
@@ -45,7 +45,14 @@ def answers(network: Network, d: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("config", [SMALL, MLPConfig(width=16, depth=2), DiTConfig(16, 2, 2, 2, variant="original")])
 @pytest.mark.parametrize(
-    ("objective", "told"), [(FlowMatching(), 0.0), (FlowMatching.original(), 1.0), (Reflow(), 0.0), (TwoModel(), 1.0)]
+    ("objective", "told"),
+    [
+        (FlowMatching(), 0.0),
+        (FlowMatching.original(), 1.0),
+        (Reflow(), 0.0),
+        (TwoModel(), 1.0),
+        (BehaviourCloning(), 1.0),
+    ],
 )
 def test_at_first_the_network_is_the_given_one_for_every_step_size(
     config: NetworkConfig, objective: Objective, told: float

@@ -138,6 +138,8 @@ class Objective(abc.ABC):
     learns_from: ClassVar[Literal["data", "source", "pairs"]] = "data"
     """What the method begins with. "source": a trained network, which `losses` gets as a fourth argument, `source`;
     "pairs": a trained model's samples in place of the data, each batch with its noise."""
+    generative: ClassVar[bool] = True
+    """Whether samples differ by their noise as the data does; where not, each follows from its conditions alone."""
     max_steps: int
     """The largest budget that `sample` takes."""
 

@@ -29,7 +29,7 @@ def add_compare_options(parser: Parser) -> None:
     number: Any = {"type": whole_number, "metavar": "N"}
     parser.add_argument(
         "--objectives", nargs="+", default=["all"], metavar="NAME",
-        help=f"all (default), or some of {', '.join(OBJECTIVES)}",
+        help=f"all (default; those that are generative), or some of {', '.join(OBJECTIVES)}",
     )  # fmt: skip
     share = f"{DEFAULT_SHARE:.0%}%"
     helps = {
@@ -54,7 +54,8 @@ def add_compare_options(parser: Parser) -> None:
 def read(words: Sequence[str]) -> tuple[Comparison, argparse.Namespace]:
     """The words after `shortcut compare` -> what they ask for."""
     name, recipe, args = parse_recipe(words, "compare", add_compare_options)
-    given = list(OBJECTIVES) if args.objectives == ["all"] else list(dict.fromkeys(args.objectives))
+    every = [name for name, method in OBJECTIVES.items() if method.generative]
+    given = every if args.objectives == ["all"] else list(dict.fromkeys(args.objectives))
     for method in given:
         choose("objective", method, OBJECTIVES)
     if args.compare_workers < 1:

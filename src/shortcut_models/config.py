@@ -98,8 +98,10 @@ def options(config: Any) -> tuple[Option, ...]:
 
 @functools.cache
 def _options(cls: Any) -> tuple[Option, ...]:
-    parsed = docstring_parser.parse_from_object(cls)
-    helps = {param.arg_name: " ".join((param.description or "").split()) for param in parsed.params}
+    # The docstring of a field stands in the class that has it, which may be a base.
+    parsed = [docstring_parser.parse_from_object(base) for base in cls.__mro__ if "__dataclass_fields__" in vars(base)]
+    params = itertools.chain.from_iterable(each.params for each in parsed)
+    helps = {param.arg_name: " ".join((param.description or "").split()) for param in params}
     hints = typing.get_type_hints(cls, include_extras=True)
     found = []
     for field in dataclasses.fields(cls):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 
 from ._version import __version__
 from .checkpoint import HEADER, MODEL
@@ -65,7 +66,8 @@ class HubModel(
             "network": describe(getattr(self.network, "config", self.network), NETWORKS),
             "objective": describe(self.objective, OBJECTIVES),
         }
-        weights = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
+        state, plain = self.network.state_dict(), torch.contiguous_format
+        weights = {name: value.detach().cpu().clone(memory_format=plain) for name, value in state.items()}
         write_atomically(save_directory / MODEL, safetensors.torch.save(weights, metadata={"format": "pt"}))
         write_atomically(save_directory / CONFIG, (json.dumps({HEADER: config}, indent=2) + "\n").encode())
 

@@ -32,8 +32,8 @@ other. They were read from the frames in which the T stands still, where they fi
 class PushT(Environment):
     """A disc, seen from above, pushes a T to the goal: always the same place and angle in a world of 512x512 pixels.
 
-    Observations are those of Diffusion Policy's demonstrations: `image`, 96x96 pixels, as those were drawn; `state`, the
-    disc's x and y, the T's x, y and angle in [0, 2 pi); `keypoint`, x and y of nine points of the T. Action: where
+    Observations are those of Diffusion Policy's demonstrations: `image`, 96x96 pixels, as those were drawn; `state`,
+    the disc's x and y, the T's x, y and angle in [0, 2 pi); `keypoint`, x and y of nine points of the T. Action: where
     the disc is to go, x and y in [0, 512], for a tenth of a second. The coverage is the best share of the goal under
     the T after any action, over the .95 that ends an episode, at most 1: the score of Chi et al. (2023), arXiv
     2303.04137.

@@ -4,14 +4,29 @@ from collections.abc import Callable
 from functools import partial
 
 from ..base import NetworkConfig
+from .chunk_dit import ChunkDiT, ChunkDiTConfig
 from .dit import SIZES, DiT, DiTConfig
 from .mlp import MLP, MLPConfig
+from .unet1d import UNet1d, UNet1dConfig
 
 NETWORKS: dict[str, Callable[..., NetworkConfig]] = {
     "mlp": MLPConfig,
     "dit": DiTConfig,
+    "unet1d": UNet1dConfig,
+    "chunk-dit": ChunkDiTConfig,
 }
 for _size, (_width, _depth, _heads) in SIZES.items():
     NETWORKS[f"dit-{_size}"] = partial(DiTConfig, width=_width, depth=_depth, heads=_heads)
 
-__all__ = ["MLP", "NETWORKS", "SIZES", "DiT", "DiTConfig", "MLPConfig"]
+__all__ = [
+    "MLP",
+    "NETWORKS",
+    "SIZES",
+    "ChunkDiT",
+    "ChunkDiTConfig",
+    "DiT",
+    "DiTConfig",
+    "MLPConfig",
+    "UNet1d",
+    "UNet1dConfig",
+]

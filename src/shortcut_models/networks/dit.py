@@ -75,16 +75,17 @@ SHORT = 512
 """tokens up to which attention in bfloat16 on a CPU is two matrix products, whose scores take tokens^2 memory"""
 
 
+def position_features(positions: Tensor, width: int) -> Tensor:
+    """Fixed sinusoids [n, width] of positions [n]; wavelengths 2 pi to 10000 * 2 pi."""
+    frequencies = 10000.0 ** (-torch.arange(width // 2, dtype=torch.float64) / (width // 2))
+    angles = positions.double()[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], 1).float()
+
+
 def position_embedding(width: int, rows: int, columns: int) -> Tensor:
-    """Fixed 2-D sinusoids [rows * columns, width], the column's half first; wavelengths 2 pi to 10000 * 2 pi."""
-    frequencies = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
-
-    def encode(positions: Tensor) -> Tensor:
-        angles = positions.double()[:, None] * frequencies
-        return torch.cat([angles.sin(), angles.cos()], 1)
-
+    """Fixed 2-D sinusoids [rows * columns, width], the column's half first."""
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    return torch.cat([encode(x.flatten()), encode(y.flatten())], 1).float()
+    return torch.cat([position_features(each.flatten(), width // 2) for each in (x, y)], 1)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
@@ -101,13 +102,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
 
 
 class Block(nn.Module):
-    """Attention and MLP, each normalised, shifted, scaled and gated by the conditioning vector (adaLN-Zero)."""
+    """Attention and MLP, each normalised, shifted, scaled and gated by the conditioning vector (adaLN-Zero).
 
-    def __init__(self, config: DiTConfig) -> None:
+    power: of a head's width, by which attention scores are multiplied.
+    """
+
+    def __init__(self, width: int, heads: int, hidden: int, power: float = -0.5) -> None:
         super().__init__()
-        width, hidden = config.width, int(config.width * config.mlp_ratio)
-        self.heads = config.heads
-        self.scale = (width // config.heads) ** (-1.0 if config.variant == "original" else -0.5)
+        self.heads, self.scale = heads, (width // heads) ** power
         self.norm1 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.norm2 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.qkv = nn.Linear(width, 3 * width)
@@ -125,6 +127,19 @@ class Block(nn.Module):
         return torch.addcmul(x, gate2, self.mlp(modulate(self.norm2(x), shift2, scale2)))
 
 
+def initialise(network: Network) -> None:
+    """Xavier for the linear layers; gates and output zero, so that every block starts as the identity."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Linear) and name.startswith("embed."):
+            nn.init.normal_(module.weight, std=0.02)
+        if isinstance(module, nn.Linear) and name.endswith(("modulation", "outlet", "skip")):
+            nn.init.zeros_(module.weight)
+
+
 class DiT(Network):
     """The network of `DiTConfig`."""
 
@@ -137,7 +152,8 @@ class DiT(Network):
         self.inlet = nn.Linear(channels * p * p, width)
         self.embed = (OriginalTimeStepEmbedding if config.variant == "original" else TimeStepEmbedding)(width)
         self.conditions = ConditionEmbedding(conditions, width)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        hidden, power = int(width * config.mlp_ratio), -1.0 if config.variant == "original" else -0.5
+        self.blocks = nn.ModuleList(Block(width, config.heads, hidden, power) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.modulation = nn.Linear(width, 2 * width)
         self.outlet = nn.Linear(width, channels * p * p)
@@ -145,19 +161,7 @@ class DiT(Network):
         # through, past normalisations that blur it.
         self.skip = nn.Linear(width, channels) if config.variant == "ours" else None
         self.activation = nn.SiLU()
-        self.initialise()
-
-    def initialise(self) -> None:
-        """Xavier for the linear layers; gates and output zero, so that every block starts as the identity."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Linear) and name.startswith("embed."):
-                nn.init.normal_(module.weight, std=0.02)
-            if isinstance(module, nn.Linear) and name.endswith(("modulation", "outlet", "skip")):
-                nn.init.zeros_(module.weight)
+        initialise(self)
 
     def patchify(self, x: X) -> Tensor:
         """[b, C, H, W] -> tokens [b, n, C * p * p], row by row."""

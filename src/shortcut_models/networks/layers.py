@@ -11,8 +11,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..base import Cond, Condition, Label, T, Vector
+from ..base import Cond, Condition, Frames, Label, T
 from ..errors import UserError
+from .observation import ImageEncoder, ObservationSizes, vector_encoder
+
+DEFAULT_SIZES = ObservationSizes()
 
 
 class Sinusoids(nn.Module):
@@ -86,10 +89,16 @@ class OriginalTimeStepEmbedding(nn.Module):
 class ConditionEmbedding(nn.Module):
     """Named conditions -> their sum as a vector [b, width], each with a learned null for dropped rows.
 
-    The label `count`, one more than the last class, means the null too.
+    Labels have a table, vectors an MLP, images an encoder of their own for each camera. As each ends with a layer of
+    its own, the sum can do all that one layer on all of them together could. The label `count`, one more than the last
+    class, means the null too.
+
+    sizes: those of the image encoders.
     """
 
-    def __init__(self, conditions: Mapping[str, Condition], width: int) -> None:
+    def __init__(
+        self, conditions: Mapping[str, Condition], width: int, sizes: ObservationSizes = DEFAULT_SIZES
+    ) -> None:
         super().__init__()
         self.conditions = dict(conditions)
         self.embed = nn.ModuleDict()
@@ -99,10 +108,10 @@ class ConditionEmbedding(nn.Module):
                 table = nn.Embedding(condition.count, width)
                 nn.init.normal_(table.weight, std=0.02)
                 self.embed[name] = table
-            elif isinstance(condition, Vector):
-                self.embed[name] = nn.Linear(condition.size, width)
+            elif isinstance(condition, Frames):
+                self.embed[name] = ImageEncoder(condition, sizes, width)
             else:
-                raise UserError(f"this network takes no images, and is given {name!r}: use another --network")
+                self.embed[name] = vector_encoder(condition.size, width)
             self.null[name] = nn.Parameter(0.02 * torch.randn(width))
 
     def forward(self, cond: Cond, drop: Bool[Tensor, "b"] | None = None) -> Float[Tensor, "b width"] | None:
@@ -127,3 +136,9 @@ class ConditionEmbedding(nn.Module):
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """Adaptive normalisation's affine part, in the precision of shift and scale: that of the product it goes into."""
     return torch.addcmul(shift, x.to(shift.dtype), 1 + scale)
+
+
+def check_chunk(who: str, shape: tuple[int, ...]) -> None:
+    """Raise UserError, naming the network, where events are no action chunks (horizon, action)."""
+    if len(shape) != 2:
+        raise UserError(f"{who} takes action chunks (horizon, action), not events of shape {shape}: use network mlp")

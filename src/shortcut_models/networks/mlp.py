@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from ..base import Cond, Condition, Network, NetworkConfig, T, X
 from ..config import Positive
 from .layers import ConditionEmbedding, TimeStepEmbedding, modulate
+from .observation import ObservationSizes
 
 
 @dataclass(frozen=True)
-class MLPConfig(NetworkConfig):
+class MLPConfig(ObservationSizes, NetworkConfig):
     """Sizes of a residual MLP with adaptive normalisation; works on events of any shape, flattened."""
 
     width: Positive = 256
@@ -56,7 +57,7 @@ class MLP(Network):
         self.config = config
         size = math.prod(shape)
         self.embed = TimeStepEmbedding(config.condition_width)
-        self.conditions = ConditionEmbedding(conditions, config.condition_width)
+        self.conditions = ConditionEmbedding(conditions, config.condition_width, config)
         self.inlet = nn.Linear(size, config.width)
         hidden = config.expansion * config.width
         self.blocks = nn.ModuleList(Block(config.width, hidden, config.condition_width) for _ in range(config.depth))

@@ -1,6 +1,7 @@
 """The methods, by name. A new one is a file here and a line below."""
 
 from ..base import Objective
+from .behaviour_cloning import BehaviourCloning
 from .consistency import ConsistencyDistillation, ConsistencyTraining
 from .diffusion import Diffusion
 from .flow import FlowMatching
@@ -20,10 +21,12 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "reflow": Reflow,
     "two-model": TwoModel,
     "diffusion": Diffusion,
+    "bc": BehaviourCloning,
 }
 
 __all__ = [
     "OBJECTIVES",
+    "BehaviourCloning",
     "ConsistencyDistillation",
     "ConsistencyTraining",
     "Diffusion",

@@ -1,0 +1,42 @@
+"""Behaviour cloning (Pomerleau 1989): regress the data on its conditions, an action on an observation, in one pass.
+
+No noise goes in, so the answer to a condition is one: the mean of all that the data has for it. Where a demonstrator
+passes an obstacle on the left or on the right, that is straight ahead. It is what generative policies are measured
+against, and no generative model itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ..base import Batch, Cond, Losses, Network, Objective, X
+from ..config import PowerOfTwo, Share
+from ..sampling import euler, last
+from ._shared import check_budget, drop_rows, squared_error
+
+
+@dataclass(frozen=True)
+class BehaviourCloning(Objective):
+    """Regress the data on its conditions, without any noise."""
+
+    uses_teacher: ClassVar[bool] = False
+    generative: ClassVar[bool] = False
+
+    max_steps: PowerOfTwo = 1
+    """the largest number of sampling steps that may be asked for; one is taken, whatever it is"""
+    label_dropout: Share = 0.1
+    """share of rows trained without their condition, so that guidance can be chosen when sampling"""
+
+    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
+        drop = drop_rows(len(batch), self.label_dropout, batch.data.device)
+        start = torch.zeros(len(batch), device=batch.data.device)
+        answer = net(torch.zeros_like(batch.data), start, torch.ones_like(start), net.encode(batch.cond, drop))
+        loss = squared_error(answer, batch.data)
+        return Losses(loss, {"regression": loss.detach()})
+
+    def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
+        check_budget(steps, self.max_steps)
+        return last(euler(net, torch.zeros_like(noise), cond, [0.0, 1.0], guidance=guidance))
