@@ -19,7 +19,7 @@ from .errors import UserError
 from .evaluation import evaluate
 from .model import Model, describe, load
 from .networks import NETWORKS
-from .objectives import OBJECTIVES
+from .objectives import OBJECTIVES, in_place_of
 from .recipes import Recipe
 from .runs import Run, write_atomically
 from .tasks import TASKS
@@ -85,9 +85,7 @@ class Comparison:
         if type(given) is cls:
             paired: dict[str, Any] = {"pairing": "independent"} if hasattr(given, "pairing") else {}
             return dataclasses.replace(given, **paired)  # type: ignore[type-var]
-        mine = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        shared = {n: getattr(given, n) for n in ("max_steps", "label_dropout") if hasattr(given, n) and n in mine}
-        return cls(**shared)
+        return in_place_of(given, cls)
 
     def trials(self) -> Iterator[Trial]:
         """All trainings, those that others learn from first. Raises UserError where the budget is too small."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from .base import Task
 from .errors import UserError
 from .networks import NETWORKS
-from .objectives import OBJECTIVES
+from .objectives import OBJECTIVES, in_place_of
 from .options import Parser, add_options, apply_options, choose
 from .recipes import RECIPES, Recipe
 
@@ -43,7 +43,8 @@ def parse_recipe(
         if getattr(known, part) is not None:
             make = choose(part, getattr(known, part), registry)
             if make is not type(getattr(recipe, part)):  # to name what the recipe has already changes nothing
-                recipe = dataclasses.replace(recipe, **{part: make()})
+                other = in_place_of(recipe.objective, make) if part == "objective" else make()
+                recipe = dataclasses.replace(recipe, **{part: other})
 
     full.prog = f"{prog} {known.recipe}"
     full.description = f"{recipe.about}. {recipe.measured}"

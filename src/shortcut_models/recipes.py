@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from .base import NetworkConfig, Objective, Task
-from .networks import SIZES, DiTConfig, MLPConfig
+from .networks import SIZES, DiTConfig, MLPConfig, UNet1dConfig
 from .objectives import Shortcut
-from .tasks import Digits, Images, Latents, Toy
+from .tasks import Digits, Images, Imitation, Latents, Toy
 from .training import Training
 
 
@@ -83,6 +84,27 @@ def _paper(about: str, size: str, classes: int, batch_size: int, steps: int) -> 
     )
 
 
+def _policy(about: str, steps: int, observations: tuple[str, ...] = (), **task: Any) -> Recipe:
+    """A policy that learns from demonstrations; the chunk and what is carried out of it are Diffusion Policy's."""
+    task = {"history": 2, "chunk": 16, "execute": 8, **task}
+    return Recipe(
+        about=about,
+        task=Imitation(observations=observations, **task),
+        network=UNet1dConfig(),
+        objective=Shortcut(label_dropout=0.0),
+        training=Training(
+            steps=steps,
+            batch_size=128,
+            learning_rate=1e-3,
+            warmup=500,
+            weight_decay=1e-3,
+            teacher_ema=0.95,
+            checkpoint_every=2000,
+            sample_every=5000,
+        ),
+    )
+
+
 RECIPES: dict[str, Recipe] = {
     "digits": Recipe(
         about="handwritten digits, 8x8, with labels; needs no download",
@@ -136,6 +158,41 @@ RECIPES: dict[str, Recipe] = {
         1000,
         256,
         810_000,
+    ),
+    "imitation": _policy("a policy from your own demonstrations, with --data", steps=30_000),
+    "car-racing": _policy(
+        "a driver for CarRacing, from pixels, with --data: what `shortcut collect car-racing` wrote",
+        steps=30_000,
+        environment="car-racing",
+        observations=("image",),
+        history=4,
+        chunk=8,
+        execute=4,
+        crop=84,
+    ),
+    "push-t": _policy(
+        "Push-T from its state, with --data: Diffusion Policy's demonstrations",
+        steps=60_000,
+        environment="push-t",
+        observations=("keypoint", "state[:2]"),
+    ),
+    "push-t-image": _policy(
+        "Push-T from pixels and the disc's place, with --data: Diffusion Policy's demonstrations",
+        steps=60_000,
+        environment="push-t",
+        observations=("image", "state[:2]"),
+        crop=84,
+    ),
+    "robomimic-lift": _policy(
+        "robomimic's Lift from its low-dimensional observations, with --data: an HDF5 file of robomimic",
+        steps=20_000,
+        environment="robomimic-lift",
+        observations=("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos", "object"),
+    ),
+    "meta-world": _policy(
+        "any task of Meta-World from its state, with --data: what `shortcut collect meta-world/TASK` wrote",
+        steps=20_000,
+        observations=("state",),
     ),
     "four-gaussians": _toy(
         "four-gaussians",

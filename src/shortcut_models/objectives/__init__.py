@@ -1,5 +1,8 @@
 """The methods, by name. A new one is a file here and a line below."""
 
+import dataclasses
+from typing import Any
+
 from ..base import Objective
 from .behaviour_cloning import BehaviourCloning
 from .consistency import ConsistencyDistillation, ConsistencyTraining
@@ -24,6 +27,17 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "bc": BehaviourCloning,
 }
 
+SHARED = ("max_steps", "label_dropout")
+"""options that say the same in every method that has them"""
+
+
+def in_place_of(given: Objective, method: type[Objective]) -> Objective:
+    """A method with the options that it shares with another, and its own defaults for the rest."""
+    fields: Any = dataclasses.fields
+    mine = {field.name for field in fields(method) if field.init}
+    return method(**{name: getattr(given, name) for name in SHARED if name in mine and hasattr(given, name)})
+
+
 __all__ = [
     "OBJECTIVES",
     "BehaviourCloning",
@@ -36,4 +50,5 @@ __all__ = [
     "Reflow",
     "Shortcut",
     "TwoModel",
+    "in_place_of",
 ]
