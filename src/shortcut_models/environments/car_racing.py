@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,8 @@ from jaxtyping import Float, UInt8
 
 from ..errors import UserError
 from .base import Environment, Observation
+
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # pygame's greeting would be printed among our results
 
 
 class CarRacing(Environment):
