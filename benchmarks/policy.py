@@ -35,7 +35,7 @@ def millions(network: Network) -> float:
 def decision_rows(name: str, network: Network, frames: Frames, watch: Stopwatch, rounds: int) -> list[Row]:
     """One environment's decisions, encoder and action network apart; threads: all there are, and one."""
     device, objective = watch.device, Shortcut(max_steps=STEPS)
-    # In this layout a CPU convolves one chunk, or the frames of one environment, several times as fast.
+    # In this layout a CPU takes less time for one chunk, and for the frames of one environment.
     network = network.eval().to(device, memory_format=torch.channels_last)
     cond = {"image": torch.rand(1, *dataclasses.astuple(frames), device=device) * 2 - 1}
     x, half = torch.randn(1, *CHUNK, device=device), torch.full((1,), 0.5, device=device)

@@ -40,7 +40,7 @@ def convolution(inside: int, outside: int, kernel: int, stride: int = 1) -> nn.C
     """A convolution over n: [b, inside, 1, n] -> [b, outside, 1, n / stride], n rounded up.
 
     The dimension of length 1 is there for speed: weights of four dimensions can have PyTorch's layout `channels_last`,
-    in which a CPU takes a fifth of the time for one chunk.
+    in which a CPU takes less time for one chunk.
     """
     return nn.Conv2d(inside, outside, (1, kernel), (1, stride), (0, kernel // 2))
 
