@@ -105,6 +105,15 @@ def test_scatter_takes_points_without_extent(points: np.ndarray) -> None:
     assert figures.scatter(points).size == (480, 480)
 
 
+def test_sets_of_points_can_be_compared_where_axes_are_shared() -> None:
+    corners = np.array([[-1.0, -1], [1, -1], [-1, 1], [1, 1]])
+    spread = lambda points, where: float(np.std(blue(figures.scatter(points, where))[0]))
+    alone = [spread(scale * corners, None) for scale in (0.5, 1.0)]
+    assert abs(alone[0] / alone[1] - 1) < 0.05  # each fills its own picture
+    shared = [spread(scale * corners, corners) for scale in (0.5, 1.0)]
+    assert abs(shared[0] / shared[1] - 0.5) < 0.05
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 37.0])
 def test_the_window_is_round_and_holds_the_points(scale: float) -> None:
     points = scale * np.random.default_rng(1).uniform(-1, 1, (5000, 2))

@@ -167,11 +167,14 @@ def plane(axes: Any, view: tuple[float, float, float]) -> None:
 
 
 @styled
-def scatter(points: Points) -> Image.Image:
-    """Points of the plane: equal axes, outliers left outside."""
+def scatter(points: Points, where: Points | None = None) -> Image.Image:
+    """Points of the plane: equal axes, outliers left outside.
+
+    where: points whose place the axes show, so that pictures of several sets can be compared; those themselves if none.
+    """
     figure = new_figure(480, 480)
     axes = figure.subplots()
-    plane(axes, window(points))
+    plane(axes, window(points if where is None else where))
     size, alpha = np.clip([8000 / max(len(points), 1), 800 / max(len(points), 1)], [1.5, 0.25], [16, 0.9])
     axes.scatter(*points.T, s=size, alpha=alpha, color="#3455c8", linewidths=0)
     return picture_of(figure)

@@ -95,4 +95,4 @@ class Toy(Task):
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
         from ..figures import scatter
 
-        return scatter(samples)
+        return scatter(samples, where=self.points(self.preview[0], SPLITS["test"]).numpy())
