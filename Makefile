@@ -48,6 +48,7 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/policy.py
+	$(BIN)/python benchmarks/dit.py
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict

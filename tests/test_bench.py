@@ -102,3 +102,20 @@ def test_a_quick_run_times_the_decisions_of_policies(
         for work in ("encoder", "one pass", "decision, 1 step", "decision, 4 steps", "4 steps over 1"):
             assert measures[f"{network}, {work}, 1 thread"]["min"] > 0
         assert measures[f"{network}, decision, 1 step, 1 thread"]["at_most"] == 16
+
+
+def test_published_sizes_are_measured_where_they_fit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import dit
+
+    monkeypatch.setattr(dit, "PACKAGE", "a_package_that_nobody_has")
+    dit.main(["--quick", "--device", "cpu", "--json", str(tmp_path / "speed.json")])
+    measures = json.loads((tmp_path / "speed.json").read_text())["measures"]
+    assert measures["DiT-S/2, training step of 1"]["min"] > 0
+    assert measures["DiT-S/2, 2 samples, 1 step"]["unit"] == "1/s"
+    assert "FID's Inception is not installed" in capsys.readouterr().out
+    monkeypatch.setattr(dit, "free_memory", lambda device: 0.5)
+    assert dit.measure(torch.device("cpu"), quick=True) == []  # 33 M parameters, with their averages, take more
+    assert "DiT-S/2 needs about 1 GiB, and 0 are free: it is not measured" in capsys.readouterr().out
