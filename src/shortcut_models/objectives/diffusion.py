@@ -72,7 +72,7 @@ class Diffusion(Objective):
         timesteps = torch.randint(TIMESTEPS, (len(batch),), device=data.device)
         x = scheduler.add_noise(data, noise, timesteps)
         target = scheduler.get_velocity(data, noise, timesteps) if self.prediction == "v" else noise
-        context = net.encode(batch.cond, drop_rows(len(batch), self.label_dropout, data.device))
+        context = net.encode(batch.cond, drop_rows(batch, self.label_dropout))
         t = self.time(timesteps)
         loss = squared_error(net(x, t, torch.zeros_like(t), context), target)
         return Losses(loss, {"denoising": loss.detach()})
