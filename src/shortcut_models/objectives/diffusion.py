@@ -1,7 +1,7 @@
 """Diffusion (Ho et al. 2020), with the noise schedules and the DDPM sampler of Hugging Face's diffusers.
 
 The network is told t = 1 - (k + 1) / 1000 for timestep k of 0..999, so that here, too, 0 is noise and 1 is data. What
-it predicts is no velocity of the straight path, but the noise (epsilon) or v (Salimans and Ho 2022).
+it predicts is no velocity of the straight path, but v (Salimans and Ho 2022) or the noise (epsilon).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Diffusion(Objective):
     schedule: Literal["cosine", "linear"] = "cosine"
     """how fast noise drowns the data"""
     prediction: Literal["v", "epsilon"] = "v"
-    """what the network predicts"""
+    """what the network predicts; epsilon needs the linear schedule, whose last timestep still tells of the data"""
     sampler: Literal["ddim", "ddpm"] = "ddim"
     """ddim follows from its first noise alone, ddpm draws fresh noise in each step"""
 
@@ -46,6 +46,13 @@ class Diffusion(Objective):
         super().__post_init__()
         if self.max_steps > TIMESTEPS:
             raise UserError(f"max-steps must be <= {TIMESTEPS}, the timesteps of the schedule, not {self.max_steps}")
+        if (self.prediction, self.schedule) == ("epsilon", "cosine"):
+            # data = (x - sigma epsilon) / alpha, and alpha is 5e-5 at the end of this schedule, where sampling begins:
+            # any error would grow 20,000 times (Lin et al. 2024, section 3.2). The linear one ends at 6e-3.
+            raise UserError(
+                "prediction epsilon needs schedule linear: the cosine schedule ends in noise alone, and who knows that "
+                "noise knows nothing of the data"
+            )
 
     def scheduler(self) -> Any:
         """A scheduler of diffusers. Raises UserError where that library is missing."""
