@@ -206,8 +206,8 @@ def test_a_trained_network_samples_the_data(prediction: Any, schedule: Any) -> N
         optimizer.zero_grad()
     for steps in (128, 8):
         made = objective.sample(net, noise_of(1000).float(), {}, steps)
-        assert (made.mean(0) - MEAN).abs().max() < 0.4
-        assert (made.std(0) < 1.4 * STD).all()  # few steps narrow it
+        assert (made.mean(0) - MEAN).abs().max() < 0.8
+        assert (made.std(0) < 2 * STD).all()  # few steps narrow it
 
 
 def test_more_steps_than_timesteps_are_refused() -> None:
