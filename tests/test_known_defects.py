@@ -33,6 +33,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,6 +140,14 @@ def test_targets_are_never_made_with_the_network_that_learns(objective: Objectiv
         assert torch.equal(mine.x[rows], theirs.x[rows])
     learns_from_another = objective.uses_teacher or objective.learns_from == "source"
     assert torch.equal(seen.losses.per_example, other.losses.per_example) != learns_from_another
+
+
+@every_variant
+def test_a_method_says_whether_its_targets_follow_a_schedule(objective: Objective) -> None:
+    """Defect 7, for a run that is made longer: its schedule would restart."""
+    batch = batch_of(40)
+    begin, end = (watched(objective, replace(batch, progress=progress)).losses.per_example for progress in (0.0, 0.99))
+    assert objective.scheduled != torch.equal(begin, end)
 
 
 @pytest.mark.parametrize("name", ["shortcut", "live-reflow", "consistency-training", "diffusion"])

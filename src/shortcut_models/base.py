@@ -141,6 +141,9 @@ class Objective(abc.ABC):
     learns_from: ClassVar[Literal["data", "source", "pairs"]] = "data"
     """What the method begins with. "source": a trained network, which `losses` gets as a fourth argument, `source`;
     "pairs": a trained model's samples in place of the data, each batch with its noise."""
+    scheduled: ClassVar[bool] = False
+    """Whether the targets follow `Batch.progress`; where there are stages, they do. Such a training cannot be made
+    longer, as its schedule would go back."""
     generative: ClassVar[bool] = True
     """Whether samples differ by their noise as the data does; where not, each follows from its conditions alone."""
     max_steps: int

@@ -82,6 +82,8 @@ class ConsistencyDistillation(Objective):
 class ConsistencyTraining(Objective):
     """Agree with oneself at the next point between a noise and its data, which comes nearer as training goes on."""
 
+    scheduled: ClassVar[bool] = True
+
     max_steps: PowerOfTwo = 128
     """the next point is 1, 1/2, ..., at last 2 / max_steps away; also the largest number of sampling steps"""
     label_dropout: Share = 0.1

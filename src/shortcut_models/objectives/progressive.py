@@ -24,6 +24,7 @@ class ProgressiveDistillation(Objective):
     """Halve the number of steps that a trained flow model needs, until it is one."""
 
     learns_from: ClassVar[Literal["data", "source", "pairs"]] = "source"
+    scheduled: ClassVar[bool] = True
 
     max_steps: PowerOfTwo = 128
     """steps of the first teacher"""
