@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from oracle import Spy, column, wake
+from oracle import column, wake
 from shortcut_models import distillation
 from shortcut_models.base import Network, Task
 from shortcut_models.distillation import make_pairs
@@ -90,35 +90,6 @@ def test_pairs_are_what_the_model_makes_of_their_noises(tmp_path: Path) -> None:
     assert torch.equal(batch.cond["label"], found["cond.label"][[5, 2]])
     assert batch.drop is not None
     assert torch.equal(batch.drop, found["drop"][[5, 2]])
-
-
-@pytest.mark.parametrize("method", [Reflow, TwoModel])
-@pytest.mark.parametrize("share", [0.0, 0.3])
-def test_pairs_are_learned_without_a_label_where_they_were_made_so(tmp_path: Path, method: Any, share: float) -> None:
-    """And nowhere else, however often they come: the other samples are of their labels."""
-    objective = method(max_steps=8, pairs=100, pair_steps=3, label_dropout=share)
-    pairs = made(tmp_path, objective=objective)["train"]
-    for _ in range(3):
-        spy = Spy()
-        objective.losses(spy, Spy(), pairs.__getitems__(list(range(94))).to("cpu")[:90])
-        lost = pairs.tensors["drop"][:90] if share else torch.zeros(90, dtype=torch.bool)
-        assert share * 90 / 2 <= lost.sum() <= share * 90 * 2
-        assert torch.equal(spy.calls[0].label, torch.where(lost, -1, pairs.tensors["cond.label"][:90]))
-
-
-@pytest.mark.parametrize(("share", "kept"), [(0.1, False), (0.0, True)])
-def test_pairs_that_do_not_say_which_lost_their_label_are_those_of_no_dropout(
-    tmp_path: Path, share: float, kept: bool
-) -> None:
-    """Those of earlier versions all had their labels."""
-    made(tmp_path, objective=replace(OBJECTIVE, label_dropout=0.0))
-    assert "label_dropout" not in json.loads((tmp_path / "pairs.json").read_text())
-    objective = replace(OBJECTIVE, label_dropout=share)
-    if kept:
-        assert "drop" not in joined(made(tmp_path, objective=objective))
-    else:
-        with pytest.raises(UserError, match="holds pairs made with other options: remove it"):
-            made(tmp_path, objective=objective)
 
 
 def test_conditions_are_those_of_the_data(tmp_path: Path) -> None:

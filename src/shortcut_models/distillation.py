@@ -57,6 +57,7 @@ def start_from(network: Network, objective: Objective, task: Task, source: Model
         )
     if objective.learns_from == "source":
         _check_velocity(objective, source.objective)
+    _check_null(objective, source)
     if getattr(objective, "pair_steps", 1) > source.objective.max_steps:
         raise UserError(
             f"the teacher takes at most {source.objective.max_steps} steps: give fewer --objective.pair-steps"
@@ -78,6 +79,23 @@ def _check_velocity(objective: Objective, trained_by: Objective) -> None:
     theirs, ours = (getattr(method, "told", 0.0) for method in (trained_by, objective))
     if theirs != ours:
         raise UserError(f"the teacher was told a step size of {theirs:g}: give --objective.told {theirs:g}")
+
+
+def _check_null(objective: Objective, source: Model) -> None:
+    """Raise UserError where a model that was never trained without its condition is asked to do without."""
+    if not source.task.conditions or getattr(source.objective, "label_dropout", None) != 0:
+        return
+    for name in ("guidance", "pair_guidance"):
+        if getattr(objective, name, 1) != 1:
+            raise UserError(
+                f"the teacher was trained with label-dropout 0, and cannot be guided: leave "
+                f"--objective.{name.replace('_', '-')} out, or give another"
+            )
+    if dropout_of(objective, source.task):
+        raise UserError(
+            "the teacher was trained with label-dropout 0, and knows nothing without a condition: give "
+            "--objective.label-dropout 0, or another"
+        )
 
 
 class PairDataset:
