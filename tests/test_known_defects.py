@@ -49,7 +49,7 @@ from shortcut_models.evaluation import evaluate
 from shortcut_models.model import Model, load
 from shortcut_models.networks import MLPConfig
 from shortcut_models.networks.layers import TimeStepEmbedding
-from shortcut_models.objectives import OBJECTIVES, LiveReflow, ProgressiveDistillation
+from shortcut_models.objectives import OBJECTIVES, ConsistencyDistillation, LiveReflow, ProgressiveDistillation
 from shortcut_models.tasks import Toy
 from shortcut_models.train import fit
 from shortcut_models.training import Training
@@ -140,6 +140,12 @@ def test_targets_are_never_made_with_the_network_that_learns(objective: Objectiv
         assert torch.equal(mine.x[rows], theirs.x[rows])
     learns_from_another = objective.uses_teacher or objective.learns_from == "source"
     assert torch.equal(seen.losses.per_example, other.losses.per_example) != learns_from_another
+
+
+@pytest.mark.parametrize("method", [ProgressiveDistillation, ConsistencyDistillation])
+def test_where_the_source_is_missing_no_other_network_stands_in_for_it(method: Any) -> None:
+    with pytest.raises(TypeError, match="source"):
+        method().losses(network(1), network(2), batch_of(4))
 
 
 @every_variant

@@ -10,9 +10,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from ..base import Batch, T, X
-from ..errors import UserError
 from ..pairing import Pairing, paired_noise
-from ..path import grid_times
+from ..path import check_budget, grid_times
 
 Weight = Annotated[float, at.Ge(0)]
 """A guidance weight."""
@@ -50,9 +49,3 @@ def even_times(steps: int, max_steps: int) -> list[float]:
     """Times 0, 1/steps, ..., 1. Raises UserError where a number of sampling steps is not in 1..max_steps."""
     check_budget(steps, max_steps)
     return [i / steps for i in range(steps + 1)]
-
-
-def check_budget(steps: int, max_steps: int) -> None:
-    """Raise UserError where a number of sampling steps is not in 1..max_steps."""
-    if not 1 <= steps <= max_steps:
-        raise UserError(f"steps must be a whole number from 1 to {max_steps}, not {steps}")

@@ -14,8 +14,9 @@ import torch
 
 from ..base import Batch, Cond, Losses, Network, Objective, X
 from ..config import PowerOfTwo, Share
+from ..path import check_budget
 from ..sampling import euler, last
-from ._shared import check_budget, drop_rows, squared_error
+from ._shared import drop_rows, squared_error
 
 
 @dataclass(frozen=True)

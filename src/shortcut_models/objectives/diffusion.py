@@ -17,9 +17,10 @@ from torch import Tensor
 from ..base import Batch, Cond, Losses, Network, Objective, T, X
 from ..config import PowerOfTwo, Share
 from ..errors import UserError
+from ..path import check_budget
 from ..randomness import generators_of
 from ..sampling import guided
-from ._shared import check_budget, drop_rows, squared_error
+from ._shared import drop_rows, squared_error
 
 TIMESTEPS = 1000
 """of the noise schedule that is trained on"""

@@ -14,9 +14,9 @@ import torch
 from ..base import Batch, Cond, Losses, Network, Objective, X
 from ..config import Positive, PowerOfTwo, Share
 from ..pairing import paired_noise
-from ..path import velocity
+from ..path import check_budget, velocity
 from ..sampling import euler, last
-from ._shared import Weight, check_budget, drop_rows, squared_error
+from ._shared import Weight, drop_rows, squared_error
 
 
 @dataclass(frozen=True)
