@@ -16,7 +16,7 @@ from oracle import Call, ClassOracle, GaussianOracle, Spy, column, wake
 from shortcut_models.base import Batch, Network
 from shortcut_models.errors import UserError
 from shortcut_models.networks import MLPConfig
-from shortcut_models.objectives import ConsistencyTraining, Diffusion
+from shortcut_models.objectives import ConsistencyTraining, Diffusion, diffusion
 from shortcut_models.sampling import renoise
 from tiny import POINTS, shortcut
 
@@ -210,6 +210,15 @@ def test_a_trained_network_samples_the_data(prediction: Any, schedule: Any) -> N
         assert (made.std(0) < 2 * STD).all()  # few steps narrow it
 
 
+def test_the_schedule_is_made_once() -> None:
+    """And what one call of `sample` sets in it is not seen by the next, nor by training."""
+    objective = Diffusion(sampler="ddpm")
+    assert objective.scheduler() is Diffusion(max_steps=8, sampler="ddim").scheduler()
+    before = objective.scheduler().timesteps.clone()
+    objective.sample(exact("v", "cosine"), noise_of(3), {}, 5)
+    assert torch.equal(objective.scheduler().timesteps, before)
+
+
 def test_more_steps_than_timesteps_are_refused() -> None:
     with pytest.raises(UserError, match="max-steps must be <= 1000, the timesteps of the schedule, not 1024"):
         Diffusion(max_steps=1024)
@@ -219,6 +228,7 @@ def test_more_steps_than_timesteps_are_refused() -> None:
 def test_without_diffusers_one_line_says_what_to_install(
     command: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    diffusion._scheduler.cache_clear()
     for name in [name for name in sys.modules if name.startswith("diffusers")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "diffusers", None)

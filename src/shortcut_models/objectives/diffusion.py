@@ -6,6 +6,8 @@ it predicts is no velocity of the straight path, but v (Salimans and Ho 2022) or
 
 from __future__ import annotations
 
+import copy
+import functools
 import itertools
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -56,18 +58,8 @@ class Diffusion(Objective):
             )
 
     def scheduler(self) -> Any:
-        """A scheduler of diffusers. Raises UserError where that library is missing."""
-        try:
-            from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-        except ImportError:
-            raise UserError("diffusion needs an extra: pip install 'shortcut-models[diffusion]'") from None
-        return DDPMScheduler(
-            num_train_timesteps=TIMESTEPS,
-            beta_schedule="squaredcos_cap_v2" if self.schedule == "cosine" else "linear",
-            prediction_type="v_prediction" if self.prediction == "v" else "epsilon",
-            clip_sample=False,
-            timestep_spacing="trailing",  # the first step starts from pure noise, whatever their number
-        )
+        """A scheduler of diffusers, made once. Raises UserError where that library is missing."""
+        return _scheduler(self.schedule, self.prediction)
 
     @staticmethod
     def time(timesteps: Int[Tensor, "b"]) -> T:
@@ -88,8 +80,9 @@ class Diffusion(Objective):
     @torch.no_grad()
     def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
         check_budget(steps, self.max_steps)
-        scheduler, rows = self.scheduler(), len(noise)
+        scheduler, rows = copy.copy(self.scheduler()), len(noise)  # its timesteps are this call's own
         scheduler.set_timesteps(steps)
+        kept = [*scheduler.alphas_cumprod.tolist(), 1.0]  # at -1 all of the data is
         predict = guided(net, cond, guidance, rows, noise.device)
         # Each row draws from a generator of its own, so that it does not depend on the others.
         fresh = generators_of(noise) if self.sampler == "ddpm" else []
@@ -98,8 +91,7 @@ class Diffusion(Objective):
             t = self.time(torch.full((rows,), timestep, device=noise.device))
             prediction = predict(x, t, torch.zeros_like(t))
             if self.sampler == "ddim":
-                kept = float(scheduler.alphas_cumprod[following]) if following >= 0 else 1.0
-                x = self._ddim(x, prediction, float(scheduler.alphas_cumprod[timestep]), kept)
+                x = self._ddim(x, prediction, kept[timestep], kept[following])
             else:
                 x = scheduler.step(prediction, timestep, x, generator=fresh).prev_sample
         return x.to(noise.dtype)
@@ -116,3 +108,19 @@ class Diffusion(Objective):
         else:
             data, noise = (x - sigma * prediction) / alpha, prediction
         return after**0.5 * data + (1 - after) ** 0.5 * noise
+
+
+@functools.cache
+def _scheduler(schedule: str, prediction: str) -> Any:
+    """The scheduler, kept: made anew for each batch, its tables would be worked out and sent to the device again."""
+    try:
+        from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+    except ImportError:
+        raise UserError("diffusion needs an extra: pip install 'shortcut-models[diffusion]'") from None
+    return DDPMScheduler(
+        num_train_timesteps=TIMESTEPS,
+        beta_schedule="squaredcos_cap_v2" if schedule == "cosine" else "linear",
+        prediction_type="v_prediction" if prediction == "v" else "epsilon",
+        clip_sample=False,
+        timestep_spacing="trailing",  # the first step starts from pure noise, whatever their number
+    )
