@@ -157,6 +157,10 @@ TABLE: dict[str, tuple[str, str]] = {
         f"{TINY} --run new --objective.guidance 2 --objective.label-dropout 0",
         "--objective.guidance needs label-dropout above 0",
     ),
+    "guidance of pairs without label dropout": (
+        f"{TINY} --run new --objective reflow --objective.pair-guidance 2 --objective.label-dropout 0",
+        "--objective.pair-guidance needs label-dropout above 0",
+    ),
     "guidance nan": ("sample digits --out s.npz --guidance nan", "guidance must be a number of at least 0, not nan"),
     "guidance -1": ("sample digits --out s.npz --guidance -1", "guidance must be a number of at least 0"),
     "guidance far too large": ("sample digits --out s.npz --guidance 1e300", "the samples are not finite"),

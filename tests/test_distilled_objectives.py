@@ -185,6 +185,19 @@ def test_live_reflow_learns_lines_to_its_own_samples(guidance: float, share: flo
     torch.testing.assert_close(x, draws.noise + column(draws.t, x) * (data - draws.noise), rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("guidance", [1.0, 0.0, 2.0])
+def test_live_reflow_learns_without_a_label_what_was_made_without(guidance: float) -> None:
+    """The end of such a noise is that of all classes' mean, whatever the guidance."""
+    objective = LiveReflow(max_steps=32, guidance=guidance, self_steps=4, label_dropout=0.5)
+    batch = batch_of(80)
+    draws = objective.draw(batch)
+    _, target, _ = objective.targets(Over(CLASSES, 1 / 4), batch, draws, 40)
+    alone = draws.drop[:40]
+    assert 5 < alone.sum() < 35
+    wanted = CLASSES.mean + (CLASSES.std - 1) * draws.noise[:40][alone]
+    torch.testing.assert_close(target[:40][alone], wanted, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("rows", [1, 2, 5, 8, 32])
 def test_live_reflow_keeps_its_share_in_small_batches(rows: int) -> None:
     draws, counts = 4000 // rows, []

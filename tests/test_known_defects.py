@@ -33,6 +33,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +49,7 @@ from shortcut_models.evaluation import evaluate
 from shortcut_models.model import Model, load
 from shortcut_models.networks import MLPConfig
 from shortcut_models.networks.layers import TimeStepEmbedding
-from shortcut_models.objectives import OBJECTIVES, LiveReflow, ProgressiveDistillation
+from shortcut_models.objectives import OBJECTIVES, ConsistencyDistillation, LiveReflow, ProgressiveDistillation
 from shortcut_models.tasks import Toy
 from shortcut_models.train import fit
 from shortcut_models.training import Training
@@ -141,6 +142,20 @@ def test_targets_are_never_made_with_the_network_that_learns(objective: Objectiv
     assert torch.equal(seen.losses.per_example, other.losses.per_example) != learns_from_another
 
 
+@pytest.mark.parametrize("method", [ProgressiveDistillation, ConsistencyDistillation])
+def test_where_the_source_is_missing_no_other_network_stands_in_for_it(method: Any) -> None:
+    with pytest.raises(TypeError, match="source"):
+        method().losses(network(1), network(2), batch_of(4))
+
+
+@every_variant
+def test_a_method_says_whether_its_targets_follow_a_schedule(objective: Objective) -> None:
+    """Defect 7, for a run that is made longer: its schedule would restart."""
+    batch = batch_of(40)
+    begin, end = (watched(objective, replace(batch, progress=progress)).losses.per_example for progress in (0.0, 0.99))
+    assert objective.scheduled != torch.equal(begin, end)
+
+
 @pytest.mark.parametrize("name", ["shortcut", "live-reflow", "consistency-training", "diffusion"])
 def test_what_is_saved_sampled_and_judged_is_the_average(name: str, tmp_path: Path) -> None:
     """Defect 5: not the weights that were trained."""
@@ -163,7 +178,7 @@ def test_what_is_saved_sampled_and_judged_is_the_average(name: str, tmp_path: Pa
 
 @every_variant
 def test_the_rows_that_lose_their_label_lose_it_wherever_they_go(objective: Any) -> None:
-    """Defect 6. A sample that live reflow makes for itself has its label, as data has."""
+    """Defect 6. Nor does live reflow make a sample with a label that it then learns without."""
     lost = 0
     for draw in range(10):
         batch = batch_of(40, draw / 10)
@@ -179,7 +194,7 @@ def test_the_rows_that_lose_their_label_lose_it_wherever_they_go(objective: Any)
                 rows = len(call.x) if len(call.x) <= 40 else 40  # with guidance, those without follow
                 if isinstance(objective, LiveReflow):
                     rows = int((own.d == 1).sum())
-                    wanted = batch.cond["label"][:rows]
+                    wanted = own.label[:rows]
                     wanted = torch.full_like(wanted, -1) if objective.guidance == 0 else wanted
                 elif getattr(objective, "guidance", 1.0) == 0 and "bootstrap_share" not in vars(type(objective)):
                     continue  # the source is asked without labels

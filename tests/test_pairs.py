@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from oracle import wake
+from oracle import column, wake
 from shortcut_models import distillation
 from shortcut_models.base import Network, Task
 from shortcut_models.distillation import make_pairs
@@ -80,13 +80,16 @@ def test_pairs_are_what_the_model_makes_of_their_noises(tmp_path: Path) -> None:
     model, pairs = digits(), made(tmp_path, objective=replace(OBJECTIVE, pair_guidance=1.5))
     assert [len(pairs[split]) for split in ("train", "test")] == [94, 6]  # one in sixteen is held out
     found = joined(pairs)
-    again = model.flow(found["noise"], 3, {"label": found["cond.label"]}, 1.5)
-    torch.testing.assert_close(found["data"], again, rtol=0, atol=1e-5)
+    with_label, without = (model.flow(found["noise"], 3, {"label": found["cond.label"]}, w) for w in (1.5, 0.0))
+    torch.testing.assert_close(found["data"], torch.where(column(found["drop"], without).bool(), without, with_label))
+    assert 1 <= int(found["drop"].sum()) <= 25  # of 100; a tenth is expected
     assert len(found["noise"].flatten(1).unique(dim=0)) == 100
     batch = pairs["train"].__getitems__([5, 2])
     assert torch.equal(batch.noise, found["noise"][[5, 2]])
     assert torch.equal(batch.data, found["data"][[5, 2]])
     assert torch.equal(batch.cond["label"], found["cond.label"][[5, 2]])
+    assert batch.drop is not None
+    assert torch.equal(batch.drop, found["drop"][[5, 2]])
 
 
 def test_conditions_are_those_of_the_data(tmp_path: Path) -> None:
@@ -124,7 +127,9 @@ def test_a_single_pair_is_enough(tmp_path: Path) -> None:
     assert [len(pairs[split]) for split in ("train", "test")] == [1, 1]
 
 
-@pytest.mark.parametrize("options", [{"pairs": 99}, {"pair_steps": 4}, {"pair_guidance": 2.0}, {"seed": 1}])
+@pytest.mark.parametrize(
+    "options", [{"pairs": 99}, {"pair_steps": 4}, {"pair_guidance": 2.0}, {"label_dropout": 0.2}, {"seed": 1}]
+)
 def test_pairs_of_other_options_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     made(tmp_path)
     seed = options.pop("seed", 0)

@@ -16,14 +16,17 @@ from oracle import Call, ClassOracle, GaussianOracle, Spy, column, wake
 from shortcut_models.base import Batch, Network
 from shortcut_models.errors import UserError
 from shortcut_models.networks import MLPConfig
-from shortcut_models.objectives import ConsistencyTraining, Diffusion
+from shortcut_models.objectives import ConsistencyTraining, Diffusion, diffusion
 from shortcut_models.sampling import renoise
 from tiny import POINTS, shortcut
 
 MEAN, STD = torch.tensor([1.0, -0.5], dtype=torch.float64), torch.tensor([0.3, 0.8], dtype=torch.float64)
 ROWS = 6000
-every_prediction = pytest.mark.parametrize("prediction", ["v", "epsilon"])
-every_schedule = pytest.mark.parametrize("schedule", ["cosine", "linear"])
+TRAINED = 200
+"""steps"""
+every_pair = pytest.mark.parametrize(
+    ("prediction", "schedule"), [("v", "cosine"), ("v", "linear"), ("epsilon", "linear")]
+)
 
 
 class ToTheEnd(Network):
@@ -116,8 +119,7 @@ def coefficients(call: Call, schedule: str) -> tuple[Tensor, Tensor]:
     return column(kept.sqrt(), call.x), column((1 - kept).sqrt(), call.x)
 
 
-@every_prediction
-@every_schedule
+@every_pair
 def test_the_target_is_what_the_papers_say(prediction: str, schedule: str) -> None:
     batch, fresh = Batch(noise_of(3000)), []
 
@@ -148,8 +150,7 @@ def exact(prediction: str, schedule: str) -> Spy:
     return Spy(answer)
 
 
-@every_prediction
-@every_schedule
+@every_pair
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
 def test_the_exact_predictor_samples_the_data(prediction: Any, schedule: Any, sampler: Any) -> None:
     """Though 1000 timesteps are no multiple of 128 steps."""
@@ -159,8 +160,7 @@ def test_the_exact_predictor_samples_the_data(prediction: Any, schedule: Any, sa
     check_moments(made, MEAN, STD, bias)
 
 
-@every_prediction
-@every_schedule
+@every_pair
 @pytest.mark.parametrize("steps", [2, 3, 7, 64, 128])
 def test_ddim_follows_the_exact_predictor_as_worked_out_by_hand(prediction: Any, schedule: Any, steps: int) -> None:
     """Each step moves by E[data] and E[noise], which are straight lines in x: so the whole way is one, too."""
@@ -179,12 +179,44 @@ def test_ddim_follows_the_exact_predictor_as_worked_out_by_hand(prediction: Any,
     torch.testing.assert_close(made, noise * torch.from_numpy(slope) + torch.from_numpy(offset), rtol=0, atol=1e-4)
 
 
-@every_prediction
-@every_schedule
+@every_pair
 def test_one_step_gives_the_mean_of_the_data(prediction: Any, schedule: Any) -> None:
     made = Diffusion(prediction=prediction, schedule=schedule).sample(exact(prediction, schedule), noise_of(50), {}, 1)
     left = math.sqrt(alpha_bar(schedule)[-1])  # what the first noise tells of the data
     torch.testing.assert_close(made, MEAN.expand(50, 2), rtol=0, atol=1e-3 + 5 * left)
+
+
+def test_noise_is_not_predicted_where_it_tells_nothing_of_the_data() -> None:
+    """A network that errs by a thousandth would be off by 20 in one step."""
+    assert 1e-3 / math.sqrt(alpha_bar("cosine")[-1]) > 20
+    with pytest.raises(UserError, match="prediction epsilon needs schedule linear"):
+        Diffusion(prediction="epsilon")
+
+
+@every_pair
+def test_a_trained_network_samples_the_data(prediction: Any, schedule: Any) -> None:
+    """Not the exact one: with a network's errors in what it predicts."""
+    objective = Diffusion(prediction=prediction, schedule=schedule)
+    net = MLPConfig(width=32, depth=1, condition_width=16).build((2,), {})
+    optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
+    for _ in range(TRAINED):
+        batch = Batch((MEAN + STD * noise_of(64)).float())
+        objective.losses(net, net, batch).per_example.mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    for steps in (128, 8):
+        made = objective.sample(net, noise_of(1000).float(), {}, steps)
+        assert (made.mean(0) - MEAN).abs().max() < 0.8
+        assert (made.std(0) < 2 * STD).all()  # few steps narrow it
+
+
+def test_the_schedule_is_made_once() -> None:
+    """And what one call of `sample` sets in it is not seen by the next, nor by training."""
+    objective = Diffusion(sampler="ddpm")
+    assert objective.scheduler() is Diffusion(max_steps=8, sampler="ddim").scheduler()
+    before = objective.scheduler().timesteps.clone()
+    objective.sample(exact("v", "cosine"), noise_of(3), {}, 5)
+    assert torch.equal(objective.scheduler().timesteps, before)
 
 
 def test_more_steps_than_timesteps_are_refused() -> None:
@@ -196,6 +228,7 @@ def test_more_steps_than_timesteps_are_refused() -> None:
 def test_without_diffusers_one_line_says_what_to_install(
     command: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    diffusion._scheduler.cache_clear()
     for name in [name for name in sys.modules if name.startswith("diffusers")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "diffusers", None)

@@ -15,7 +15,7 @@ from shortcut_models.base import Network, NetworkConfig
 from shortcut_models.config import options
 from shortcut_models.errors import UserError
 from shortcut_models.networks import DiTConfig, MLPConfig
-from shortcut_models.objectives import FlowMatching, Shortcut
+from shortcut_models.objectives import ConsistencyTraining, FlowMatching, ProgressiveDistillation, Shortcut
 from shortcut_models.runs import FREE_TO_CHANGE, Run, write_atomically
 from shortcut_models.tasks import Digits, Images, Toy
 from shortcut_models.train import run_config
@@ -122,6 +122,16 @@ def test_only_a_constant_rate_can_be_trained_for_longer(tmp_path: Path) -> None:
     longer = dataclasses.replace(constant, steps=200)
     run = begin(tmp_path / "constant", training=longer)
     assert run.read_config()["training"]["steps"] == 200
+
+
+@pytest.mark.parametrize("objective", [ProgressiveDistillation(), ConsistencyTraining()])
+def test_a_method_with_a_schedule_of_its_own_cannot_be_trained_for_longer(tmp_path: Path, objective: Any) -> None:
+    """Stages that were over would begin again, with another source."""
+    constant = dataclasses.replace(TRAINING, schedule="constant")
+    run = begin(tmp_path, objective=objective, training=constant)
+    with pytest.raises(UserError, match="--steps 100, not 200: use the same options to resume, or give another"):
+        run.check(config(objective=objective, training=dataclasses.replace(constant, steps=200)))
+    run.check(config(objective=objective, training=dataclasses.replace(constant, checkpoint_every=1)))
 
 
 def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:

@@ -68,13 +68,16 @@ class Batch:
     """the noise that each example was made from, where a model made them; data is encoded then"""
     progress: float = 0.0
     """share of the training steps that came before, in [0, 1]: some methods follow a schedule"""
+    drop: Bool[Tensor, "b"] | None = None
+    """which examples a model made without their condition, where it did so for any: these lose theirs in training"""
 
     def __len__(self) -> int:
         return len(self.data)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         cond = {name: change(value) for name, value in self.cond.items()}
-        return Batch(change(self.data), cond, None if self.noise is None else change(self.noise), self.progress)
+        noise, drop = (None if value is None else change(value) for value in (self.noise, self.drop))
+        return Batch(change(self.data), cond, noise, self.progress, drop)
 
     def __getitem__(self, rows: slice | Tensor) -> Batch:
         return self._each(lambda tensor: tensor[rows])
@@ -138,6 +141,9 @@ class Objective(abc.ABC):
     learns_from: ClassVar[Literal["data", "source", "pairs"]] = "data"
     """What the method begins with. "source": a trained network, which `losses` gets as a fourth argument, `source`;
     "pairs": a trained model's samples in place of the data, each batch with its noise."""
+    scheduled: ClassVar[bool] = False
+    """Whether the targets follow `Batch.progress`; where there are stages, they do. Such a training cannot be made
+    longer, as its schedule would go back."""
     generative: ClassVar[bool] = True
     """Whether samples differ by their noise as the data does; where not, each follows from its conditions alone."""
     max_steps: int

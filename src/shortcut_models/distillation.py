@@ -9,10 +9,11 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 from tqdm import tqdm
 
-from .base import Batch, Dataset, Network, Objective, Task
+from .base import Batch, Cond, Dataset, Network, Objective, Task, X
 from .checkpoint import fingerprint
 from .distributed import ALONE, Processes
 from .errors import Stopped, UserError
@@ -56,6 +57,7 @@ def start_from(network: Network, objective: Objective, task: Task, source: Model
         )
     if objective.learns_from == "source":
         _check_velocity(objective, source.objective)
+    _check_null(objective, source)
     if getattr(objective, "pair_steps", 1) > source.objective.max_steps:
         raise UserError(
             f"the teacher takes at most {source.objective.max_steps} steps: give fewer --objective.pair-steps"
@@ -79,8 +81,25 @@ def _check_velocity(objective: Objective, trained_by: Objective) -> None:
         raise UserError(f"the teacher was told a step size of {theirs:g}: give --objective.told {theirs:g}")
 
 
+def _check_null(objective: Objective, source: Model) -> None:
+    """Raise UserError where a model that was never trained without its condition is asked to do without."""
+    if not source.task.conditions or getattr(source.objective, "label_dropout", None) != 0:
+        return
+    for name in ("guidance", "pair_guidance"):
+        if getattr(objective, name, 1) != 1:
+            raise UserError(
+                f"the teacher was trained with label-dropout 0, and cannot be guided: leave "
+                f"--objective.{name.replace('_', '-')} out, or give another"
+            )
+    if dropout_of(objective, source.task):
+        raise UserError(
+            "the teacher was trained with label-dropout 0, and knows nothing without a condition: give "
+            "--objective.label-dropout 0, or another"
+        )
+
+
 class PairDataset:
-    """Pairs in memory, fetched by rows."""
+    """Pairs in memory, fetched by rows: noise, data, conditions, and which were made without these where any may be."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self.tensors = dict(tensors)
@@ -91,8 +110,8 @@ class PairDataset:
     def __getitems__(self, indices: list[int]) -> Batch:
         rows = torch.as_tensor(indices)
         found = {name: value[rows] for name, value in self.tensors.items()}
-        data, noise = found.pop("data"), found.pop("noise")
-        return Batch(data, {name.removeprefix("cond."): value for name, value in found.items()}, noise)
+        data, noise, drop = found.pop("data"), found.pop("noise"), found.pop("drop", None)
+        return Batch(data, {name.removeprefix("cond."): value for name, value in found.items()}, noise, drop=drop)
 
 
 def make_pairs(
@@ -108,8 +127,8 @@ def make_pairs(
 ) -> dict[str, Dataset]:
     """Sample the source for as many noises as the objective asks for, in shards; those that are there are kept.
 
-    Conditions are those of examples drawn from the data set. The processes share the shards out. Returns the pairs as
-    splits "train" and "test".
+    Conditions are those of examples drawn from the data set. The share `label_dropout` of the samples is made without,
+    and says so. The processes share the shards out. Returns the pairs as splits "train" and "test".
 
     Raises:
         UserError: the folder holds pairs of another model or method, or a damaged shard.
@@ -118,6 +137,8 @@ def make_pairs(
     count = objective.pairs
     about = {"pairs": count, "steps": objective.pair_steps, "guidance": objective.pair_guidance, "seed": seed}
     about["source"] = facts_of(source)
+    if share := dropout_of(objective, source.task):
+        about["label_dropout"] = share
     processes.on_main(lambda: _note(folder, about))
     shards = [(folder / f"{begin // SHARD:05d}.safetensors", begin) for begin in range(0, count, SHARD)]
     with tqdm(total=count, desc="pairs", unit="pair", disable=quiet or not processes.main, dynamic_ncols=True) as bar:
@@ -133,6 +154,11 @@ def make_pairs(
     return _read([path for path, _ in shards])
 
 
+def dropout_of(objective: Objective, task: Task) -> float:
+    """The share of examples that lose their condition; 0 where there is none to lose."""
+    return float(getattr(objective, "label_dropout", 0.0)) if task.conditions else 0.0
+
+
 def _note(folder: Path, about: dict[str, Any]) -> None:
     """Say in the folder whose pairs it holds. Raises UserError where it holds others."""
     note = folder / "pairs.json"
@@ -143,23 +169,30 @@ def _note(folder: Path, about: dict[str, Any]) -> None:
 
 
 def _shard(source: Model, objective: Any, dataset: Dataset, rows: range, seed: int) -> dict[str, Tensor]:
-    """The pairs of some rows: noise, data, and the conditions."""
+    """The pairs of some rows: noise, data, the conditions, and which samples were made without (`drop`)."""
     parts: list[dict[str, Tensor]] = []
+    share = dropout_of(objective, source.task)
     for begin in range(rows.start, rows.stop, AT_ONCE):
         some = range(begin, min(begin + AT_ONCE, rows.stop))
-        examples = torch.randint(len(dataset), (len(some),), generator=generator(seed, PAIRS, begin))
+        random = generator(seed, PAIRS, begin)
+        examples = torch.randint(len(dataset), (len(some),), generator=random)
+        drop = torch.rand(len(some), generator=random) < share
         cond = dataset.__getitems__(examples.tolist()).to(source.device).cond
         noise = sample_noise(seed_of(seed, PAIRS), some, source.task.shape)
-        data = source.objective.sample(
-            source.network.eval(),
-            noise.to(source.device),
-            source.task.observe(cond),
-            objective.pair_steps,
-            guidance=objective.pair_guidance,
-        )
+        data = _samples(source, objective, noise.to(source.device), source.task.observe(cond), drop.to(source.device))
         made = {"noise": noise, "data": data.cpu()} | {f"cond.{name}": value.cpu() for name, value in cond.items()}
-        parts.append(made)
+        parts.append(made | ({"drop": drop} if share else {}))
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _samples(source: Model, objective: Any, noise: X, cond: Cond, drop: Bool[Tensor, "b"]) -> X:
+    """The source's samples of these noises, guided; those of the rows `drop` without their condition."""
+    network, samples = source.network.eval(), torch.empty_like(noise)
+    for rows, guidance in ((~drop, objective.pair_guidance), (drop, 0.0)):
+        if rows.any():
+            some = {name: value[rows] for name, value in cond.items()}
+            samples[rows] = source.objective.sample(network, noise[rows], some, objective.pair_steps, guidance=guidance)
+    return samples
 
 
 def _read(shards: list[Path]) -> dict[str, Dataset]:

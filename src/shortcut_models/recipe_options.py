@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from .base import Task
+from .base import Objective, Task
 from .errors import UserError
 from .networks import NETWORKS
 from .objectives import OBJECTIVES, in_place_of
@@ -55,11 +55,21 @@ def parse_recipe(
     args = full.parse_args(words)
     for part, prefix in parts.items():
         recipe = dataclasses.replace(recipe, **{part: apply_options(args, getattr(recipe, part), prefix)})
-    if getattr(recipe.objective, "guidance", 1) != 1 and getattr(recipe.objective, "label_dropout", 1) == 0:
-        raise UserError("--objective.guidance needs label-dropout above 0, which trains what it guides away from")
+    if (
+        recipe.objective.learns_from == "data" or getattr(args, "teacher", None) is None
+    ):  # which trains it, as told here
+        check_guidance(recipe.objective)
     if args.vae is not None:
         recipe = dataclasses.replace(recipe, task=task_with(recipe.task, args.vae, f"recipe {known.recipe}"))
     return known.recipe, with_data(known.recipe, recipe, args.data), args
+
+
+def check_guidance(objective: Objective) -> None:
+    """Raise UserError where what is trained without a null condition would be guided away from it."""
+    for name in ("guidance", "pair_guidance"):
+        if getattr(objective, name, 1) != 1 and getattr(objective, "label_dropout", 1) == 0:
+            option = name.replace("_", "-")
+            raise UserError(f"--objective.{option} needs label-dropout above 0, which trains what it guides away from")
 
 
 def with_data(name: str, recipe: Recipe, data: str | None) -> Recipe:

@@ -156,7 +156,7 @@ def refuse_other_run(path: Path, earlier: dict[str, Any], config: dict[str, Any]
                 continue
             if (part, name) == ("task", "skip_damaged"):  # what was read so far is the same with it and without
                 continue
-            if part == "training" and name == "steps" and now["schedule"] == "constant":
+            if (part, name) == ("training", "steps") and now["schedule"] == "constant" and not config["scheduled"]:
                 continue
             option = name.replace("_", "-") if part == "training" else f"{part}.{name.replace('_', '-')}"
             option = part if name == "name" else option

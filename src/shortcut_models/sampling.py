@@ -52,14 +52,16 @@ def euler(
     *,
     told: float | None = None,
     guidance: float = 1.0,
+    drop: Bool[Tensor, "b"] | None = None,
 ) -> Iterator[X]:
     """Step from times[0] to times[-1] and yield x after every step; no gradient is kept.
 
     told: the step size the network is told; by default the one that is taken.
+    drop [b]: rows without their condition, whatever the guidance.
     """
     rows, device = len(noise), noise.device
     with torch.no_grad():
-        velocity = guided(net, cond, guidance, rows, device)
+        velocity = guided(net, cond, guidance, rows, device, drop)
     x = noise
     full = lambda value: torch.full((rows,), value, device=device)
     for start, end in itertools.pairwise(times):

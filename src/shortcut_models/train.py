@@ -170,6 +170,7 @@ def run_config(network: Network, objective: Objective, task: Task, training: Tra
         "network": describe(config if isinstance(config, NetworkConfig) else network, NETWORKS),
         "objective": describe(objective, OBJECTIVES),
         "training": describe(training, {"training": Training}),
+        "scheduled": objective.scheduled or objective.stages > 1,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import annotated_types as at
 import torch
@@ -10,9 +10,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from ..base import Batch, T, X
-from ..errors import UserError
 from ..pairing import Pairing, paired_noise
-from ..path import grid_times
+from ..path import check_budget, grid_times
 
 Weight = Annotated[float, at.Ge(0)]
 """A guidance weight."""
@@ -29,9 +28,8 @@ class Draws(NamedTuple):
 
 def draw_on_grid(batch: Batch, level: int, label_dropout: float, pairing: Pairing = "independent") -> Draws:
     """Noise, times on the grid of step size 2^-level, and the rows that lose their condition."""
-    rows, device = len(batch), batch.data.device
-    t = grid_times(torch.full((rows,), level, device=device))
-    return Draws(paired_noise(batch, pairing), t, drop_rows(rows, label_dropout, device))
+    t = grid_times(torch.full((len(batch),), level, device=batch.data.device))
+    return Draws(paired_noise(batch, pairing), t, drop_rows(batch, label_dropout))
 
 
 def squared_error(prediction: X, target: X) -> T:
@@ -39,18 +37,15 @@ def squared_error(prediction: X, target: X) -> T:
     return (prediction.float() - target.float()).square().flatten(1).mean(1)
 
 
-def drop_rows(rows: int, share: float, device: Any) -> Bool[Tensor, "{rows}"]:
-    """Which rows lose their condition: each on its own, with probability `share`."""
-    return torch.rand(rows, device=device) < share
+def drop_rows(batch: Batch, share: float) -> Bool[Tensor, "b"]:
+    """Which rows lose their condition: each on its own, with probability `share`; or those made without, where it says.
+
+    A sample that was made with its condition must not stand for those without one.
+    """
+    return torch.rand(len(batch), device=batch.data.device) < share if batch.drop is None else batch.drop
 
 
 def even_times(steps: int, max_steps: int) -> list[float]:
     """Times 0, 1/steps, ..., 1. Raises UserError where a number of sampling steps is not in 1..max_steps."""
     check_budget(steps, max_steps)
     return [i / steps for i in range(steps + 1)]
-
-
-def check_budget(steps: int, max_steps: int) -> None:
-    """Raise UserError where a number of sampling steps is not in 1..max_steps."""
-    if not 1 <= steps <= max_steps:
-        raise UserError(f"steps must be a whole number from 1 to {max_steps}, not {steps}")

@@ -14,8 +14,9 @@ import torch
 
 from ..base import Batch, Cond, Losses, Network, Objective, X
 from ..config import PowerOfTwo, Share
+from ..path import check_budget
 from ..sampling import euler, last
-from ._shared import check_budget, drop_rows, squared_error
+from ._shared import drop_rows, squared_error
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class BehaviourCloning(Objective):
     """share of rows trained without their condition, so that guidance can be chosen when sampling"""
 
     def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
-        drop = drop_rows(len(batch), self.label_dropout, batch.data.device)
+        drop = drop_rows(batch, self.label_dropout)
         start = torch.zeros(len(batch), device=batch.data.device)
         answer = net(torch.zeros_like(batch.data), start, torch.ones_like(start), net.encode(batch.cond, drop))
         loss = squared_error(answer, batch.data)

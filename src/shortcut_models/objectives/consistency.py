@@ -66,9 +66,11 @@ class ConsistencyDistillation(Objective):
         context = teacher.encode(batch.cond, draws.drop)
         return x, consistency_target(teacher, x, draws.t, neighbour, d, self.told, context)
 
-    def losses(self, net: Network, teacher: Network, batch: Batch, source: Network | None = None) -> Losses:
+    def losses(  # type: ignore[override]  # see `learns_from`
+        self, net: Network, teacher: Network, batch: Batch, source: Network
+    ) -> Losses:
         draws = self.draw(batch)
-        x, target = self.targets(teacher, source or teacher, batch, draws)
+        x, target = self.targets(teacher, source, batch, draws)
         told = torch.full_like(draws.t, self.told)
         loss = squared_error(net(x, draws.t, told, net.encode(batch.cond, draws.drop)), target)
         return Losses(loss, {"consistency": loss.detach()})
@@ -81,6 +83,8 @@ class ConsistencyDistillation(Objective):
 @dataclass(frozen=True)
 class ConsistencyTraining(Objective):
     """Agree with oneself at the next point between a noise and its data, which comes nearer as training goes on."""
+
+    scheduled: ClassVar[bool] = True
 
     max_steps: PowerOfTwo = 128
     """the next point is 1, 1/2, ..., at last 2 / max_steps away; also the largest number of sampling steps"""

@@ -1,11 +1,13 @@
 """Diffusion (Ho et al. 2020), with the noise schedules and the DDPM sampler of Hugging Face's diffusers.
 
 The network is told t = 1 - (k + 1) / 1000 for timestep k of 0..999, so that here, too, 0 is noise and 1 is data. What
-it predicts is no velocity of the straight path, but the noise (epsilon) or v (Salimans and Ho 2022).
+it predicts is no velocity of the straight path, but v (Salimans and Ho 2022) or the noise (epsilon).
 """
 
 from __future__ import annotations
 
+import copy
+import functools
 import itertools
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -17,9 +19,10 @@ from torch import Tensor
 from ..base import Batch, Cond, Losses, Network, Objective, T, X
 from ..config import PowerOfTwo, Share
 from ..errors import UserError
+from ..path import check_budget
 from ..randomness import generators_of
 from ..sampling import guided
-from ._shared import check_budget, drop_rows, squared_error
+from ._shared import drop_rows, squared_error
 
 TIMESTEPS = 1000
 """of the noise schedule that is trained on"""
@@ -38,7 +41,7 @@ class Diffusion(Objective):
     schedule: Literal["cosine", "linear"] = "cosine"
     """how fast noise drowns the data"""
     prediction: Literal["v", "epsilon"] = "v"
-    """what the network predicts"""
+    """what the network predicts; epsilon needs the linear schedule, whose last timestep still tells of the data"""
     sampler: Literal["ddim", "ddpm"] = "ddim"
     """ddim follows from its first noise alone, ddpm draws fresh noise in each step"""
 
@@ -46,20 +49,17 @@ class Diffusion(Objective):
         super().__post_init__()
         if self.max_steps > TIMESTEPS:
             raise UserError(f"max-steps must be <= {TIMESTEPS}, the timesteps of the schedule, not {self.max_steps}")
+        if (self.prediction, self.schedule) == ("epsilon", "cosine"):
+            # data = (x - sigma epsilon) / alpha, and alpha is 5e-5 at the end of this schedule, where sampling begins:
+            # any error would grow 20,000 times (Lin et al. 2024, section 3.2). The linear one ends at 6e-3.
+            raise UserError(
+                "prediction epsilon needs schedule linear: the cosine schedule ends in noise alone, and who knows that "
+                "noise knows nothing of the data"
+            )
 
     def scheduler(self) -> Any:
-        """A scheduler of diffusers. Raises UserError where that library is missing."""
-        try:
-            from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-        except ImportError:
-            raise UserError("diffusion needs an extra: pip install 'shortcut-models[diffusion]'") from None
-        return DDPMScheduler(
-            num_train_timesteps=TIMESTEPS,
-            beta_schedule="squaredcos_cap_v2" if self.schedule == "cosine" else "linear",
-            prediction_type="v_prediction" if self.prediction == "v" else "epsilon",
-            clip_sample=False,
-            timestep_spacing="trailing",  # the first step starts from pure noise, whatever their number
-        )
+        """A scheduler of diffusers, made once. Raises UserError where that library is missing."""
+        return _scheduler(self.schedule, self.prediction)
 
     @staticmethod
     def time(timesteps: Int[Tensor, "b"]) -> T:
@@ -72,7 +72,7 @@ class Diffusion(Objective):
         timesteps = torch.randint(TIMESTEPS, (len(batch),), device=data.device)
         x = scheduler.add_noise(data, noise, timesteps)
         target = scheduler.get_velocity(data, noise, timesteps) if self.prediction == "v" else noise
-        context = net.encode(batch.cond, drop_rows(len(batch), self.label_dropout, data.device))
+        context = net.encode(batch.cond, drop_rows(batch, self.label_dropout))
         t = self.time(timesteps)
         loss = squared_error(net(x, t, torch.zeros_like(t), context), target)
         return Losses(loss, {"denoising": loss.detach()})
@@ -80,8 +80,9 @@ class Diffusion(Objective):
     @torch.no_grad()
     def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
         check_budget(steps, self.max_steps)
-        scheduler, rows = self.scheduler(), len(noise)
+        scheduler, rows = copy.copy(self.scheduler()), len(noise)  # its timesteps are this call's own
         scheduler.set_timesteps(steps)
+        kept = [*scheduler.alphas_cumprod.tolist(), 1.0]  # at -1 all of the data is
         predict = guided(net, cond, guidance, rows, noise.device)
         # Each row draws from a generator of its own, so that it does not depend on the others.
         fresh = generators_of(noise) if self.sampler == "ddpm" else []
@@ -90,8 +91,7 @@ class Diffusion(Objective):
             t = self.time(torch.full((rows,), timestep, device=noise.device))
             prediction = predict(x, t, torch.zeros_like(t))
             if self.sampler == "ddim":
-                kept = float(scheduler.alphas_cumprod[following]) if following >= 0 else 1.0
-                x = self._ddim(x, prediction, float(scheduler.alphas_cumprod[timestep]), kept)
+                x = self._ddim(x, prediction, kept[timestep], kept[following])
             else:
                 x = scheduler.step(prediction, timestep, x, generator=fresh).prev_sample
         return x.to(noise.dtype)
@@ -108,3 +108,19 @@ class Diffusion(Objective):
         else:
             data, noise = (x - sigma * prediction) / alpha, prediction
         return after**0.5 * data + (1 - after) ** 0.5 * noise
+
+
+@functools.cache
+def _scheduler(schedule: str, prediction: str) -> Any:
+    """The scheduler, kept: made anew for each batch, its tables would be worked out and sent to the device again."""
+    try:
+        from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+    except ImportError:
+        raise UserError("diffusion needs an extra: pip install 'shortcut-models[diffusion]'") from None
+    return DDPMScheduler(
+        num_train_timesteps=TIMESTEPS,
+        beta_schedule="squaredcos_cap_v2" if schedule == "cosine" else "linear",
+        prediction_type="v_prediction" if prediction == "v" else "epsilon",
+        clip_sample=False,
+        timestep_spacing="trailing",  # the first step starts from pure noise, whatever their number
+    )

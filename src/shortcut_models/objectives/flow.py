@@ -39,9 +39,8 @@ class FlowMatching(Objective):
 
     def draw(self, batch: Batch) -> Draws:
         """Noise, times, and the rows that lose their condition."""
-        device = batch.data.device
-        t = torch.rand(len(batch), device=device)
-        return Draws(paired_noise(batch, self.pairing), t, drop_rows(len(batch), self.label_dropout, device))
+        t = torch.rand(len(batch), device=batch.data.device)
+        return Draws(paired_noise(batch, self.pairing), t, drop_rows(batch, self.label_dropout))
 
     def targets(self, batch: Batch, draws: Draws) -> tuple[X, X]:
         """(x_t, target) for every row; nothing in here is random."""

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import annotated_types as at
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from ..base import Batch, Cond, Losses, Network, Objective, T, X
 from ..config import PowerOfTwo, Share
@@ -58,15 +60,15 @@ class LiveReflow(Objective):
         """(x_t, target, step size told) for every row, the network's own samples first; nothing here is random."""
         data, told = batch.data, torch.full_like(draws.t, 1 / self.max_steps)
         if own:
-            made = self._own_samples(teacher, draws.noise[:own], batch[:own].cond)
+            made = self._own_samples(teacher, draws.noise[:own], batch[:own].cond, draws.drop[:own])
             data = torch.cat([made.to(data.dtype), data[own:]])
             told[:own] = 1.0
         x = interpolate(draws.noise, data, draws.t, self.sigma_min)
         return x, velocity(draws.noise, data, self.sigma_min), told
 
-    def _own_samples(self, net: Network, noise: X, cond: Cond) -> X:
+    def _own_samples(self, net: Network, noise: X, cond: Cond, drop: Bool[Tensor, "b"]) -> X:
         times = [i / self.self_steps for i in range(self.self_steps + 1)]
-        return last(euler(net, noise, cond, times, told=1 / self.max_steps, guidance=self.guidance))
+        return last(euler(net, noise, cond, times, told=1 / self.max_steps, guidance=self.guidance, drop=drop))
 
     def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
         draws, own = self.draw(batch), self.own(len(batch))

@@ -24,6 +24,7 @@ class ProgressiveDistillation(Objective):
     """Halve the number of steps that a trained flow model needs, until it is one."""
 
     learns_from: ClassVar[Literal["data", "source", "pairs"]] = "source"
+    scheduled: ClassVar[bool] = True
 
     max_steps: PowerOfTwo = 128
     """steps of the first teacher"""
@@ -73,9 +74,11 @@ class ProgressiveDistillation(Objective):
         second = average_velocity(bound(step(x, half, first)), draws.t + half, told)
         return x, bound((first + second) / 2)
 
-    def losses(self, net: Network, teacher: Network, batch: Batch, source: Network | None = None) -> Losses:
+    def losses(  # type: ignore[override]  # see `learns_from`
+        self, net: Network, teacher: Network, batch: Batch, source: Network
+    ) -> Losses:
         draws = self.draw(batch)
-        x, target = self.targets(source or teacher, batch, draws)
+        x, target = self.targets(source, batch, draws)
         told = torch.full_like(draws.t, self.told)
         loss = squared_error(net(x, draws.t, told, net.encode(batch.cond, draws.drop)), target)
         return Losses(loss, {"distillation": loss.detach()})

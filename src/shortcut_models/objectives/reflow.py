@@ -21,7 +21,7 @@ class Reflow(Objective):
     max_steps: PowerOfTwo = 128
     """the largest number of sampling steps offered"""
     label_dropout: Share = 0.1
-    """share of rows trained without their condition, so that guidance can be chosen when sampling"""
+    """share of pairs made and learned without their condition, so that guidance can be chosen when sampling"""
     pairs: Positive = 50_000
     """number of noises whose samples are learned from, written to the run's directory"""
     pair_steps: Positive = 128

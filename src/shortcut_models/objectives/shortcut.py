@@ -84,7 +84,7 @@ class Shortcut(Objective):
             noise=paired_noise(batch, self.pairing),
             level=level,
             t=grid_times(level),
-            drop=drop_rows(rows, self.label_dropout, device),
+            drop=drop_rows(batch, self.label_dropout),
             bootstrap=bootstrap,
             guided=int((levels == finest - 1).sum()) if self.guidance != 1 and batch.cond else 0,
         )

@@ -14,9 +14,9 @@ import torch
 from ..base import Batch, Cond, Losses, Network, Objective, X
 from ..config import Positive, PowerOfTwo, Share
 from ..pairing import paired_noise
-from ..path import velocity
+from ..path import check_budget, velocity
 from ..sampling import euler, last
-from ._shared import Weight, check_budget, drop_rows, squared_error
+from ._shared import Weight, drop_rows, squared_error
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class TwoModel(Objective):
     max_steps: PowerOfTwo = 128
     """the largest number of sampling steps that may be asked for; one is taken, whatever it is"""
     label_dropout: Share = 0.1
-    """share of rows trained without their condition, so that guidance can be chosen when sampling"""
+    """share of pairs made and learned without their condition, so that guidance can be chosen when sampling"""
     pairs: Positive = 50_000
     """number of noises whose samples are learned from, written to the run's directory"""
     pair_steps: Positive = 128
@@ -39,7 +39,7 @@ class TwoModel(Objective):
 
     def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
         noise = paired_noise(batch, "independent")
-        drop = drop_rows(len(batch), self.label_dropout, noise.device)
+        drop = drop_rows(batch, self.label_dropout)
         start = torch.zeros(len(batch), device=noise.device)
         v = net(noise, start, torch.ones_like(start), net.encode(batch.cond, drop))
         loss = squared_error(v, velocity(noise, batch.data))
