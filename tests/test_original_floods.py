@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from hostile import refused, text
+from hostile import CASE, KIND, refused, text
 from original_maker import write
 from shortcut_models import original_pickle
 
@@ -90,7 +92,7 @@ def test_a_dict_that_holds_itself_is_refused(tmp_path: Path) -> None:
 def test_long_names_are_refused(tmp_path: Path) -> None:
     """Every value below a long name would go by it."""
     content = {"train_state": {"params_ema": {"a" * 10**6: {str(i): i for i in range(1000)}}}}
-    refused(write(tmp_path / "checkpoint.pkl", content), "too long")
+    refused(write(tmp_path / "checkpoint.pkl", content), "has a name of more than 200 letters")
 
 
 def test_endless_instructions_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,3 +111,86 @@ def test_keys_that_are_not_text_cost_nothing(tmp_path: Path) -> None:
     path.write_bytes(b"}(" + keys + b"u.")
     refused(path)
     assert time.perf_counter() - begin < 10
+
+
+def put(index: int) -> bytes:
+    return b"r" + struct.pack("<I", index)
+
+
+def get(index: int) -> bytes:
+    return b"j" + struct.pack("<I", index)
+
+
+def items(count: int, value: Callable[[int], bytes]) -> bytes:
+    """A dict of so many values, by the names a0, a1, ..."""
+    return b"}(" + b"".join(text(f"a{i}") + value(i) for i in range(count)) + b"u"
+
+
+def parameters(tree: bytes) -> bytes:
+    return b"}" + text("train_state") + b"}" + text("params_ema") + tree + b"ss."
+
+
+FRAME = b"cflax\nFrozenDict\n"
+EMPTY_ARRAY = b"cnumpy.core.numeric\n_frombuffer\n(C\x00" + KIND + b"(I0\nt" + text("C") + b"tR"
+
+
+def flood(kind: str, count: int) -> bytes:
+    """Instructions that would take time, or memory, by the square of their number."""
+    many, big = items(count, lambda _: b"N"), text("<" * 10 * count + "f4")
+    match kind:
+        case "places of the memo with the same hash":
+            return b"}" + b"".join(b"p%d\n" % (i * (2**61 - 1)) for i in range(count)) + b"."
+        case "places below 0 with the same hash":
+            return b"}" + b"".join(b"p-%d\n" % (i * (2**61 - 1)) for i in range(1, count)) + b"."
+        case "a dict many times in a state":
+            return parameters(FRAME + b")R(" + many + put(1) + get(1) * count + b"tb")
+        case "a dict as the state of many":
+            made = items(count, lambda _: get(2) + b")R" + get(1) + b"b")
+            return parameters(many + put(1) + b"0" + FRAME + put(2) + b"0" + made)
+        case "a dict in many frozen ones":
+            made = items(count, lambda _: get(2) + get(1) + b"R")
+            return parameters(many + b"\x85" + put(1) + b"0" + FRAME + put(2) + b"0" + made)
+        case "two long keys that are alike":
+            return b"}" + big + b"Ns" + big + put(1) + b"0" + (get(1) + b"Ns") * count + b"."
+        case "one long kind of number for many arrays":
+            one = EMPTY_ARRAY.replace(text("f4"), big) + put(1) + b"0"
+            return parameters(one + items(count, lambda _: get(1)))
+        case "an order of axes of two long numbers":
+            long = b"\x8b" + struct.pack("<i", 4_000_000) + b"\x7f" * 4_000_000
+            order = long + put(1) + b"0" + long + put(2) + b"0(" + (get(1) + get(2)) * (count // 2) + b"t"
+            return parameters(items(1, lambda _: EMPTY_ARRAY.replace(text("C"), order)))
+        case "long names for one array":
+            nest = items(count, lambda _: get(1))
+            for _ in range(12):
+                nest = b"}" + text("b" * 190) + nest + b"s"
+            return parameters(EMPTY_ARRAY + put(1) + b"0" + nest)
+    raise AssertionError(kind)
+
+
+FLOODS = {
+    "places of the memo with the same hash": "stores a value at a place beyond 2,000,000",
+    "places below 0 with the same hash": "stores a value at a place beyond 2,000,000",
+    "a dict many times in a state": "no train_state/params_ema",
+    "a dict as the state of many": "'a1' is too long, or there twice",
+    "a dict in many frozen ones": "'a1' is too long, or there twice",
+    "two long keys that are alike": "has a name of more than 200 letters",
+    "one long kind of number for many arrays": "a0 is of no use: it holds '<<<",
+    "an order of axes of two long numbers": "a0 is of no use: the order of its axes is not understood",
+    "long names for one array": "is too long, or there twice",
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_floods_are_refused_before_they_rise(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pkl"
+    path.write_bytes(flood(kind, 2000))
+    begin = time.process_time()
+    refused(path, FLOODS[kind])
+    assert time.process_time() - begin < 2
+
+
+def test_a_file_of_many_blocks_is_refused(tmp_path: Path) -> None:
+    """A block has fourteen arrays, whose names alone would take a hundred times what it takes in the file."""
+    content = CASE.checkpoint()
+    content["train_state"]["params_ema"] |= {f"DiTBlock_{i}": {"x": np.zeros(0, np.float32)} for i in range(1, 1100)}
+    refused(write(tmp_path / "checkpoint.pkl", content), "more than 1,024 blocks")
