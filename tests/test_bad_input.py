@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -245,6 +246,20 @@ def test_tensorboard_that_is_not_installed_is_one_clear_line(place: Path, monkey
         2, "", "shortcut: error: --tensorboard needs an extra: pip install 'shortcut-models[tensorboard]'\n",
     )  # fmt: skip
     assert not (place / "new").exists()
+
+
+def test_what_a_terminal_would_act_on_is_spelled_out(tmp_path: Path) -> None:
+    """Names that a file holds could clear the screen, or set its title; words of the command line could, too."""
+    path = tmp_path / "checkpoint.pkl"
+    path.write_bytes(pickle.dumps({"train_state": {"\x1b[2J\x9b1m\u202e\0": 1}}))
+    words = ("import-original", path, "--out", tmp_path / "run", "--num-heads", 1, "--image-size", 8)
+    for outcome, shown in (
+        (shortcut(*words), r"train_state holds \x1b[2J\x9b1m\u202e\x00: give"),
+        (shortcut("train", "\x1b]0;title\x07"), r"there is no recipe '\x1b]0;title\x07'"),
+    ):
+        assert outcome.code == 2
+        assert shown in outcome.complaint
+        assert outcome.err[:-1].isprintable()
 
 
 @pytest.mark.parametrize("name", ["unknown recipe", "truncated image", "flipped bit", "run among other things"])
