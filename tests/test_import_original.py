@@ -119,7 +119,7 @@ def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
     for arguments, said in (
         ((path, "--out", full, *words), f"{full} is not empty: give another directory with --out"),
         ((path, "--out", path, *words), f"{path} is a file: give another directory with --out"),
-        ((path, "--out", path / "run", *words), f"{path}"),
+        ((path, "--out", path / "run", *words), f"error: {path}/run: Not a directory: mend that, or give another"),
         ((tmp_path / "none.pkl", "--out", tmp_path / "run", *words), "none.pkl does not exist"),
         ((path, "--out", tmp_path / "run", "--num-heads", 3, "--image-size", 8), "num-heads 3 does not divide"),
         ((path, "--out", tmp_path / "run", "--num-heads", "two", "--image-size", 8), "must be a whole number"),
