@@ -9,6 +9,7 @@ import pytest
 
 from pixels import centre, where
 from shortcut_models import figures
+from shortcut_models.loss_curves import loss_curves, step_size_losses
 
 LEVELS = [f"d=1/{2**k}" for k in range(7)]
 
@@ -19,15 +20,15 @@ def log(step: int, **figures_: float) -> dict[str, Any]:
 
 
 def test_step_sizes_of_a_log_have_labels_from_one_to_the_finest() -> None:
-    found = figures.step_size_losses(["step", "flow", "loss", "d=1/4", "d=1/1", "d=1/2"])
+    found = step_size_losses(["step", "flow", "loss", "d=1/4", "d=1/1", "d=1/2"])
     assert [label for label, _ in found.values()] == ["d = 1", "d = 1/2", "d = 1/4", "d = 1/8"]
     assert list(found) == ["d=1/1", "d=1/2", "d=1/4", "flow"]
     assert [colour for _, colour in found.values()] == figures.rainbow(4)
-    assert list(figures.step_size_losses(["flow", "loss"]).values()) == [("flow", figures.rainbow(8)[-1])]
+    assert list(step_size_losses(["flow", "loss"]).values()) == [("flow", figures.rainbow(8)[-1])]
 
 
 def test_loss_curves_lie_in_the_order_of_the_losses() -> None:
-    picture = figures.loss_curves([log(step, heldout_loss=0.4) for step in range(0, 1000, 50)])
+    picture = loss_curves([log(step, heldout_loss=0.4) for step in range(0, 1000, 50)])
     heights = []
     for colour in figures.rainbow(8):
         columns, rows = where(picture, colour, 20)
@@ -49,7 +50,7 @@ def test_loss_curves_lie_in_the_order_of_the_losses() -> None:
     ids=["empty", "one-line", "gaps", "zero", "own-names"],
 )
 def test_loss_curves_take_any_log(metrics: list[dict[str, Any]]) -> None:
-    assert figures.loss_curves(metrics).width == 1500
+    assert loss_curves(metrics).width == 1500
 
 
 def evaluation(**measures: list[float]) -> dict[str, Any]:
