@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import safetensors.torch
 import torch
-from PIL import Image
 
-from shortcut_models import checkpoint
-from shortcut_models.checkpoint import HASH, HEADER, MODEL, STATE
-from tiny import DIGITS, POINTS, fork, shell, shortcut, train
+from shortcut_models.checkpoint import STATE
+from spoilt import data, models
+from tiny import DIGITS, POINTS, shell, shortcut
 
 TINY = " ".join(map(str, DIGITS))
 SHAPES = " ".join(map(str, DIGITS[2:]))
@@ -200,62 +195,6 @@ TABLE: dict[str, tuple[str, str]] = {
 }
 
 
-def altered(source: Path, target: Path, **change: Any) -> None:
-    """A model file with another configuration, and the right hash."""
-    weights, config = checkpoint.read(source)
-    text = change.pop("text", json.dumps(config | change))
-    safetensors.torch.save_file(weights, target, {HEADER: text, HASH: checkpoint._hash(weights, text)})
-
-
-def models(place: Path) -> None:
-    """Runs, and model files with all sorts of faults."""
-    train(place / "digits", "--checkpoint-every", 6)
-    train(place / "points", "--schedule", "constant", options=POINTS)
-    source = place / "digits" / "checkpoints" / "00000012" / MODEL
-    for name in ("untrained", "broken", "damaged"):
-        shutil.copytree(place / "digits", place / name)
-    shutil.rmtree(place / "untrained" / "checkpoints")
-    (place / "broken" / "config.json").write_text('{"recipe": "digits"')
-    for path in (place / "damaged" / "checkpoints").glob("*/*"):
-        path.write_bytes(path.read_bytes()[:-10])
-    content = source.read_bytes()
-    (place / "short.safetensors").write_bytes(content[: len(content) // 2])
-    (place / "flipped.safetensors").write_bytes(content[:-5] + bytes([content[-5] ^ 64]) + content[-4:])
-    (place / "nothing").touch()
-    torch.save({"weight": torch.ones(3)}, place / "model.pt")
-    safetensors.torch.save_file({"weight": torch.ones(3)}, place / "foreign.safetensors", {"format": "pt"})
-    altered(source, place / "header.safetensors", text='{"task": ')
-    altered(source, place / "task.safetensors", task={"name": "dogs"})
-    altered(source, place / "objective.safetensors", objective={"name": "magic"})
-    altered(source, place / "network.safetensors", network={"name": "brain"})
-    altered(source, place / "outside.safetensors", network={"name": None, "class": "mine.Net"})
-
-
-def data(place: Path) -> None:
-    """Images with all sorts of faults."""
-    rng = np.random.default_rng(0)
-    for name in ("good", "truncated", "mixed", "fake", "moved-data"):
-        (place / name).mkdir()
-        for i in range(12):
-            side = 10 if (name, i) == ("mixed", 5) else 8
-            Image.fromarray(rng.integers(0, 256, (side, side), np.uint8)).save(place / name / f"{i}.png")
-    bad = place / "truncated" / "3.png"
-    bad.write_bytes(bad.read_bytes()[:50])
-    for path in (place / "fake").iterdir():
-        path.write_text("<html>404</html>")
-    images = rng.random((12, 8, 8), np.float32)
-    np.savez(place / "labels.npz", images=images, labels=np.arange(11))
-    images[5, 3, 3] = np.nan
-    np.savez(place / "nan.npz", images=images)
-    np.savez(place / "objects.npz", images=np.array([{}, []], dtype=object))
-    for name in ("text.npz", "text.tar", "t-images-idx3-ubyte"):
-        (place / name).write_text("words " * 200)
-    moved = fork(("train", "images", *DIGITS[2:], "--run", place / "moved", "--data", place / "moved-data"))
-    moved.join()  # a process of its own, as images are kept in memory
-    assert moved.exitcode == 0
-    shutil.rmtree(place / "moved-data")
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("place")
@@ -311,6 +250,20 @@ def test_tensorboard_that_is_not_installed_is_one_clear_line(place: Path, monkey
         2, "", "shortcut: error: --tensorboard needs an extra: pip install 'shortcut-models[tensorboard]'\n",
     )  # fmt: skip
     assert not (place / "new").exists()
+
+
+def test_what_a_terminal_would_act_on_is_spelled_out(tmp_path: Path) -> None:
+    """Names that a file holds could clear the screen, or set its title; words of the command line could, too."""
+    path = tmp_path / "checkpoint.pkl"
+    path.write_bytes(pickle.dumps({"train_state": {"\x1b[2J\x9b1m\u202e\0": 1}}))
+    words = ("import-original", path, "--out", tmp_path / "run", "--num-heads", 1, "--image-size", 8)
+    for outcome, shown in (
+        (shortcut(*words), r"train_state holds \x1b[2J\x9b1m\u202e\x00: give"),
+        (shortcut("train", "\x1b]0;title\x07"), r"there is no recipe '\x1b]0;title\x07'"),
+    ):
+        assert outcome.code == 2
+        assert shown in outcome.complaint
+        assert outcome.err[:-1].isprintable()
 
 
 @pytest.mark.parametrize("name", ["unknown recipe", "truncated image", "flipped bit", "run among other things"])

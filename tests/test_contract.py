@@ -11,91 +11,26 @@ from typing import Any
 import pytest
 import torch
 from jaxtyping import TypeCheckError
-from torch import Tensor
 
+from contract import (
+    CONDITIONS,
+    DEVICES,
+    SMALL,
+    batch_of,
+    every_condition,
+    every_network,
+    every_objective,
+    every_variant,
+    fitting,
+    idle,
+    pair,
+)
 from oracle import wake
-from shortcut_models.base import Batch, Condition, Frames, Label, Network, NetworkConfig, Objective, Vector
+from shortcut_models.base import Batch, Condition, Network, NetworkConfig, Objective
 from shortcut_models.errors import UserError
-from shortcut_models.networks import NETWORKS, ChunkDiTConfig, DiTConfig, MLPConfig, UNet1dConfig
 from shortcut_models.objectives import OBJECTIVES
 from shortcut_models.path import grid_times, interpolate
 from variants import ONE_STEP, VARIANTS
-
-IMAGES: dict[str, Any] = {"image_width": 4, "image_stages": 1, "keypoints": 3}
-SMALL: dict[str, NetworkConfig] = {
-    "mlp": MLPConfig(width=16, depth=1, condition_width=16, **IMAGES),
-    "dit": DiTConfig(width=16, depth=1, heads=2),
-    "unet1d": UNet1dConfig(width=8, condition_width=16, kernel=3, **IMAGES),
-    "chunk-dit": ChunkDiTConfig(width=16, depth=1, heads=2, **IMAGES),
-}
-"""A small one of each kind of network; a new kind that is not here is tried with its default sizes."""
-SHAPES = [(2,), (1, 8, 8), (3, 8, 8), (5, 3)]
-CONDITIONS: dict[str, Mapping[str, Condition]] = {
-    "none": {},
-    "label": {"label": Label(3)},
-    "image": {"image": Frames(2, 1, 16, 20)},
-    "label+state": {"label": Label(3), "state": Vector(4)},
-}
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-
-every_objective = pytest.mark.parametrize(
-    "objective", [pytest.param(cls(), id=name) for name, cls in OBJECTIVES.items()]
-)
-every_variant = pytest.mark.parametrize("objective", [pytest.param(value, id=name) for name, value in VARIANTS.items()])
-every_condition = pytest.mark.parametrize(
-    "conditions", [pytest.param(value, id=name) for name, value in CONDITIONS.items()]
-)
-
-
-def fitting() -> list[Any]:
-    """Every kind of network with every shape that it takes."""
-    kinds = {name: SMALL.get(name) or make() for name, make in NETWORKS.items() if not name.startswith("dit-")}
-    found = []
-    for name, config in kinds.items():
-        for shape in SHAPES:
-            try:
-                config.build(shape, {})
-            except UserError:
-                continue
-            found.append(pytest.param(config, shape, id=f"{name}-{'x'.join(map(str, shape))}"))
-    return found
-
-
-every_network = pytest.mark.parametrize(("config", "shape"), fitting())
-
-
-def batch_of(rows: int, shape: tuple[int, ...], conditions: Mapping[str, Condition], device: str = "cpu") -> Batch:
-    made = {name: values_of(kind, rows) for name, kind in conditions.items()}
-    return Batch(torch.randn(rows, *shape), made).to(device)
-
-
-def values_of(kind: Condition, rows: int) -> Tensor:
-    """Classes in turn, vectors of random numbers, random images in [-1, 1]."""
-    if isinstance(kind, Label):
-        return torch.arange(rows) % kind.count
-    if isinstance(kind, Vector):
-        return torch.randn(rows, kind.size)
-    return torch.rand(rows, kind.history, kind.channels, kind.height, kind.width) * 2 - 1
-
-
-def pair(
-    config: NetworkConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition], device: str = "cpu"
-) -> tuple[Network, Network]:
-    """A network with random weights and a teacher with others."""
-    network = config.build(shape, conditions)
-    return wake(network).to(device), wake(copy.deepcopy(network)).to(device)
-
-
-def idle(network: Network, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> set[str]:
-    """The names of the parameters that do nothing where x is zero."""
-    device = next(network.parameters()).device
-    batch = batch_of(4, shape, conditions, str(device))
-    x, half = torch.zeros(4, *shape, device=device), torch.full((4,), 0.5, device=device)
-    drop = torch.tensor([False, True, False, True], device=device)
-    made = network(x, half, half, network.encode(batch.cond, drop)).square().sum()
-    names, parameters = zip(*network.named_parameters(), strict=True)
-    gradients = torch.autograd.grad(made, parameters, allow_unused=True)
-    return {name for name, grad in zip(names, gradients, strict=True) if grad is None or not grad.any()}
 
 
 @pytest.mark.parametrize(

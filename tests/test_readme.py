@@ -128,6 +128,9 @@ def test_the_snippets_of_a_page_run(
     load_file(path, "snippets")
     if page.name == "your-network.md":
         train(tmp_path / "line", "--steps", 3, options=("train", "moons", "--network", "line", "--network.width", 32))
+    if page.name == "your-objective.md":
+        words = ("train", "moons", "--objective", "four-in-one", "--network.width", 32, "--batch-size", 32)
+        train(tmp_path / "student", "--steps", 3, "--teacher", "runs/source", options=words)
     if page.name == "architecture.md":
         train(tmp_path / "ring", "--steps", 3, options=("train", "ring", "--task.radius", 3))
         said = shortcut("evaluate", tmp_path / "ring", "--steps", 1, "--num", 20)

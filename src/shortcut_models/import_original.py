@@ -56,6 +56,8 @@ def import_original(
         (path / checkpoint.STATE).unlink()  # of training there is nothing to go on with
         run.write_config(config)
         temporary.rename(whole)
+    except OSError as error:
+        raise UserError(f"{out}: {error.strerror}: mend that, or give another directory with --out") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return out / path.relative_to(temporary) / checkpoint.MODEL

@@ -7,6 +7,7 @@ same numbers, trains as the original does, and is saved and loaded as any other 
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ FEATURES = 256
 """sinusoids of a time"""
 MOST_TOKENS = 2**20
 """of an image"""
+MOST_BLOCKS = 1024
 PATCHES, OUTLET, LABELS = "PatchEmbed_0.Conv_0", "FinalLayer_0.Dense_1", "LabelEmbedder_0.Embed_0.embedding"
 
 
@@ -57,6 +59,8 @@ class Sizes:
         patch_size, _, channels, width = shape(f"{PATCHES}.kernel", 4)
         hidden = shape("DiTBlock_0.MlpBlock_0.Dense_0.kernel", 2)[1]
         blocks = {name.split(".")[0] for name in shapes if re.match(r"DiTBlock_\d+\.", name)}
+        if len(blocks) > MOST_BLOCKS:
+            raise UserError(f"it has more than {MOST_BLOCKS:,} blocks: give a checkpoint of the original DiT")
         return cls(width, len(blocks), patch_size, channels, hidden, shape(LABELS, 2)[0] - 1)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -217,7 +221,7 @@ def check_shapes(arrays: Mapping[str, Stored], expected: Mapping[str, tuple[int,
     for what, names in (("no", expected.keys() - arrays.keys()), ("an unknown", arrays.keys() - expected.keys())):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            named = ", ".join(sorted(names, key=_in_order)[:3]) + more
+            named = ", ".join(heapq.nsmallest(3, names, key=_in_order)) + more
             raise UserError(f"it has {what} array {named}: give a checkpoint of the original DiT")
     for name, shape in expected.items():
         if arrays[name].shape != shape:

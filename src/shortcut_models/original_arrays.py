@@ -7,20 +7,19 @@ shape, the kind of number and the bytes, and these are checked against one anoth
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .errors import UserError
-from .original_pickle import Made, Name, parse
+from .original_pickle import LONGEST, Made, Name, parse
 
 KINDS = frozenset({"f2", "f4", "f8"})
 """the kinds of number that a parameter may be of, besides bfloat16"""
 INTEGERS = frozenset({"i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"})
-DEEPEST, LONGEST = 16, 200
-"""dicts in dicts, and letters of a name"""
 LARGEST_STEP = 10**12
 
 
@@ -76,8 +75,9 @@ def _kind(value: Any) -> tuple[str, str]:
             raise ValueError("its numbers are records")
     if isinstance(kind, Name) and kind.name == "bfloat16":
         return "bfloat16", order
-    if isinstance(kind, str) and kind.lstrip("<>=|") in KINDS | INTEGERS:
-        return kind.lstrip("<>=|"), ">" if kind.startswith(">") else order
+    found = re.fullmatch(r"([<>=|]?)(\w\d)", kind) if isinstance(kind, str) else None
+    if found and found[2] in KINDS | INTEGERS:
+        return found[2], ">" if found[1] == ">" else order
     shown = str(kind)[:40] if isinstance(kind, (str, Name)) else type(kind).__name__
     raise ValueError(f"it holds {shown!r}, not floating-point numbers")
 
@@ -118,7 +118,8 @@ def _axes(shape: Any, order: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
         return shape, axes
     if order == "F":
         return shape[::-1], axes[::-1]
-    if isinstance(order, tuple) and all(type(n) is int for n in order) and tuple(sorted(order)) == axes:
+    alike = isinstance(order, tuple) and len(order) == len(axes) and all(type(n) is int for n in order)
+    if alike and tuple(sorted(order)) == axes:
         return shape, order
     raise ValueError("the order of its axes is not understood")
 
@@ -139,35 +140,46 @@ def stored(value: Any) -> Stored | None:
     return Stored(rows, axes, kind, order, content)
 
 
-def mapping(value: Any) -> Mapping[str, Any] | None:
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    """The dicts that a value of the pickle is made of: itself, what a frozen one holds, or an object's fields."""
+    if isinstance(value, dict):
+        return [value]
+    if not isinstance(value, Made) or _parts(value) is not None:
+        return []
+    args = value.args if isinstance(value.args, tuple) else ()
+    # Fields that are slots come as the second of two dicts.
+    state = value.state if isinstance(value.state, tuple) and len(value.state) == 2 else (value.state,)
+    return [part for part in (value.items, *args[:1], *state) if isinstance(part, dict) and part]
+
+
+def _merged(dicts: list[dict[str, Any]]) -> dict[str, Any]:
+    return {key: value for part in dicts for key, value in part.items()}
+
+
+def mapping(value: Any) -> dict[str, Any] | None:
     """The names and values that a value of the pickle stands for: a dict, a frozen one, an object's fields."""
-    if isinstance(value, Made) and _parts(value) is None:
-        found = dict(value.items)
-        args = value.args if isinstance(value.args, tuple) else ()
-        for part in (*args[:1], value.state, *(value.state if isinstance(value.state, tuple) else ())):
-            found |= part if isinstance(part, dict) else {}
-        value = found or None
-    return value if isinstance(value, dict) else None
+    found = _dicts(value)
+    return _merged(found) if found else None
 
 
-def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def leaves(tree: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Everything in nested dicts that is no dict, by names such as "DiTBlock_0.Dense_0.kernel".
 
-    Raises ValueError where they lie too deep or one is there twice: following such, one would not come to an end.
+    Raises ValueError where a name is too long or a dict is there twice: following such, one would not come to an end.
     """
     seen: set[int] = set()
-    waiting = [("", 0, tree)]
+    waiting = [("", [tree])]
     while waiting:
-        prefix, depth, level = waiting.pop()
-        for key, value in level.items():
-            name, inner = prefix + key, mapping(value)
-            if len(key) > LONGEST or depth > DEEPEST or id(value) in seen:
-                raise ValueError(f"{name[:LONGEST]!r} is too long, too deep, or there twice")
-            if inner is None:
-                yield name, value
+        prefix, dicts = waiting.pop()
+        for key, value in _merged(dicts).items():
+            name, inner = prefix + key, _dicts(value)
+            if len(name) > LONGEST or any(id(part) in seen for part in inner):
+                raise ValueError(f"{name[:LONGEST]!r} is too long, or there twice")
+            if inner:
+                seen.update(map(id, inner))
+                waiting.append((f"{name}.", inner))
             else:
-                seen.add(id(value))
-                waiting.append((f"{name}.", depth + 1, inner))
+                yield name, value
 
 
 class Checkpoint(NamedTuple):
@@ -199,7 +211,7 @@ def read_checkpoint(path: Path, *, ema: bool) -> Checkpoint:
         raise UserError(f"{path}: {text}: give a checkpoint of the original code") from None
 
 
-def _arrays(tree: Mapping[str, Any], file_size: int) -> dict[str, Stored]:
+def _arrays(tree: dict[str, Any], file_size: int) -> dict[str, Stored]:
     """The arrays of a set of parameters. Raises ValueError, with the name, for what is no array of numbers."""
     found, total = {}, 0
     for name, value in leaves(tree):

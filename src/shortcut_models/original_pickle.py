@@ -29,8 +29,11 @@ SINGLE = frozenset(
 """the names that it may hold of other modules"""
 MOST = 2_000_000
 """instructions; the largest of the original's networks, XL, takes some 100,000"""
+LONGEST = 200
+"""letters of a name"""
 LARGE = 4096
 """bytes from which on content stays where it is in the file, and is looked at through a memoryview"""
+NAME = re.compile(rf"[\w.]{{1,{LONGEST}}}")
 
 MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError, AssertionError)
 """what a broken pickle makes of the standard library's reading of its instructions, or of ours"""
@@ -62,7 +65,8 @@ class Made:
 def parse(path: Path) -> Any:
     """What a pickle holds, with a `Made` in place of everything but numbers, texts, bytes, lists, tuples and dicts.
 
-    Large bytes are memoryviews of the file. Nothing in it can make this take more memory than some times its size.
+    Large bytes are memoryviews of the file. Nothing in it can make this take more memory or time than some times its
+    size: what is the key of a dict is bounded, as a file may hold many that a dict takes for alike.
 
     Raises UserError: no such file, not a pickle, a damaged one, or one with a name that is refused.
     """
@@ -152,7 +156,10 @@ class _Reader:
             self.pop_mark()
 
     def memoize(self, index: int | None) -> None:
-        self.memo[len(self.memo) if index is None else index] = self.stack[-1]
+        place = len(self.memo) if index is None else index
+        if not 0 <= place < MOST:
+            raise UserError(f"stores a value at a place beyond {MOST:,}, which no checkpoint needs: refused")
+        self.memo[place] = self.stack[-1]
 
     def recall(self, index: int) -> None:
         if index not in self.memo:
@@ -169,7 +176,11 @@ class _Reader:
         items = target.items if isinstance(target, Made) else target
         if not isinstance(items, dict) or len(values) % 2:
             raise ValueError("items are set in what has none")
-        items.update((key, value) for key, value in zip(values[::2], values[1::2], strict=True) if type(key) is str)
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            if type(key) is str:
+                if len(key) > LONGEST:
+                    raise UserError(f"has a name of more than {LONGEST} letters, which no checkpoint needs: refused")
+                items[key] = value
 
     def dictionary(self, values: list[Any]) -> None:
         self.stack.append({})
@@ -191,7 +202,7 @@ class _Reader:
 
     def name(self, module: Any, name: Any) -> Name:
         """A name, after a look at whether a checkpoint may hold it."""
-        if not (type(module) is type(name) is str) or not all(re.fullmatch(r"[\w.]{1,200}", s) for s in (module, name)):
+        if not (type(module) is type(name) is str) or not all(re.fullmatch(NAME, s) for s in (module, name)):
             raise UserError("asks for something whose name is no name: refused")
         found = Name(module, name)
         if module.partition(".")[0] not in LIBRARIES and str(found) not in SINGLE:

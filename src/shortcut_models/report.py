@@ -15,7 +15,8 @@ from ._version import __version__
 from .animation import gif, rainbow_frames
 from .errors import UserError
 from .evaluation import read_result
-from .figures import RAINBOW, colour_of, loss_curves, measures_of, quality_curves, step_size_losses
+from .figures import RAINBOW, colour_of, measures_of, quality_curves
+from .loss_curves import loss_curves, step_size_losses
 from .markup import (
     budget,
     chart,

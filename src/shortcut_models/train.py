@@ -74,11 +74,7 @@ def fit(
         Stopped: SIGTERM or Ctrl-C came, to any of the processes; the run has been saved.
         PeerLost: another process ended.
     """
-    files, config = Run(run), run_config(network, objective, task, training, recipe)
-    if source is not None:
-        config["source"] = facts_of(source)
-    if init is not None:
-        config["init"] = facts_of(init)
+    files, config = Run(run), run_config(network, objective, task, training, recipe, source=source, init=init)
     with _disk(files), joined(training.device) as processes, contextlib.ExitStack() as held, StopRequest() as stop:
         data = processes.together(lambda: prepare(network, objective, task, training, source, init, processes))
         processes.on_main(lambda: held.enter_context(files.hold(config)))
@@ -160,9 +156,12 @@ def begin(
     return state
 
 
-def run_config(network: Network, objective: Objective, task: Task, training: Training, recipe: str) -> dict[str, Any]:
-    """What a run's config.json and its checkpoints' headers say."""
+def run_config(
+    network: Network, objective: Objective, task: Task, training: Training, recipe: str, **models: Model | None
+) -> dict[str, Any]:
+    """What a run's config.json and its checkpoints' headers say; models: those that it learns from, by their part."""
     config = getattr(network, "config", None)
+    facts = {part: facts_of(model) for part, model in models.items() if model is not None}
     return {
         "version": __version__,
         "recipe": recipe,
@@ -171,6 +170,7 @@ def run_config(network: Network, objective: Objective, task: Task, training: Tra
         "objective": describe(objective, OBJECTIVES),
         "training": describe(training, {"training": Training}),
         "scheduled": objective.scheduled or objective.stages > 1,
+        **facts,
     }
 
 

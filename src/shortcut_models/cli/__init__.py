@@ -86,9 +86,13 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _say(message: str) -> None:
-    """One line on stderr; once, where several processes have the same to say."""
+    """One line on stderr; once, where several processes have the same to say.
+
+    Names in it may come from a file, so what a terminal would act on is spelled out.
+    """
     if first_to_say(message):
-        print(f"shortcut: {message}", file=sys.stderr)
+        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+        print(f"shortcut: {shown}", file=sys.stderr)
 
 
 def _complain(message: str) -> int:
