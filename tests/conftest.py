@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 
 import jaxtyping
@@ -33,3 +34,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setattr(loading, "_LOADED", {})
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """No more than half a gigabyte on top of what there is."""
+    with open("/proc/self/statm") as file:
+        now = int(file.read().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (now + 2**29, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from original_maker import write
 from shortcut_models import __version__
 from shortcut_models.cli.train import add_train_options
 from shortcut_models.recipe_options import parse_recipe
@@ -205,3 +206,12 @@ def test_the_command_is_also_a_module(digits: Path, tmp_path: Path) -> None:
     assert shell("sample", digits, "--num", 0, "--out", tmp_path / "t.npz") == (
         2, "", "shortcut: error: num must be a whole number of at least 1, not 0\n",
     )  # fmt: skip
+
+
+def test_what_a_file_says_cannot_give_a_terminal_orders(tmp_path: Path) -> None:
+    """Its names are quoted, and what does not print is escaped."""
+    path = write(tmp_path / "checkpoint.pkl", {"train_state": {"\x1b[2J\x9b1A": 1, "\x1b]0;owned\x07": 2, "é": 3}})
+    outcome = shortcut("import-original", path, "--num-heads", 2, "--image-size", 8, "--out", tmp_path / "run")
+    assert outcome.code == 2
+    assert r"train_state holds \x1b[2J\x9b1A, \x1b]0;owned\x07, é" in outcome.err
+    assert outcome.err.rstrip("\n").isprintable()

@@ -6,11 +6,8 @@ import collections
 import importlib
 import pickle
 import random
-import resource
-import struct
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +16,11 @@ import pytest
 import safetensors.numpy
 import torch
 
-from original_maker import Original, write
-from shortcut_models import original_pickle
+from hostile import CASE, SENTINEL, load, named, refused, text
+from original_maker import write
 from shortcut_models.errors import UserError
-from shortcut_models.original import load_network
 from shortcut_models.original_arrays import read_checkpoint
 from shortcut_models.original_pickle import Made, Name, parse
-
-CASE = Original(width=8, depth=1, hidden=8, classes=2)
-SENTINEL = "sentinel"
-
-
-def load(path: Path) -> Any:
-    return load_network(path, num_heads=2, image_size=8)
-
-
-def refused(path: Path, said: str = ".") -> str:
-    """The one line that a file is refused with."""
-    before = set(path.parent.iterdir())
-    with pytest.raises(UserError, match=said) as error:
-        load(path)
-    assert "\n" not in str(error.value)
-    assert str(error.value).startswith(str(path))
-    assert len(str(error.value)) < len(str(path)) + 300
-    assert set(path.parent.iterdir()) == before, "it did something"
-    return str(error.value)
 
 
 class Call:
@@ -54,15 +31,6 @@ class Call:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self.function, self.args
-
-
-def named(module: str, name: str, *args: bytes, protocol: int = 4) -> bytes:
-    """Instructions that call something by its name with texts, and leave the result on the stack."""
-    if protocol < 4:
-        found = f"c{module}\n{name}\n".encode()
-    else:
-        found = b"".join(b"\x8c" + bytes([len(text)]) + text.encode() for text in (module, name)) + b"\x93"
-    return found + b"(" + b"".join(b"X" + struct.pack("<I", len(arg)) + arg for arg in args) + b"tR"
 
 
 CALLS = [
@@ -138,56 +106,6 @@ def test_a_real_unpickler_would_have_done_it(tmp_path: Path) -> None:
     with open(path, "rb") as file:
         pickle.load(file)["_timestamp"].close()
     assert sentinel.exists()
-
-
-def big(kind: str) -> bytes:
-    """Instructions that claim to be followed by much more than they are."""
-    huge4, huge8 = struct.pack("<I", 2**31 - 1), struct.pack("<Q", 2**62)
-    return {
-        "bytes": b"B" + struct.pack("<I", 2**32 - 1) + b"x",
-        "bytes8": b"\x8e" + huge8 + b"x",
-        "bytearray": b"\x96" + huge8 + b"x",
-        "a bytearray of 40 GB": b"\x96" + struct.pack("<Q", 40 * 10**9) + b"x",
-        "text": b"X" + struct.pack("<I", 2**32 - 1) + b"x",
-        "text8": b"\x8d" + huge8 + b"x",
-        "old text": b"T" + huge4 + b"x",
-        "a number": b"\x8b" + huge4 + b"1",
-        "a negative size": b"\x8b" + struct.pack("<i", -5) + b"1",
-        "a negative text": b"T" + struct.pack("<i", -5) + b"1",
-        "a frame": b"\x95" + huge8 + b"}.",
-        "the memo": b"}r" + struct.pack("<I", 2**32 - 1) + b".",
-        "the memo as text": b"}p" + b"9" * 30 + b"\n.",
-    }[kind]
-
-
-KINDS = (
-    "bytes", "bytes8", "bytearray", "a bytearray of 40 GB", "text", "text8", "old text", "a number", "a negative size",
-    "a negative text", "a frame", "the memo", "the memo as text",
-)  # fmt: skip
-
-
-@pytest.fixture
-def little_memory() -> Iterator[None]:
-    """No more than half a gigabyte on top of what there is."""
-    with open("/proc/self/statm") as file:
-        now = int(file.read().split()[0]) * resource.getpagesize()
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (now + 2**29, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
-
-
-@pytest.mark.usefixtures("little_memory")
-@pytest.mark.parametrize("kind", KINDS)
-def test_claimed_sizes_cost_nothing(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.pkl"
-    path.write_bytes(b"\x80\x04" + big(kind))
-    said = refused(path)
-    assert "MemoryError" not in said
-
-
-def text(value: str) -> bytes:
-    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
 
 
 def state(records: bytes = b"NNN") -> bytes:
@@ -365,78 +283,6 @@ def test_damaged_files_are_refused_or_are_harmless(protocol: int, tmp_path: Path
     assert not any("\n" in said for said in outcomes)
     assert sum(map(bool, outcomes)) > 20
     assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.usefixtures("little_memory")
-def test_laughs_by_the_billion_end_at_once(tmp_path: Path) -> None:
-    """Dicts, tuples and lists that hold the next one twice: 2^60 of them, for whoever follows them all."""
-    path, begin = tmp_path / "checkpoint.pkl", time.perf_counter()
-    made = b"}" + b"".join(
-        b"q" + bytes([i]) + b"0}" + text("a") + b"h" + bytes([i]) + b"s" + text("b") + b"h" + bytes([i]) + b"s"
-        for i in range(60)
-    )
-    for inner in (made, b"(" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(60))):
-        path.write_bytes(b"}" + text("train_state") + b"}" + text("params_ema") + inner.replace(b"(", b")") + b"ss.")
-        refused(path)
-    assert time.perf_counter() - begin < 5
-
-
-@pytest.mark.usefixtures("little_memory")
-@pytest.mark.parametrize("inside", [b"\x85", b"l", b"}" + text("a") + b"2"])
-def test_deep_nests_end_at_once(inside: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.pkl"
-    nest = {b"\x85": b")" + b"\x85" * 100_000, b"l": b"(" * 50_000 + b"l" * 50_000}.get(inside)
-    if nest is None:  # a dict in a dict in a dict
-        nest = (b"}" + text("a")) * 50_000 + b"N" + b"s" * 50_000
-    for key in ("params_ema", "opt_state"):
-        path.write_bytes(b"}" + text("train_state") + b"}" + text(key) + nest + b"ss.")
-        refused(path)
-
-
-def test_a_dict_that_holds_itself_is_refused(tmp_path: Path) -> None:
-    loop: dict[str, Any] = {}
-    loop["again"] = loop
-    content = {"train_state": {"params_ema": loop}}
-    refused(write(tmp_path / "checkpoint.pkl", content), "there twice")
-    content["train_state"] = content
-    refused(write(tmp_path / "checkpoint.pkl", content))
-    rows: list[Any] = []
-    rows.append(rows)
-    refused(write(tmp_path / "checkpoint.pkl", rows))
-
-
-@pytest.mark.usefixtures("little_memory")
-def test_the_same_bytes_as_many_arrays_are_refused(tmp_path: Path) -> None:
-    """1 MB, claimed by a thousand arrays."""
-    content, one = CASE.checkpoint(), np.zeros(250_000, np.float32)
-    for protocol in (2, 4, 5):
-        many = {f"x{i}": one for i in range(1000)}
-        content["train_state"]["params_ema"] |= {"many": many}
-        refused(write(tmp_path / "checkpoint.pkl", content, protocol), "the same bytes are there as several arrays")
-
-
-def test_long_names_are_refused(tmp_path: Path) -> None:
-    """Every value below a long name would go by it."""
-    content = {"train_state": {"params_ema": {"a" * 10**6: {str(i): i for i in range(1000)}}}}
-    refused(write(tmp_path / "checkpoint.pkl", content), "too long")
-
-
-def test_endless_instructions_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty dict takes a byte in the file, and 64 in memory."""
-    assert original_pickle.MOST <= 2_000_000
-    monkeypatch.setattr(original_pickle, "MOST", 20_000)
-    path = tmp_path / "checkpoint.pkl"
-    path.write_bytes(b"}" * 30_000 + b".")
-    refused(path, "more than 20,000 instructions")
-
-
-def test_keys_that_are_not_text_cost_nothing(tmp_path: Path) -> None:
-    """Whole numbers with the same hash would take a dict hours."""
-    path, begin = tmp_path / "checkpoint.pkl", time.perf_counter()
-    keys = b"".join(b"\x8a\x0c" + (i * (2**61 - 1)).to_bytes(12, "little") + b"N" for i in range(30_000))
-    path.write_bytes(b"}(" + keys + b"u.")
-    refused(path)
-    assert time.perf_counter() - begin < 10
 
 
 def test_no_module_of_the_file_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

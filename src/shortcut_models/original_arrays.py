@@ -139,15 +139,23 @@ def stored(value: Any) -> Stored | None:
     return Stored(rows, axes, kind, order, content)
 
 
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    """The dicts that a value of the pickle is made of: itself, or what an object would be made of and filled with."""
+    if isinstance(value, dict):
+        return [value]
+    if not isinstance(value, Made) or _parts(value) is not None:
+        return []
+    args = value.args[:1] if isinstance(value.args, tuple) else ()
+    states = value.state[:2] if isinstance(value.state, tuple) else (value.state,)  # fields, and those in slots
+    return [part for part in (value.items, *args, *states) if isinstance(part, dict) and part]
+
+
 def mapping(value: Any) -> Mapping[str, Any] | None:
     """The names and values that a value of the pickle stands for: a dict, a frozen one, an object's fields."""
-    if isinstance(value, Made) and _parts(value) is None:
-        found = dict(value.items)
-        args = value.args if isinstance(value.args, tuple) else ()
-        for part in (*args[:1], value.state, *(value.state if isinstance(value.state, tuple) else ())):
-            found |= part if isinstance(part, dict) else {}
-        value = found or None
-    return value if isinstance(value, dict) else None
+    dicts = _dicts(value)
+    if len(dicts) < 2:
+        return dicts[0] if dicts else None
+    return {name: inner for part in dicts for name, inner in part.items()}
 
 
 def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -160,13 +168,14 @@ def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     while waiting:
         prefix, depth, level = waiting.pop()
         for key, value in level.items():
-            name, inner = prefix + key, mapping(value)
-            if len(key) > LONGEST or depth > DEEPEST or id(value) in seen:
+            name, dicts = prefix + key, {id(part) for part in _dicts(value)}
+            if len(key) > LONGEST or depth > DEEPEST or dicts & seen:
                 raise ValueError(f"{name[:LONGEST]!r} is too long, too deep, or there twice")
+            inner = mapping(value)
             if inner is None:
                 yield name, value
             else:
-                seen.add(id(value))
+                seen |= dicts
                 waiting.append((f"{name}.", depth + 1, inner))
 
 

@@ -152,7 +152,11 @@ class _Reader:
             self.pop_mark()
 
     def memoize(self, index: int | None) -> None:
-        self.memo[len(self.memo) if index is None else index] = self.stack[-1]
+        """Places far apart may share a hash, and a dict of such would take time in the square of their number."""
+        place = len(self.memo) if index is None else index
+        if not 0 <= place < MOST:
+            raise UserError("stores values at places that no checkpoint needs: refused")
+        self.memo[place] = self.stack[-1]
 
     def recall(self, index: int) -> None:
         if index not in self.memo:

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    warnings.showwarning = lambda message, *rest, **more: _say(f"warning: {' '.join(str(message).split())}")
+    warnings.showwarning = lambda message, *rest, **more: _say(f"warning: {message}")
     try:
         args = build_parser().parse_args(arguments)
         args.command(args)
@@ -86,13 +86,17 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _say(message: str) -> None:
-    """One line on stderr; once, where several processes have the same to say."""
-    if first_to_say(message):
-        print(f"shortcut: {message}", file=sys.stderr)
+    """One line on stderr; once, where several processes have the same to say.
+
+    It may quote a file, whose names may hold what a terminal takes for orders: letters that do not print are escaped.
+    """
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
+    if first_to_say(line):
+        print(f"shortcut: {line}", file=sys.stderr)
 
 
 def _complain(message: str) -> int:
-    _say(f"error: {' '.join(message.split())}")
+    _say(f"error: {message}")
     return 2
 
 
