@@ -80,12 +80,16 @@ class Comparison:
         list(self.trials())  # says so now, where the budget is too small for one
 
     def objective(self, method: str) -> Objective:
-        """A method with the options that it shares with the recipe's own; noise is paired independently in all."""
+        """A method with the options that it shares with the recipe's own, which keeps the rest of its.
+
+        In all, noise is paired independently and nothing is guided, as the evaluation guides nothing.
+        """
         given, cls = self.recipe.objective, OBJECTIVES[method]
-        if type(given) is cls:
-            paired: dict[str, Any] = {"pairing": "independent"} if hasattr(given, "pairing") else {}
-            return dataclasses.replace(given, **paired)  # type: ignore[type-var]
-        return in_place_of(given, cls)
+        if type(given) is not cls:
+            return in_place_of(given, cls)
+        same_in_all = {"pairing": "independent", "guidance": 1.0, "pair_guidance": 1.0}
+        mine: Any = {name: value for name, value in same_in_all.items() if hasattr(given, name)}
+        return dataclasses.replace(given, **mine)  # type: ignore[type-var]
 
     def trials(self) -> Iterator[Trial]:
         """All trainings, those that others learn from first. Raises UserError where the budget is too small."""
@@ -129,7 +133,8 @@ class Comparison:
         each = objective.evaluations * self.recipe.training.batch_size
         steps = int(left / each)
         if steps < objective.stages:
-            raise UserError(f"--budget {self.budget} is not enough for each of {method}'s stages: give more")
+            what = f"each of {method}'s stages" if objective.stages > 1 else f"one step of {method}"
+            raise UserError(f"--budget {self.budget} is not enough for {what}: give more")
         cost["training"] = round(steps * each)
         recipe = dataclasses.replace(self._seeded(seed, steps), objective=objective)
         return Trial(method, recipe, cost, None if teacher is None else teacher.name)
