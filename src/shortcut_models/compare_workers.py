@@ -43,9 +43,8 @@ class Workers(contextlib.AbstractContextManager["Workers"]):
     def start(self, trial: Trial) -> None:
         """A process for a trial, with its share of the cores."""
         threads = os.environ.get("OMP_NUM_THREADS") or str(max((os.cpu_count() or 1) // self.count, 1))
-        command = [sys.executable, "-m", "shortcut_models.cli", "compare", *self.words, "--trial", trial.name]
         self.running[trial.name] = subprocess.Popen(
-            command,
+            [*this_program(["compare", *self.words]), "compare", *self.words, "--trial", trial.name],
             text=True,
             stderr=subprocess.PIPE,
             env=os.environ | {"OMP_NUM_THREADS": threads},
@@ -75,6 +74,16 @@ class Workers(contextlib.AbstractContextManager["Workers"]):
             raise Stopped(f"{name} stopped", number)
         if process.returncode:
             raise RuntimeError(f"{name} failed:\n{said}")
+
+
+def this_program(words: Sequence[str]) -> list[str]:
+    """What starts the program that was given these words again: the user's own, too, which knows methods of theirs.
+
+    Where the words came from Python and not from a command line, it is the installed `shortcut`.
+    """
+    if sys.argv[1:] == list(words):
+        return [sys.executable, *sys.orig_argv[1 : len(sys.orig_argv) - len(words)]]
+    return [sys.executable, "-m", "shortcut_models.cli"]
 
 
 def done(comparison: Comparison, name: str) -> bool:
