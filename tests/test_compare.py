@@ -140,6 +140,8 @@ def test_the_same_call_again_trains_nothing(nine: Path) -> None:
         (("--batch-size", 16), "holds a comparison with another training: give another --out"),
         (("--network.width", 8), "holds a comparison with another network: give another --out"),
         (("--objectives", "flow", "magic"), "there is no objective 'magic': choose one of flow, "),
+        (("--objectives", "all", "magic"), "there is no objective 'magic': choose one of flow, "),
+        (("--trial", "nonsense"), "there is no trial 'nonsense': choose one of teacher-seed0, "),
         (("--objectives", "flwo"), "there is no objective 'flwo': did you mean flow?"),
         (("--steps", 0), "--steps must be whole numbers from 1 to 8, not 0"),
         (("--objective.max-steps", 128, "--steps", 1, 129), "--steps must be whole numbers from 1 to 128, not 129"),

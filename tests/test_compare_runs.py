@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from comparisons import SIZES, compare, processes_that_start_at_once, times
+from comparisons import BUDGET, SIZES, compare, processes_that_start_at_once, times
 from shortcut_models.runs import Run
 from tiny import command, environment, shortcut, steps_of, tensors
 
@@ -39,15 +41,91 @@ def test_methods_and_seeds_are_added_and_only_they_are_trained(tmp_path: Path) -
     assert not any(torch.equal(weights[0][name], weights[1][name]) for name in weights[0] if weights[0][name].ndim == 2)
 
 
-def test_a_trial_that_fails_is_named_in_one_line(tmp_path: Path) -> None:
-    words = ("--objectives", "flow", "--seed", 3, "--workers", 2)
-    assert compare(tmp_path / "out", *words)[0].code == 0
-    evaluation = Run(tmp_path / "out" / "runs" / "flow-seed3").evaluation
-    evaluation.unlink()
-    (tmp_path / "out" / "runs" / "flow-seed3" / "config.json").write_text("{")
-    outcome, _ = compare(tmp_path / "out", *words)
+ONE = ("--objectives", "two-model", "--steps", 1)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("small") / "out"
+    assert compare(out, *ONE)[0].code == 0
+    return out
+
+
+@pytest.fixture
+def copied(small: Path, tmp_path: Path) -> Path:
+    shutil.copytree(small, tmp_path / "out")
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "7"])
+def test_a_damaged_note_is_said_in_one_line(copied: Path, content: str) -> None:
+    (copied / "compare.json").write_text(content)
+    outcome, _ = compare(copied, *ONE)
+    assert (outcome.code, outcome.complaint) == (
+        2, f"shortcut: error: {copied}/compare.json is damaged: give another --out"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"steps": {}}', None])
+def test_an_evaluation_that_is_damaged_or_of_another_command_is_made_again(copied: Path, content: str | None) -> None:
+    run, table = copied / "runs" / "two-model-seed0", (copied / "results.csv").read_text()
+    if content is None:
+        assert shortcut("evaluate", run, "--steps", 1, "--num", 50, "--seed", 1).code == 0
+    else:
+        Run(run).evaluation.write_text(content)
+    assert compare(copied, *ONE)[0].code == 0
+    assert (copied / "results.csv").read_text() == table
+
+
+def test_a_lost_log_costs_the_seconds_and_no_more(copied: Path) -> None:
+    run = Run(copied / "runs" / "two-model-seed0")
+    run.evaluation.unlink()
+    run.metrics.unlink()
+    assert compare(copied, *ONE)[0].code == 0
+    assert (copied / "table.md").read_text().rstrip().endswith("| unknown |")
+
+
+@pytest.mark.parametrize("trial", ["teacher-seed0", "two-model-seed0"])
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+def test_a_damaged_run_is_named_with_what_to_do(copied: Path, trial: str, file: str) -> None:
+    """Whoever compares gave no --run and could give no other."""
+    Run(copied / "runs" / "two-model-seed0").evaluation.unlink()
+    (damaged,) = (copied / "runs" / trial).rglob(file)
+    damaged.write_text("{")
+    outcome, _ = compare(copied, *ONE)
+    assert (outcome.code, outcome.complaint) == (
+        2,
+        f"shortcut: error: {copied}/runs/{trial} is damaged: remove it, and run the same command again, which trains "
+        f"it anew",
+    )
+
+
+def test_a_trial_that_fails_in_a_process_is_named_in_one_line(copied: Path) -> None:
+    Run(copied / "runs" / "two-model-seed0").evaluation.unlink()
+    (copied / "runs" / "two-model-seed0" / "config.json").write_text("{")
+    outcome, _ = compare(copied, *ONE, "--workers", 2)
     assert outcome.code == 2
-    assert re.match(r"shortcut: error: flow-seed3: .*config.json is damaged", outcome.complaint)
+    assert re.match(r"shortcut: error: two-model-seed0: .*two-model-seed0 is damaged: remove it", outcome.complaint)
+
+
+@pytest.mark.parametrize("words", [("--data", "/nowhere"), ("--data", ".", "--network.heads", 7)])
+def test_what_cannot_be_trained_leaves_nothing_behind(tmp_path: Path, words: tuple[object, ...]) -> None:
+    """Or the command that is put right would find a comparison with other options."""
+    out = tmp_path / "out"
+    outcome = shortcut("compare", "images", *words, "--out", out)
+    assert outcome.code == 2
+    assert not out.exists()
+
+
+def test_a_method_in_a_file_of_the_users_own_is_known_to_the_processes(tmp_path: Path) -> None:
+    program = [sys.executable, "examples/my_objective.py", "compare", "four-gaussians"]
+    words = (*SIZES, "--budget", BUDGET, "--num", 20, "--steps", 1, "--objectives", "split", "flow", "--workers", 2,
+             "--out", tmp_path / "out")  # fmt: skip
+    done = subprocess.run(
+        [*program, *map(str, words)], capture_output=True, text=True, env=environment(), cwd=Path(__file__).parents[1]
+    )
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out" / "runs").iterdir()} == {"split-seed0", "flow-seed0"}
 
 
 @pytest.mark.parametrize("workers", [1, 2])

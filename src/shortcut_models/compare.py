@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from .base import Objective
+from .checkpoint import MODEL, STATE, newest
 from .config import to_dict
 from .errors import UserError
-from .evaluation import evaluate
+from .evaluation import evaluate, read_result
 from .model import Model, describe, load
 from .networks import NETWORKS
 from .objectives import OBJECTIVES, in_place_of
@@ -156,16 +157,23 @@ class Comparison:
 
 
 def begin(comparison: Comparison) -> None:
-    """Make the directory, or check that it holds this very comparison. Raises UserError where it does not."""
+    """Make the directory, or check that it holds this very comparison.
+
+    Raises UserError where it does not, or where the data or the network cannot be had; then nothing is written.
+    """
     note, settings = comparison.out / "compare.json", json.loads(json.dumps(comparison.settings()))
     if note.exists():
-        earlier = json.loads(note.read_bytes())
+        earlier = _read_object(note)
+        if earlier is None:
+            raise UserError(f"{note} is damaged: give another --out")
         for name in settings:
             if earlier.get(name) != settings[name]:
                 raise UserError(f"{comparison.out} holds a comparison with another {name}: give another --out")
     elif comparison.out.exists() and (not comparison.out.is_dir() or any(comparison.out.iterdir())):
         raise UserError(f"{comparison.out} is not empty and holds no comparison: give another --out")
     else:
+        task = comparison.recipe.task.resolve()
+        comparison.recipe.network.build(task.shape, task.conditions)
         write_atomically(note, (json.dumps(settings, indent=2) + "\n").encode())
 
 
@@ -176,26 +184,59 @@ def run_trial(comparison: Comparison, trial: Trial, *, quiet: bool) -> dict[str,
     if found is not None:
         return found
     teacher = None if trial.teacher is None else comparison.path(trial.teacher)
-    model = train_recipe(comparison.name, trial.recipe, path, teacher, quiet=quiet)
+    try:
+        model = train_recipe(comparison.name, trial.recipe, path, teacher, quiet=quiet)
+    except UserError:
+        for run in (path, teacher):
+            if run is not None:
+                _refuse_damaged(Run(run))
+        raise
     if trial.method == TEACHER:
         return {}
     result = evaluate(model, comparison.steps, comparison.num, quiet=quiet)
-    result |= {"cost": trial.cost, "training_seconds": Run(path).read_metrics()[-1]["seconds"]}
+    logged = Run(path).read_metrics() or [{}]
+    result |= {"cost": trial.cost, "training_seconds": logged[-1].get("seconds")}
     write_atomically(Run(path).evaluation, (json.dumps(result, indent=2) + "\n").encode())
     return result
 
 
+def _refuse_damaged(run: Run) -> None:
+    """Raise UserError, in a comparison's words, where a run's configuration or all of its checkpoints are damaged."""
+    try:
+        if run.config.exists():
+            run.read_config()
+        newest(run.checkpoints, (MODEL, STATE))
+    except UserError:
+        raise UserError(
+            f"{run.path} is damaged: remove it, and run the same command again, which trains it anew"
+        ) from None
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where it holds something else."""
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def finished(comparison: Comparison, trial: Trial) -> dict[str, Any] | None:
-    """The evaluation of a trial, where it is done and holds all that is asked for."""
+    """The evaluation of a trial, where it is done and holds all that is asked for.
+
+    One that is damaged, or that `shortcut evaluate` has put another in place of, is made again.
+    """
     run = Run(comparison.path(trial.name))
     if trial.method == TEACHER:
         done = run.checkpoints / f"{trial.recipe.training.steps:08d}"
         return {} if done.is_dir() else None
-    if not run.evaluation.exists():
+    try:
+        found = read_result(run.evaluation, run.path)
+    except UserError:
         return None
-    found: dict[str, Any] = json.loads(run.evaluation.read_bytes())
-    steps = {str(n) for n in comparison.steps}
-    return found if found.get("num") == comparison.num and steps <= set(found["steps"]) else None
+    if found is None or not {"cost", "training_seconds"} <= set(found) or found["num"] != comparison.num:
+        return None
+    return found if {str(n) for n in comparison.steps} <= set(found["steps"]) else None
 
 
 def results(comparison: Comparison) -> dict[str, dict[str, Any]]:
