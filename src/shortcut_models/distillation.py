@@ -21,6 +21,7 @@ from .objectives import FlowMatching, Reflow
 from .randomness import generator, sample_noise, seed_of
 from .runs import write_atomically
 from .stop import StopRequest
+from .warm_start import other_size
 
 SHARD = 1000
 """pairs in a file"""
@@ -61,13 +62,15 @@ def start_from(network: Network, objective: Objective, task: Task, source: Model
             f"the teacher takes at most {source.objective.max_steps} steps: give fewer --objective.pair-steps"
         )
     weights, mine = source.network.state_dict(), network.state_dict()
+    other = other_size(network, source.network)
     alike = {name: value.shape for name, value in weights.items()} == {
         name: value.shape for name, value in mine.items()
     }
-    if alike:
+    if alike and other is None:
         network.load_state_dict(weights)
     elif objective.stages > 1:
-        raise UserError("the teacher's network has other sizes, and the student is to take its place: give the same")
+        which = "has other sizes" if other is None else "has {} {}, not {}".format(*other)
+        raise UserError(f"the teacher's network {which}, and the student is to take its place: give the same")
 
 
 def _check_velocity(objective: Objective, trained_by: Objective) -> None:
