@@ -127,11 +127,13 @@ def make_pairs(
         for turn in range(0, len(shards), processes.world):
             for path, begin in shards[turn + processes.rank : turn + processes.rank + 1]:
                 if not path.exists():
-                    made = _shard(source, objective, dataset, range(begin, min(begin + SHARD, count)), seed)
-                    write_atomically(path, safetensors.torch.save(made))
-            done = min((turn + processes.world) * SHARD, count)
+                    made = _shard(source, objective, dataset, range(begin, min(begin + SHARD, count)), seed, stop)
+                    if made is not None:
+                        write_atomically(path, safetensors.torch.save(made))
+            signal_number = processes.largest(stop.signal_number or 0)
+            done = min(sum(path.exists() for path, _ in shards) * SHARD, count)
             bar.update(done - bar.n)
-            if signal_number := processes.largest(stop.signal_number or 0):
+            if signal_number:
                 raise Stopped(f"stopped after {done} of {count} pairs", signal_number)
     return _read([path for path, _ in shards])
 
@@ -145,10 +147,14 @@ def _note(folder: Path, about: dict[str, Any]) -> None:
         raise UserError(f"{folder} holds pairs made with other options: remove it, or give another --run")
 
 
-def _shard(source: Model, objective: Any, dataset: Dataset, rows: range, seed: int) -> dict[str, Tensor]:
-    """The pairs of some rows: noise, data, and the conditions."""
+def _shard(
+    source: Model, objective: Any, dataset: Dataset, rows: range, seed: int, stop: StopRequest
+) -> dict[str, Tensor] | None:
+    """The pairs of some rows: noise, data, and the conditions; None where a signal came before they were made."""
     parts: list[dict[str, Tensor]] = []
     for begin in range(rows.start, rows.stop, AT_ONCE):
+        if stop.signal_number is not None:
+            return None
         some = range(begin, min(begin + AT_ONCE, rows.stop))
         examples = torch.randint(len(dataset), (len(some),), generator=generator(seed, PAIRS, begin))
         cond = dataset.__getitems__(examples.tolist()).to(source.device).cond
