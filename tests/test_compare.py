@@ -1,79 +1,26 @@
-"""`shortcut compare`: all methods at equal compute, what is written, and how it goes on."""
+"""`shortcut compare`: all methods at equal compute, what is written, and mistakes."""
 
 from __future__ import annotations
 
 import csv
 import json
 import re
-import signal
-import subprocess
-import time
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import pytest
-import torch
 from PIL import Image
 
-from shortcut_models.compare import Comparison, Trial
-from shortcut_models.compare_cli import Workers
-from shortcut_models.errors import UserError
+from comparisons import BUDGET, SIZES, compare, processes_that_start_at_once, times
 from shortcut_models.objectives import OBJECTIVES
-from shortcut_models.recipes import RECIPES
 from shortcut_models.runs import Run
-from tiny import NETWORK, Outcome, command, environment, fork, same, shortcut, steps_of, tensors, train
+from tiny import same, steps_of, tensors, train
 
-SIZES = (*NETWORK, "--batch-size", 32, "--warmup", 3, "--device", "cpu", "--precision", "fp32", "--task.size", 500,
-         "--snapshots", 3, "--objective.max-steps", 8)  # fmt: skip
-BUDGET = 3000
+__all__ = ["processes_that_start_at_once"]
+
 GENERATIVE = [name for name, cls in OBJECTIVES.items() if cls.generative]
 TWO_PHASES = {"progressive", "consistency-distillation", "reflow", "two-model"}
-STARTED: list[str] = []
-"""the trials for which a process was started"""
 FILES = ["table.md", "results.csv", "results.json", "quality.png", "samples.png"]
-
-
-class Forked:
-    """A forked process that looks like one of `subprocess`: it starts at once, as it has imported everything."""
-
-    def __init__(self, process: ForkServerProcess, said: Path) -> None:
-        self.process, self.said = process, said
-        self.terminate, self.wait = process.terminate, process.join
-
-    @property
-    def returncode(self) -> int | None:
-        return self.process.exitcode
-
-    def poll(self) -> int | None:
-        return self.process.exitcode
-
-    @property
-    def stderr(self) -> TextIO:
-        return self.said.open()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _processes_that_start_at_once(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    place = tmp_path_factory.mktemp("said")
-
-    def start(self: Workers, trial: Trial) -> None:
-        STARTED.append(trial.name)
-        said = place / f"{len(STARTED)}.txt"
-        words = ("compare", *self.words, "--trial", trial.name)
-        self.running[trial.name] = Forked(fork(words, said=said), said)  # type: ignore[assignment]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Workers, "start", start)
-        yield
-
-
-def compare(out: Path, *words: object) -> tuple[Outcome, list[str]]:
-    """The outcome, and the trials that were started."""
-    STARTED.clear()
-    outcome = shortcut("compare", "four-gaussians", *SIZES, "--budget", BUDGET, "--num", 50, "--steps", 4, 1,
-                       "--out", out, *words)  # fmt: skip
-    return outcome, sorted(STARTED)
 
 
 @pytest.fixture(scope="module")
@@ -177,10 +124,6 @@ def test_a_trial_is_the_training_that_train_would_do(nine: Path, tmp_path: Path)
     assert training["workers"] == 0  # --workers of `compare` is not that of a training
 
 
-def times(out: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*") if path.is_file()}
-
-
 def test_the_same_call_again_trains_nothing(nine: Path) -> None:
     before, table = times(nine), (nine / "table.md").read_text()
     outcome, names = compare(nine, "--workers", 3)  # however many at a time
@@ -190,27 +133,6 @@ def test_the_same_call_again_trains_nothing(nine: Path) -> None:
     assert (nine / "table.md").read_text() == table
 
 
-def test_methods_and_seeds_are_added_and_only_they_are_trained(tmp_path: Path) -> None:
-    out, done = tmp_path / "out", set()
-    for words, expected in (
-        (("flow",), {"flow-seed0"}),
-        (("flow", "consistency-training", "reflow"), {"consistency-training-seed0", "teacher-seed0", "reflow-seed0"}),
-        (("flow", "reflow", "--seeds", 2), {"flow-seed1", "teacher-seed1", "reflow-seed1"}),
-    ):
-        before = times(out)
-        outcome, names = compare(out, "--workers", 2, "--objectives", *words)
-        assert outcome.code == 0, outcome.err
-        assert set(names) == expected
-        assert len(names) == len(expected)
-        assert before.items() <= times(out).items()
-        done |= expected
-    assert {path.name for path in (out / "runs").iterdir()} == done
-    assert len((out / "results.csv").read_text().splitlines()) == 1 + 2 * 2 * 2 * 2
-    assert "±" in (out / "table.md").read_text()
-    weights = [tensors(out / "runs" / f"flow-seed{seed}") for seed in (0, 1)]
-    assert not any(torch.equal(weights[0][name], weights[1][name]) for name in weights[0] if weights[0][name].ndim == 2)
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -218,6 +140,8 @@ def test_methods_and_seeds_are_added_and_only_they_are_trained(tmp_path: Path) -
         (("--batch-size", 16), "holds a comparison with another training: give another --out"),
         (("--network.width", 8), "holds a comparison with another network: give another --out"),
         (("--objectives", "flow", "magic"), "there is no objective 'magic': choose one of flow, "),
+        (("--objectives", "all", "magic"), "there is no objective 'magic': choose one of flow, "),
+        (("--trial", "nonsense"), "there is no trial 'nonsense': choose one of teacher-seed0, "),
         (("--objectives", "flwo"), "there is no objective 'flwo': did you mean flow?"),
         (("--steps", 0), "--steps must be whole numbers from 1 to 8, not 0"),
         (("--objective.max-steps", 128, "--steps", 1, 129), "--steps must be whole numbers from 1 to 128, not 129"),
@@ -247,61 +171,3 @@ def test_what_is_wrong_is_said_in_one_line(
     assert message in outcome.err
     assert times(nine) == before
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["notes", "thesis.tex"]
-
-
-def test_a_trial_that_fails_is_named_in_one_line(tmp_path: Path) -> None:
-    words = ("--objectives", "flow", "--seed", 3, "--workers", 2)
-    assert compare(tmp_path / "out", *words)[0].code == 0
-    evaluation = Run(tmp_path / "out" / "runs" / "flow-seed3").evaluation
-    evaluation.unlink()
-    (tmp_path / "out" / "runs" / "flow-seed3" / "config.json").write_text("{")
-    outcome, _ = compare(tmp_path / "out", *words)
-    assert outcome.code == 2
-    assert re.match(r"shortcut: error: flow-seed3: .*config.json is damaged", outcome.complaint)
-
-
-@pytest.mark.parametrize("budget", [8000, 10_000, 123_457])
-@pytest.mark.parametrize("recipe", ["four-gaussians", "digits"])
-def test_budgets_of_any_size_are_kept(tmp_path: Path, recipe: str, budget: int) -> None:
-    """Also with the recipes' own sizes, where a batch is large."""
-    made = RECIPES[recipe]
-    batch = made.training.batch_size
-    comparison = Comparison(recipe, made, list(OBJECTIVES), budget * batch // 100, 2, [128, 1], 10, tmp_path)
-    for trial in comparison.trials():
-        each = trial.recipe.objective.evaluations * batch
-        spent = sum(trial.cost.values())
-        if trial.method != "teacher":
-            assert comparison.budget - each - 33 <= spent <= comparison.budget
-        assert trial.recipe.training.steps * each == pytest.approx(trial.cost["training"], abs=1)
-
-
-def test_a_budget_that_leaves_a_stage_without_a_step_is_refused(tmp_path: Path) -> None:
-    made = RECIPES["digits"]
-    with pytest.raises(UserError, match="not enough for each of progressive's stages"):
-        Comparison("digits", made, ["progressive"], 60 * made.training.batch_size, 1, [1], 10, tmp_path)
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_stopped_in_the_middle_it_saves_and_the_same_command_goes_on(tmp_path: Path, workers: int) -> None:
-    """With processes as a shell starts them: the command alone, and one that it waits for."""
-    out = tmp_path / "out"
-    words = ("compare", "four-gaussians", *SIZES, "--budget", 3 * 32 * 800, "--num", 20, "--steps", 1, "--objectives",
-             "flow", "--out", out, "--log-every", 10, "--workers", workers)  # fmt: skip
-    process = subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True, env=environment())
-    run = Run(out / "runs" / "flow-seed0")
-    while len(run.read_metrics()) < 3:
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM, said
-    assert re.match(r"shortcut: stopped.*, and saved; run the same command again to go on$", said.splitlines()[-1])
-    (saved,) = steps_of(run.path)
-    assert 30 <= saved < 800
-    earlier = [line for line in run.read_metrics() if line["step"] <= saved]
-
-    outcome = shortcut(*words)
-    assert outcome.code == 0, outcome.err
-    assert steps_of(run.path) == [800]
-    assert run.read_metrics()[: len(earlier)] == earlier
-    assert (out / "table.md").exists()

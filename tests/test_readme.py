@@ -17,8 +17,7 @@ from typing import NamedTuple
 import pytest
 
 from original_maker import Original, write
-from shortcut_models import compare_cli
-from shortcut_models.cli import build_parser
+from shortcut_models.cli import build_parser, compare
 from shortcut_models.cli.train import add_train_options
 from shortcut_models.environments import ENVIRONMENTS
 from shortcut_models.networks import NETWORKS
@@ -108,7 +107,7 @@ def parse(words: list[str]) -> None:
         if words[:1] == ["train"]:
             parse_recipe(words[1:], "train", add_train_options)
         elif words[:1] == ["compare"]:
-            compare_cli.read(words[1:])
+            compare.read(words[1:])
         elif words:
             build_parser().parse_args(words)
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from .base import Objective
+from .checkpoint import MODEL, STATE, newest
 from .config import to_dict
 from .errors import UserError
-from .evaluation import evaluate
+from .evaluation import evaluate, read_result
 from .model import Model, describe, load
 from .networks import NETWORKS
 from .objectives import OBJECTIVES, in_place_of
@@ -80,12 +81,16 @@ class Comparison:
         list(self.trials())  # says so now, where the budget is too small for one
 
     def objective(self, method: str) -> Objective:
-        """A method with the options that it shares with the recipe's own; noise is paired independently in all."""
+        """A method with the options that it shares with the recipe's own, which keeps the rest of its.
+
+        In all, noise is paired independently and nothing is guided, as the evaluation guides nothing.
+        """
         given, cls = self.recipe.objective, OBJECTIVES[method]
-        if type(given) is cls:
-            paired: dict[str, Any] = {"pairing": "independent"} if hasattr(given, "pairing") else {}
-            return dataclasses.replace(given, **paired)  # type: ignore[type-var]
-        return in_place_of(given, cls)
+        if type(given) is not cls:
+            return in_place_of(given, cls)
+        same_in_all = {"pairing": "independent", "guidance": 1.0, "pair_guidance": 1.0}
+        mine: Any = {name: value for name, value in same_in_all.items() if hasattr(given, name)}
+        return dataclasses.replace(given, **mine)  # type: ignore[type-var]
 
     def trials(self) -> Iterator[Trial]:
         """All trainings, those that others learn from first. Raises UserError where the budget is too small."""
@@ -129,7 +134,8 @@ class Comparison:
         each = objective.evaluations * self.recipe.training.batch_size
         steps = int(left / each)
         if steps < objective.stages:
-            raise UserError(f"--budget {self.budget} is not enough for each of {method}'s stages: give more")
+            what = f"each of {method}'s stages" if objective.stages > 1 else f"one step of {method}"
+            raise UserError(f"--budget {self.budget} is not enough for {what}: give more")
         cost["training"] = round(steps * each)
         recipe = dataclasses.replace(self._seeded(seed, steps), objective=objective)
         return Trial(method, recipe, cost, None if teacher is None else teacher.name)
@@ -151,16 +157,23 @@ class Comparison:
 
 
 def begin(comparison: Comparison) -> None:
-    """Make the directory, or check that it holds this very comparison. Raises UserError where it does not."""
+    """Make the directory, or check that it holds this very comparison.
+
+    Raises UserError where it does not, or where the data or the network cannot be had; then nothing is written.
+    """
     note, settings = comparison.out / "compare.json", json.loads(json.dumps(comparison.settings()))
     if note.exists():
-        earlier = json.loads(note.read_bytes())
+        earlier = _read_object(note)
+        if earlier is None:
+            raise UserError(f"{note} is damaged: give another --out")
         for name in settings:
             if earlier.get(name) != settings[name]:
                 raise UserError(f"{comparison.out} holds a comparison with another {name}: give another --out")
     elif comparison.out.exists() and (not comparison.out.is_dir() or any(comparison.out.iterdir())):
         raise UserError(f"{comparison.out} is not empty and holds no comparison: give another --out")
     else:
+        task = comparison.recipe.task.resolve()
+        comparison.recipe.network.build(task.shape, task.conditions)
         write_atomically(note, (json.dumps(settings, indent=2) + "\n").encode())
 
 
@@ -171,26 +184,59 @@ def run_trial(comparison: Comparison, trial: Trial, *, quiet: bool) -> dict[str,
     if found is not None:
         return found
     teacher = None if trial.teacher is None else comparison.path(trial.teacher)
-    model = train_recipe(comparison.name, trial.recipe, path, teacher, quiet=quiet)
+    try:
+        model = train_recipe(comparison.name, trial.recipe, path, teacher, quiet=quiet)
+    except UserError:
+        for run in (path, teacher):
+            if run is not None:
+                _refuse_damaged(Run(run))
+        raise
     if trial.method == TEACHER:
         return {}
     result = evaluate(model, comparison.steps, comparison.num, quiet=quiet)
-    result |= {"cost": trial.cost, "training_seconds": Run(path).read_metrics()[-1]["seconds"]}
+    logged = Run(path).read_metrics() or [{}]
+    result |= {"cost": trial.cost, "training_seconds": logged[-1].get("seconds")}
     write_atomically(Run(path).evaluation, (json.dumps(result, indent=2) + "\n").encode())
     return result
 
 
+def _refuse_damaged(run: Run) -> None:
+    """Raise UserError, in a comparison's words, where a run's configuration or all of its checkpoints are damaged."""
+    try:
+        if run.config.exists():
+            run.read_config()
+        newest(run.checkpoints, (MODEL, STATE))
+    except UserError:
+        raise UserError(
+            f"{run.path} is damaged: remove it, and run the same command again, which trains it anew"
+        ) from None
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where it holds something else."""
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def finished(comparison: Comparison, trial: Trial) -> dict[str, Any] | None:
-    """The evaluation of a trial, where it is done and holds all that is asked for."""
+    """The evaluation of a trial, where it is done and holds all that is asked for.
+
+    One that is damaged, or that `shortcut evaluate` has put another in place of, is made again.
+    """
     run = Run(comparison.path(trial.name))
     if trial.method == TEACHER:
         done = run.checkpoints / f"{trial.recipe.training.steps:08d}"
         return {} if done.is_dir() else None
-    if not run.evaluation.exists():
+    try:
+        found = read_result(run.evaluation, run.path)
+    except UserError:
         return None
-    found: dict[str, Any] = json.loads(run.evaluation.read_bytes())
-    steps = {str(n) for n in comparison.steps}
-    return found if found.get("num") == comparison.num and steps <= set(found["steps"]) else None
+    if found is None or not {"cost", "training_seconds"} <= set(found) or found["num"] != comparison.num:
+        return None
+    return found if {str(n) for n in comparison.steps} <= set(found["steps"]) else None
 
 
 def results(comparison: Comparison) -> dict[str, dict[str, Any]]:

@@ -105,8 +105,9 @@ def markdown(comparison: Comparison, values: Values, found: dict[str, dict[str, 
         runs = [evaluation for name, evaluation in found.items() if name.rpartition("-seed")[0] == method]
         cost = runs[0]["cost"]
         parts = [f"{cost[phase]:,}" if phase in cost else "" for phase in ("teacher", "pairs", "training")]
-        seconds = statistics.fmean(run["training_seconds"] for run in runs)
-        lines.append(f"| {method} | " + " | ".join(parts) + f" | {sum(cost.values()):,} | {seconds:.0f} |")
+        known = [run["training_seconds"] for run in runs if run["training_seconds"] is not None]  # else the log is lost
+        seconds = f"{statistics.fmean(known):.0f}" if known else "unknown"
+        lines.append(f"| {method} | " + " | ".join(parts) + f" | {sum(cost.values()):,} | {seconds} |")
     return "\n".join(lines) + "\n"
 
 

@@ -22,6 +22,7 @@ from .objectives import FlowMatching, Reflow
 from .randomness import generator, sample_noise, seed_of
 from .runs import write_atomically
 from .stop import StopRequest
+from .warm_start import other_size
 
 SHARD = 1000
 """pairs in a file"""
@@ -63,13 +64,15 @@ def start_from(network: Network, objective: Objective, task: Task, source: Model
             f"the teacher takes at most {source.objective.max_steps} steps: give fewer --objective.pair-steps"
         )
     weights, mine = source.network.state_dict(), network.state_dict()
+    other = other_size(network, source.network)
     alike = {name: value.shape for name, value in weights.items()} == {
         name: value.shape for name, value in mine.items()
     }
-    if alike:
+    if alike and other is None:
         network.load_state_dict(weights)
     elif objective.stages > 1:
-        raise UserError("the teacher's network has other sizes, and the student is to take its place: give the same")
+        which = "has other sizes" if other is None else "has {} {}, not {}".format(*other)
+        raise UserError(f"the teacher's network {which}, and the student is to take its place: give the same")
 
 
 def _check_velocity(objective: Objective, trained_by: Objective) -> None:
@@ -145,11 +148,13 @@ def make_pairs(
         for turn in range(0, len(shards), processes.world):
             for path, begin in shards[turn + processes.rank : turn + processes.rank + 1]:
                 if not path.exists():
-                    made = _shard(source, objective, dataset, range(begin, min(begin + SHARD, count)), seed)
-                    write_atomically(path, safetensors.torch.save(made))
-            done = min((turn + processes.world) * SHARD, count)
+                    made = _shard(source, objective, dataset, range(begin, min(begin + SHARD, count)), seed, stop)
+                    if made is not None:
+                        write_atomically(path, safetensors.torch.save(made))
+            signal_number = processes.largest(stop.signal_number or 0)
+            done = min(sum(path.exists() for path, _ in shards) * SHARD, count)
             bar.update(done - bar.n)
-            if signal_number := processes.largest(stop.signal_number or 0):
+            if signal_number:
                 raise Stopped(f"stopped after {done} of {count} pairs", signal_number)
     return _read([path for path, _ in shards])
 
@@ -168,11 +173,18 @@ def _note(folder: Path, about: dict[str, Any]) -> None:
         raise UserError(f"{folder} holds pairs made with other options: remove it, or give another --run")
 
 
-def _shard(source: Model, objective: Any, dataset: Dataset, rows: range, seed: int) -> dict[str, Tensor]:
-    """The pairs of some rows: noise, data, the conditions, and which samples were made without (`drop`)."""
+def _shard(
+    source: Model, objective: Any, dataset: Dataset, rows: range, seed: int, stop: StopRequest
+) -> dict[str, Tensor] | None:
+    """The pairs of some rows: noise, data, the conditions, and which samples were made without (`drop`).
+
+    None where a signal came before they were made.
+    """
     parts: list[dict[str, Tensor]] = []
     share = dropout_of(objective, source.task)
     for begin in range(rows.start, rows.stop, AT_ONCE):
+        if stop.signal_number is not None:
+            return None
         some = range(begin, min(begin + AT_ONCE, rows.stop))
         random = generator(seed, PAIRS, begin)
         examples = torch.randint(len(dataset), (len(some),), generator=random)

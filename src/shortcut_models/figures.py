@@ -167,7 +167,7 @@ def plane(axes: Any, view: tuple[float, float, float]) -> None:
 
 
 @styled
-def scatter(points: Points, where: Points | None = None) -> Image.Image:
+def scatter(points: Points, where: Float[np.ndarray, "places 2"] | None = None) -> Image.Image:
     """Points of the plane: equal axes, outliers left outside.
 
     where: points whose place the axes show, so that pictures of several sets can be compared; those themselves if none.

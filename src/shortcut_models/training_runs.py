@@ -7,13 +7,15 @@ from pathlib import Path
 
 import torch
 
+from .base import Task
 from .distributed import joined
 from .errors import UserError
 from .model import Model, load
-from .objectives import FlowMatching
+from .objectives import FlowMatching, in_place_of
 from .randomness import seed_of
 from .recipes import Recipe
-from .train import fit
+from .runs import Run
+from .train import fit, run_config
 from .training import Training
 from .warm_start import check_objective
 
@@ -52,7 +54,9 @@ def train_recipe(
             source = processes.together(lambda: load(teacher))
         elif recipe.objective.learns_from != "data":
             of_teacher, recipe = two_phases(recipe)
-            source = train_recipe(name, of_teacher, run.with_name(f"{run.name}-teacher"), quiet=quiet)
+            beside = run.with_name(f"{run.name}-teacher")
+            processes.on_main(lambda: _check_runs(name, of_teacher, recipe, task, Run(beside), Run(run)))
+            source = train_recipe(name, of_teacher, beside, quiet=quiet)
         torch.manual_seed(seed_of(recipe.training.seed))  # of the first weights; `fit` takes care of everything else
         network = recipe.network.build(task.shape, task.conditions)
         return fit(
@@ -61,18 +65,46 @@ def train_recipe(
 
 
 def two_phases(recipe: Recipe) -> tuple[Recipe, Recipe]:
-    """The recipe of a teacher, trained by flow matching with half of the steps, and that of the rest."""
-    steps = recipe.training.steps
-    if steps < 2:
-        raise UserError("steps must be >= 2, as half of them train a teacher: give more, or a --teacher")
-    return teacher_of(recipe, steps // 2), dataclasses.replace(recipe, training=with_steps(recipe, steps - steps // 2))
+    """The recipe of a teacher, trained by flow matching with half of the steps, and that of the rest.
+
+    Pairs are made in no more steps than that teacher has. Raises UserError where the steps are too few for both.
+    """
+    steps, objective = recipe.training.steps, recipe.objective
+    least = max(2 * objective.stages - 1, 2)
+    if steps < least:
+        stages = f", and the others the {objective.stages} stages of a student" if objective.stages > 1 else ""
+        raise UserError(
+            f"steps must be >= {least}, as half of them train a teacher{stages}, not {steps}: give more, or a --teacher"
+        )
+    pair_steps = getattr(objective, "pair_steps", 1)
+    if pair_steps > objective.max_steps:
+        objective = dataclasses.replace(objective, pair_steps=objective.max_steps)  # type: ignore[type-var]
+    rest = dataclasses.replace(recipe, objective=objective, training=with_steps(recipe, steps - steps // 2))
+    return teacher_of(recipe, steps // 2), rest
+
+
+def _check_runs(name: str, of_teacher: Recipe, of_student: Recipe, task: Task, teacher: Run, student: Run) -> None:
+    """Raise UserError, before a teacher is trained, where either directory holds anything but the run of its phase."""
+    if student.config.exists() and not teacher.config.exists() and "source" in student.read_config():
+        raise UserError(f"{student.path} learned from a model that is not in {teacher.path}: give it with --teacher")
+    if teacher.config.exists():
+        steps = teacher.read_config()["training"].get("steps")
+        if steps != of_teacher.training.steps:
+            raise UserError(
+                f"{teacher.path} was trained for {steps} steps, half of --steps, not {of_teacher.training.steps}: use "
+                f"the same --steps to resume, or give --teacher {teacher.path} and the steps of the student alone"
+            )
+    for recipe, run in ((of_teacher, teacher), (of_student, student)):
+        network = recipe.network.build(task.shape, task.conditions)
+        config = run_config(network, recipe.objective, task, recipe.training, name)
+        if run.config.exists() and "source" in (earlier := run.read_config()):
+            config["source"] = earlier["source"]  # which it is, is known once it is there
+        run.check(config)
 
 
 def teacher_of(recipe: Recipe, steps: int) -> Recipe:
     """The recipe of a flow matching teacher with so many steps."""
-    shared = {name: getattr(recipe.objective, name) for name in ("label_dropout", "told", "sigma_min")
-              if hasattr(recipe.objective, name)}  # fmt: skip
-    objective = FlowMatching(max_steps=recipe.objective.max_steps, **shared)
+    objective = in_place_of(recipe.objective, FlowMatching)
     return dataclasses.replace(recipe, objective=objective, training=with_steps(recipe, steps))
 
 

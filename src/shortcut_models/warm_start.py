@@ -63,14 +63,23 @@ def check_objective(objective: Objective) -> None:
 
 def _check_sizes(network: Network, trained: Network) -> None:
     """Raise UserError, naming the first difference, where two networks have configurations of other sizes."""
+    found = other_size(network, trained)
+    if found is not None:
+        name, other, mine = found
+        raise UserError(f"the network of --init-from has {name} {other}, not {mine}: pass --network.{name} {other}")
+
+
+def other_size(network: Network, trained: Network) -> tuple[str, Any, Any] | None:
+    """The first option in which the configurations of two networks of one kind differ: its name, the trained one's
+    value, and that of the other; None where there is none. Heads and variants, for instance, show in no shape."""
     ours, theirs = (getattr(some, "config", None) for some in (network, trained))
     if type(ours) is not type(theirs) or not dataclasses.is_dataclass(ours):
-        return
+        return None
     for field in dataclasses.fields(ours):
         mine, other = getattr(ours, field.name), getattr(theirs, field.name)
         if mine != other and field.name != "checkpointing":
-            name = field.name.replace("_", "-")
-            raise UserError(f"the network of --init-from has {name} {other}, not {mine}: pass --network.{name} {other}")
+            return field.name.replace("_", "-"), other, mine
+    return None
 
 
 @torch.no_grad()

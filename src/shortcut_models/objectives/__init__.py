@@ -27,7 +27,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "bc": BehaviourCloning,
 }
 
-SHARED = ("max_steps", "label_dropout")
+SHARED = ("max_steps", "label_dropout", "told", "sigma_min")
 """options that say the same in every method that has them"""
 
 

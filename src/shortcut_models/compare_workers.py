@@ -1,0 +1,92 @@
+"""Processes that do the trials of a comparison, each after the one that it learns from."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from tqdm import tqdm
+
+from .compare import Comparison, Trial, finished
+from .errors import Stopped, UserError
+
+
+class Workers(contextlib.AbstractContextManager["Workers"]):
+    """Processes that do a trial each; a signal to stop reaches all of them, and they save."""
+
+    def __init__(self, count: int, words: Sequence[str]) -> None:
+        """count: of processes; words: those after `shortcut compare`."""
+        self.count, self.words = count, list(words)
+        self.running: dict[str, subprocess.Popen[str]] = {}
+        self._earlier: Any = None
+
+    def __enter__(self) -> Workers:
+        self._earlier = signal.signal(signal.SIGTERM, self._stop)
+        return self
+
+    def _stop(self, number: int, frame: Any) -> None:
+        raise Stopped("stopped, and saved", number)
+
+    def __exit__(self, *exception: object) -> None:
+        signal.signal(signal.SIGTERM, self._earlier)
+        for process in self.running.values():
+            process.terminate()
+        for process in self.running.values():
+            process.wait()
+
+    def start(self, trial: Trial) -> None:
+        """A process for a trial, with its share of the cores."""
+        threads = os.environ.get("OMP_NUM_THREADS") or str(max((os.cpu_count() or 1) // self.count, 1))
+        self.running[trial.name] = subprocess.Popen(
+            [*this_program(["compare", *self.words]), "compare", *self.words, "--trial", trial.name],
+            text=True,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"OMP_NUM_THREADS": threads},
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then tells the others once
+        )
+
+    def run_all(self, comparison: Comparison, waiting: list[Trial], bar: tqdm[NoReturn]) -> None:
+        """All trials, each after the one it learns from. Raises UserError with the words of one that fails."""
+        while waiting or self.running:
+            ready = [trial for trial in waiting if trial.teacher is None or done(comparison, trial.teacher)]
+            for trial in ready[: self.count - len(self.running)]:
+                waiting.remove(trial)
+                self.start(trial)
+            bar.set_postfix_str(", ".join(self.running), refresh=False)
+            time.sleep(0.2)
+            for name in [name for name, process in self.running.items() if process.poll() is not None]:
+                self._end(name)
+                bar.update()
+
+    def _end(self, name: str) -> None:
+        process = self.running.pop(name)
+        said = process.stderr.read().strip() if process.stderr else ""
+        if process.returncode == 2:
+            raise UserError(f"{name}: {said.splitlines()[-1].removeprefix('shortcut: error: ')}")
+        if process.returncode > 128 or process.returncode < 0:
+            number = process.returncode - 128 if process.returncode > 0 else -process.returncode
+            raise Stopped(f"{name} stopped", number)
+        if process.returncode:
+            raise RuntimeError(f"{name} failed:\n{said}")
+
+
+def this_program(words: Sequence[str]) -> list[str]:
+    """What starts the program that was given these words again: the user's own, too, which knows methods of theirs.
+
+    Where the words came from Python and not from a command line, it is the installed `shortcut`.
+    """
+    if sys.argv[1:] == list(words):
+        return [sys.executable, *sys.orig_argv[1 : len(sys.orig_argv) - len(words)]]
+    return [sys.executable, "-m", "shortcut_models.cli"]
+
+
+def done(comparison: Comparison, name: str) -> bool:
+    """Whether a teacher has been trained."""
+    (trial,) = (trial for trial in comparison.trials() if trial.name == name)
+    return finished(comparison, trial) is not None

@@ -1,0 +1,71 @@
+"""What a comparison gives each method: its options, and its share of the budget."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shortcut_models.cli.compare import methods_of
+from shortcut_models.compare import Comparison
+from shortcut_models.errors import UserError
+from shortcut_models.objectives import OBJECTIVES, FlowMatching, Reflow, Shortcut
+from shortcut_models.recipes import RECIPES
+
+
+def comparison(methods: list[str], objective: Any, budget: int = 10**6) -> Comparison:
+    recipe = replace(RECIPES["digits"], objective=objective)
+    return Comparison("digits", recipe, methods, budget, 1, [1], 10, Path("nowhere"))
+
+
+@pytest.mark.parametrize("budget", [8000, 10_000, 123_457])
+@pytest.mark.parametrize("recipe", ["four-gaussians", "digits"])
+def test_budgets_of_any_size_are_kept(tmp_path: Path, recipe: str, budget: int) -> None:
+    """Also with the recipes' own sizes, where a batch is large."""
+    made = RECIPES[recipe]
+    batch = made.training.batch_size
+    comparison = Comparison(recipe, made, list(OBJECTIVES), budget * batch // 100, 2, [128, 1], 10, tmp_path)
+    for trial in comparison.trials():
+        each = trial.recipe.objective.evaluations * batch
+        spent = sum(trial.cost.values())
+        if trial.method != "teacher":
+            assert comparison.budget - each - 33 <= spent <= comparison.budget
+        assert trial.recipe.training.steps * each == pytest.approx(trial.cost["training"], abs=1)
+
+
+def test_a_budget_that_leaves_a_stage_without_a_step_is_refused(tmp_path: Path) -> None:
+    made = RECIPES["digits"]
+    with pytest.raises(UserError, match="not enough for each of progressive's stages"):
+        Comparison("digits", made, ["progressive"], 60 * made.training.batch_size, 1, [1], 10, tmp_path)
+
+
+def test_a_budget_that_is_not_enough_for_one_step_says_so() -> None:
+    with pytest.raises(UserError, match="--budget 1000 is not enough for one step of flow: give more"):
+        comparison(["flow"], Shortcut(), 1000)
+
+
+def test_nothing_is_guided_and_noise_is_paired_independently() -> None:
+    given = (Shortcut(guidance=1.5, pairing="transport", bootstrap_share=0.5), Reflow(pair_guidance=2.0))
+    for objective in given:
+        methods = {trial.method: trial.recipe.objective for trial in comparison(list(OBJECTIVES), objective).trials()}
+        for method in methods.values():
+            assert getattr(method, "guidance", 1.0) == getattr(method, "pair_guidance", 1.0) == 1.0
+            assert getattr(method, "pairing", "independent") == "independent"
+    assert comparison(["shortcut"], given[0]).objective("shortcut") == Shortcut(bootstrap_share=0.5)
+
+
+def test_a_teacher_and_its_students_are_told_the_same() -> None:
+    """A student that is told another step size than its teacher refuses it."""
+    given = FlowMatching(told=1.0, sigma_min=1e-3, label_dropout=0.2)
+    for trial in comparison(list(OBJECTIVES), given).trials():
+        objective = trial.recipe.objective
+        shared = {"told": 1.0, "sigma_min": 1e-3, "label_dropout": 0.2}
+        assert all(getattr(objective, name, value) == value for name, value in shared.items())
+
+
+def test_all_stands_for_the_generative_methods() -> None:
+    every = [name for name in OBJECTIVES if name != "bc"]
+    assert methods_of(["all"]) == every
+    assert methods_of(["all", "flow", "bc", "bc"]) == [*every, "bc"]

@@ -1,0 +1,131 @@
+"""Training a teacher, then what learns from it: what is wrong with the second is said before the first begins."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from oracle import wake
+from shortcut_models.base import Network, Objective
+from shortcut_models.distillation import start_from
+from shortcut_models.errors import UserError
+from shortcut_models.model import Model, load
+from shortcut_models.networks import DiTConfig
+from shortcut_models.objectives import FlowMatching, ProgressiveDistillation, Reflow
+from shortcut_models.runs import Run
+from shortcut_models.tasks import Digits
+from tiny import NETWORK, POINTS, same, shortcut, steps_of, train, tree
+
+
+@pytest.mark.parametrize(
+    ("objective", "steps"), [("progressive", 13), ("consistency-distillation", 12), ("reflow", 13)]
+)
+def test_where_no_teacher_is_given_half_of_the_steps_train_one(tmp_path: Path, objective: str, steps: int) -> None:
+    words = ("--objective", objective, "--steps", steps)
+    words += ("--objective.pairs", 50, "--objective.pair-steps", 2) if objective == "reflow" else ()
+    outcome = train(tmp_path / "run", *words, options=POINTS)
+    teacher, student = (Run(tmp_path / name).read_config() for name in ("run-teacher", "run"))
+    assert teacher["objective"]["name"] == "flow"
+    assert teacher["training"]["steps"] == 6
+    assert student["objective"]["name"] == objective
+    assert student["training"]["steps"] == steps - 6
+    assert teacher["objective"]["max_steps"] == student["objective"]["max_steps"] == 8
+    assert load(tmp_path / "run-teacher").step == student["source"]["step"] == 6
+    assert f"{tmp_path / 'run'} is trained" in outcome.out
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    train(tmp_path / "run", *words, options=POINTS)  # both are there already
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == before
+    assert json.loads((tmp_path / "run" / "config.json").read_text()) == student
+
+
+def test_one_step_is_too_few_for_both(tmp_path: Path) -> None:
+    outcome = shortcut(*POINTS, *NETWORK, "--objective", "progressive", "--steps", 1, "--warmup", 0,
+                       "--run", tmp_path / "run")  # fmt: skip
+    assert outcome.code == 2
+    assert "steps must be >= 5, as half of them train a teacher, and the others the 3 stages" in outcome.complaint
+    assert not list(tmp_path.iterdir())
+
+
+PAIRS = ("--objective", "reflow", "--objective.pairs", 50)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--objective", "progressive", "--steps", 4), "steps must be >= 5, as half of them train a teacher"),
+        ((*PAIRS, "--steps", 0), "steps must be"),
+        (("--objective", "two-model"), "run is not empty and holds no run: give another directory with --run"),
+    ],
+)
+def test_what_is_wrong_with_the_student_is_said_before_a_teacher_is_trained(
+    tmp_path: Path, words: tuple[object, ...], message: str
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").touch()
+    outcome = shortcut(*POINTS, *words, "--run", tmp_path / "run")
+    assert outcome.code == 2
+    assert message in outcome.complaint
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["run", "thesis.tex"]
+
+
+def test_pairs_are_made_in_no_more_steps_than_the_teacher_has(tmp_path: Path) -> None:
+    """The default, 128, is more than these 8."""
+    train(tmp_path / "run", *PAIRS, options=POINTS)
+    assert Run(tmp_path / "run").read_config()["objective"]["pair_steps"] == 8
+
+
+def test_other_steps_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    """With a constant schedule, too, where the teacher would go on and be another, and another warm-up be to blame."""
+    words = (*PAIRS, "--schedule", "constant")
+    train(tmp_path / "run", *words, "--steps", 12, options=POINTS)
+    before = tree(tmp_path)
+    for steps in (40, 11):
+        outcome = shortcut(*POINTS, *words, "--steps", steps, "--run", tmp_path / "run")
+        assert (outcome.code, outcome.complaint) == (
+            2,
+            f"shortcut: error: {tmp_path}/run-teacher was trained for 6 steps, half of --steps, not {steps // 2}: use "
+            f"the same --steps to resume, or give --teacher {tmp_path}/run-teacher and the steps of the student alone",
+        )
+        assert tree(tmp_path) == before
+    more = ("--teacher", tmp_path / "run-teacher", "--objective.pair-steps", 8, "--warmup", 0, "--steps", 9)
+    train(tmp_path / "run", *words, *more, options=POINTS)  # what it says can be done
+    assert steps_of(tmp_path / "run")[-1] == 9
+
+
+def test_a_run_of_another_teacher_or_other_options_is_refused_before_one_is_trained(tmp_path: Path) -> None:
+    train(tmp_path / "flow", "--objective", "flow", options=POINTS)
+    train(tmp_path / "run", *PAIRS, "--objective.pair-steps", 2, "--teacher", tmp_path / "flow", options=POINTS)
+    outcome = shortcut(*POINTS, *PAIRS, "--run", tmp_path / "run")
+    assert "run learned from a model that is not in" in outcome.complaint
+    train(tmp_path / "other", *PAIRS, options=POINTS)
+    outcome = shortcut(*POINTS, *PAIRS, "--objective.pair-guidance", 2, "--run", tmp_path / "other")
+    assert "other was started with --objective.pair-guidance 1.0, not 2.0" in outcome.complaint
+    assert not (tmp_path / "run-teacher").exists()
+
+
+def dit(**sizes: Any) -> Network:
+    config = DiTConfig(**{"width": 16, "depth": 1, "heads": 2, "patch_size": 4} | sizes)
+    return wake(config.build(Digits().shape, Digits().conditions))
+
+
+def begin(student: Network, objective: Objective, teacher: Network) -> None:
+    start_from(student, objective, Digits(), Model(teacher, FlowMatching(max_steps=128), Digits()))
+
+
+def test_weights_are_taken_by_networks_of_the_same_configuration_alone() -> None:
+    """Heads show in no shape: with others, the same weights are another function."""
+    teacher = dit()
+    for objective in (ProgressiveDistillation(), Reflow()):
+        begin(student := dit(checkpointing=True), objective, teacher)
+        assert same(student.state_dict(), teacher.state_dict())
+    with pytest.raises(UserError, match="the teacher's network has heads 2, not 4, and the student is to take its"):
+        begin(dit(heads=4), ProgressiveDistillation(), teacher)
+    student = dit(heads=4)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    begin(student, Reflow(), teacher)
+    assert same(student.state_dict(), before)
+    assert not any(torch.equal(before[name], value) for name, value in teacher.state_dict().items() if value.ndim == 2)
