@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from oracle import wake
-from shortcut_models.base import Batch, Condition, Frames, Label, Network, NetworkConfig, Vector
+from shortcut_models.base import Batch, Condition, Frames, Label, Losses, Network, NetworkConfig, Objective, Vector
 from shortcut_models.errors import UserError
 from shortcut_models.networks import NETWORKS, ChunkDiTConfig, DiTConfig, MLPConfig, UNet1dConfig
 from shortcut_models.objectives import OBJECTIVES
+from shortcut_models.state import losses
 from variants import VARIANTS
 
 IMAGES: dict[str, Any] = {"image_width": 4, "image_stages": 1, "keypoints": 3}
@@ -92,3 +93,10 @@ def idle(network: Network, shape: tuple[int, ...], conditions: Mapping[str, Cond
     names, parameters = zip(*network.named_parameters(), strict=True)
     gradients = torch.autograd.grad(made, parameters, allow_unused=True)
     return {name for name, grad in zip(names, gradients, strict=True) if grad is None or not grad.any()}
+
+
+def losses_of(objective: Objective, network: Network, teacher: Network, batch: Batch) -> Losses:
+    """The objective's losses; where it learns from a trained network, that is one with the teacher's weights."""
+    source = copy.deepcopy(teacher)
+    source._forward_pre_hooks.clear()  # who watches the teacher does not watch this one
+    return losses(objective, network, teacher, batch, source)

@@ -59,7 +59,10 @@ TABLE: dict[str, tuple[str, str]] = {
     "device": (f"{TINY} --run new --device gpu", "device 'gpu' is not available here: use cpu"),
     "meta device": (f"{TINY} --run new --device meta", "device 'meta' is not available here"),
     # networks, objectives, tasks
-    "unknown network": ("train digits --run new --network unet", "there is no network 'unet': choose one of mlp, "),
+    "unknown network": (
+        "train digits --run new --network unet",
+        "no network 'unet': did you mean unet1d? choose one of ",
+    ),
     "unknown objective": ("train digits --run new --objective shortcuts", "did you mean shortcut?"),
     "width 0": (f"{TINY} --run new --network.width 0", "--network.width must be >= 1, not 0"),
     "network far too large": (f"{TINY} --run new --network.width 2000000000", "out of memory: lower --batch-size"),

@@ -15,7 +15,7 @@ import pytest
 from shortcut_models.config import Positive, PowerOfTwo, Share, check, from_dict, options, to_dict
 from shortcut_models.errors import UserError
 from shortcut_models.networks import NETWORKS
-from shortcut_models.objectives import OBJECTIVES, Shortcut
+from shortcut_models.objectives import OBJECTIVES, Diffusion, Shortcut
 from shortcut_models.tasks import TASKS
 from shortcut_models.training import Training
 
@@ -71,10 +71,11 @@ def test_wrong_types_and_ranges_are_refused_by_name(cls: Any, option: Any) -> No
 
 @pytest.mark.parametrize(("cls", "option"), FIELDS)
 def test_every_field_survives_json(cls: Any, option: Any) -> None:
-    values = other_values(cls(), option.name)
+    first = Diffusion(schedule="linear") if cls is Diffusion else cls()  # with that one, any prediction goes
+    values = other_values(first, option.name)
     assert values
     for value in values:
-        config = dataclasses.replace(cls(), **{option.name: value})
+        config = dataclasses.replace(first, **{option.name: value})
         restored = from_dict(cls, json.loads(json.dumps(to_dict(config))))
         assert restored == config
         assert type(getattr(restored, option.name)) is type(value)

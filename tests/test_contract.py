@@ -23,6 +23,7 @@ from contract import (
     every_variant,
     fitting,
     idle,
+    losses_of,
     pair,
 )
 from oracle import wake
@@ -71,7 +72,7 @@ def test_losses(
     rows = 96
     network, teacher = pair(config, shape, conditions, device)
     before, mode, at_zero = copy.deepcopy(teacher.state_dict()), network.training, idle(network, shape, conditions)
-    losses = objective.losses(network, teacher, batch_of(rows, shape, conditions, device))
+    losses = losses_of(objective, network, teacher, batch_of(rows, shape, conditions, device))
     assert losses.per_example.shape == (rows,)
     assert losses.per_example.dtype == torch.float32
     assert losses.per_example.isfinite().all()
@@ -98,7 +99,7 @@ def test_small_batches_and_their_log(objective: Objective, rows: int) -> None:
     names = []
     network, teacher = pair(SMALL["mlp"], (2,), CONDITIONS["label"])
     for _ in range(5):
-        losses = objective.losses(network, teacher, batch_of(rows, (2,), CONDITIONS["label"]))
+        losses = losses_of(objective, network, teacher, batch_of(rows, (2,), CONDITIONS["label"]))
         assert losses.per_example.shape == (rows,)
         assert losses.per_example.isfinite().all()
         names.append(list(losses.logs))
@@ -114,7 +115,7 @@ def test_losses_in_bfloat16(objective: Objective, config: NetworkConfig, shape: 
     for enabled in (False, True):
         torch.manual_seed(1)
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            found.append(objective.losses(network, teacher, batch).per_example)
+            found.append(losses_of(objective, network, teacher, batch).per_example)
     assert found[1].dtype == torch.float32
     assert not torch.equal(*found)
     torch.testing.assert_close(found[1].mean(), found[0].mean(), rtol=0.02, atol=0)
@@ -125,8 +126,9 @@ def test_a_teacher_that_is_not_used_is_not_looked_at(objective: Objective) -> No
     network, teacher = pair(SMALL["mlp"], (2,), {})
     looked: list[None] = []
     teacher.register_forward_pre_hook(lambda *_: looked.append(None))
-    objective.losses(network, teacher, batch_of(64, (2,), {}))
-    assert bool(looked) == objective.uses_teacher
+    losses_of(objective, network, teacher, batch_of(64, (2,), {}))
+    # Where there are stages, the trainer looks at it, who makes it the source of the next one.
+    assert bool(looked) == (objective.uses_teacher and objective.stages == 1)
 
 
 @every_variant
@@ -137,7 +139,7 @@ def test_labels_matter_to_the_loss(objective: Objective) -> None:
     for shift in (0, 1):
         torch.manual_seed(1)
         cond = {"label": (batch.cond["label"] + shift) % 3}
-        found.append(objective.losses(network, teacher, Batch(batch.data, cond)).per_example)
+        found.append(losses_of(objective, network, teacher, Batch(batch.data, cond)).per_example)
     assert (found[0] != found[1]).float().mean() > 0.5
 
 

@@ -137,7 +137,7 @@ class Objective(abc.ABC):
     """How targets are made, and how a network trained on them is sampled. A frozen dataclass."""
 
     uses_teacher: ClassVar[bool] = True
-    """Whether `losses` looks at the teacher; where it does not, no teacher is kept."""
+    """Whether a teacher is kept: for `losses` to look at, or, where there are stages, to be the next one's source."""
     learns_from: ClassVar[Literal["data", "source", "pairs"]] = "data"
     """What the method begins with. "source": a trained network, which `losses` gets as a fourth argument, `source`;
     "pairs": a trained model's samples in place of the data, each batch with its noise."""
