@@ -18,7 +18,6 @@ from pathlib import Path
 
 import pytest
 
-import shortcut_models.train  # noqa: F401  # a process that became nobody may not read what it would import
 from tiny import (
     DIGITS,
     POINTS,

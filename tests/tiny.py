@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import io
 import multiprocessing
 import os
@@ -101,13 +102,15 @@ def tree(folder: Path) -> dict[str, bytes | None]:
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
 
 
+OURS = [f"shortcut_models.{name}" for name in ("cli", "recipes", "training_runs", "figures", "report")]
+THEIRS = ["sklearn.datasets", "sklearn.model_selection", "sklearn.svm", "torch._dynamo"]
+
+
 @functools.cache
 def _forks() -> multiprocessing.context.ForkServerContext:
     """A server that has imported everything and computed nothing, so that a fork of it starts at once."""
     context = multiprocessing.get_context("forkserver")
-    ours = (f"shortcut_models.{name}" for name in ("cli", "recipes", "train", "figures"))
-    theirs = ("sklearn.datasets", "sklearn.model_selection", "sklearn.svm", "torch._dynamo")
-    context.set_forkserver_preload([*ours, *theirs])
+    context.set_forkserver_preload([*OURS, *THEIRS])
     return context
 
 
@@ -127,6 +130,8 @@ def _run(words: list[str], variables: dict[str, str], prepare: Callable[[], obje
     multiprocessing.set_start_method(None, force=True)  # the usual one, as in a process that a shell starts
     with open(said, "w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         if prepare is not None:
+            for name in OURS:  # nobody may not read them; the server may be another's, who asked it for others
+                importlib.import_module(name)
             prepare()
         code = main(words)
     os._exit(code)
