@@ -181,6 +181,7 @@ def test_100_fresh_tracks(world: CarRacing) -> None:
         episode = drive(world, expert, seed)
         scores.append(episode.score)
         left += world.world.tile_visited_count < len(world.world.track)
+    print(f"\nmean return {np.mean(scores):.1f} +- {np.std(scores):.1f}, lowest {min(scores):.1f}")
     assert left == 0
     assert np.mean(scores) >= 925
     assert np.std(scores) <= 12
