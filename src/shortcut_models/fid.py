@@ -46,8 +46,8 @@ def evaluate_fid(
     and "checks" besides. Under "steps", for each budget in the order given:
 
     - fid: Fréchet distance of Gaussians fitted to the features of the samples and of the reference;
-    - kid, precision, recall, density, coverage: where the reference has features; neighbourhoods are those among its
-      first 10,000 images and the first 10,000 samples;
+    - kid, precision, recall, density, coverage: where the reference has features; neighbourhoods are those among 10,000
+      of its images, drawn at random, and the first 10,000 samples;
     - seconds: spent on generating, by all processes together.
 
     Args:
@@ -141,10 +141,10 @@ def measure_samples(maker: Maker, reference: Reference, budgets: Sequence[int], 
 def measures(made: Made, reference: Reference) -> dict[str, float]:
     """Of samples against the reference, as far as it knows."""
     found = {"fid": frechet_distance(*gaussian_fit(made.features), reference.mu, reference.sigma)}
-    if reference.features is not None and min(len(made.features), len(reference.features)) > 1:
+    real = reference.some(NEIGHBOURS_AMONG)
+    if reference.features is not None and real is not None and min(len(made.features), len(real)) > 1:
         found["kid"] = kernel_distance(reference.features, made.features)
-        real, near = (features[:NEIGHBOURS_AMONG] for features in (reference.features, made.features))
-        found |= manifold_measures(real, near)
+        found |= manifold_measures(real, made.features[:NEIGHBOURS_AMONG])
     return found
 
 
@@ -166,13 +166,23 @@ def checks(maker: Maker, found: dict[int, Made], reference: Reference, num: int,
     sizes, size = [num, *filter(None, [reference.count])], maker.network.size
     of = "an unknown number of" if reference.count is None else f"{reference.count:,}"
     lines.append(("enough", f"{num:,} samples and {of} reference images for {size:,} features", min(sizes) > size))
-    if reference.features is not None and min(len(reference.features), num) > 1:
-        real = reference.features[:num]
-        floor = frechet_distance(*gaussian_fit(real), reference.mu, reference.sigma)
-        text = f"FID {floor:.4g} for {len(real):,} of the reference's own images: samples cannot do better"
-        lines.append(("floor", text, floor <= best))
+    least = floor(reference, num)
+    if least is not None:
+        text = f"FID {least:.4g} for {num:,} of the reference's own images: samples cannot do better"
+        lines.append(("floor", text, least <= best))
     lines.append(("weights", f"averaged (EMA), of training step {maker.model.step:,}", True))
     return [{"what": what, "found": text, "ok": bool(ok)} for what, text, ok in lines]
+
+
+def floor(reference: Reference, num: int) -> float | None:
+    """FID of as many of the reference's own images, drawn at random; None where features of so many are not kept.
+
+    Fewer would not do: their FID comes out higher than that of `num` good samples.
+    """
+    real = reference.some(num)
+    if real is None or not len(real) == num > 1:
+        return None
+    return frechet_distance(*gaussian_fit(real), reference.mu, reference.sigma)
 
 
 def _pixels(found: dict[int, tuple[float, float]], real: tuple[float, float] | None) -> tuple[str, str, bool]:
