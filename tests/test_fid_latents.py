@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("diffusers")
 
+from fid_files import tiny_inception
 from shortcut_models.fid_samples import Maker
 from shortcut_models.inception import Inception
 from shortcut_models.model import Model
@@ -17,8 +18,6 @@ from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching
 from shortcut_models.tasks import Latents
 from shortcut_models.vae import _open
-
-from fid_files import tiny_inception
 from vaes import LATENT, SIDE, save_kl
 
 

@@ -67,6 +67,11 @@ class Reference:
     source: str = "the reference"
     """what messages call it"""
 
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the moments."""
+        return hashlib.sha256(self.mu.tobytes() + self.sigma.tobytes()).hexdigest()
+
     def some(self, num: int) -> Features | None:
         """`num` of the features, always the same ones, drawn at random as their order may be that of the classes.
 
