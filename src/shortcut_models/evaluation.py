@@ -34,9 +34,15 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def data_deviation(task: Task, device: torch.device | str = "cpu") -> float:
-    """The standard deviation of a coordinate of held-out data, about its mean, as the network sees it."""
+    """The standard deviation of a coordinate of held-out data, about its mean, as the network sees it.
+
+    Where the task draws what the network sees, as latents are, the draws are always the same.
+    """
     dataset = task.dataset("test")
-    x = task.encode(dataset.__getitems__(list(range(min(len(dataset), REFERENCE)))).data.to(device))
+    raw = dataset.__getitems__(list(range(min(len(dataset), REFERENCE)))).data.to(device)
+    with torch.random.fork_rng([raw.device] if raw.device.type == "cuda" else []):
+        torch.manual_seed(0)
+        x = task.encode(raw)
     return float((x - x.mean(0)).square().mean().sqrt())
 
 
@@ -62,7 +68,7 @@ def evaluate(
     Raises:
         UserError: a number out of its range.
     """
-    model.check_request(num, seed, guidance, batch_size, len(budgets) + 1)
+    model.check_request(num, seed, guidance, batch_size, encoded=len(budgets) + 2)
     labels = model.labels(num)
     most = model.objective.max_steps
     wanted = sorted(set(budgets))
