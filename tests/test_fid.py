@@ -18,6 +18,7 @@ from fid_files import FEATURES, tiny_inception
 from image_files import make_npz, pictures, some_labels
 from shortcut_models import load
 from shortcut_models.distributed import Processes
+from shortcut_models.evaluation import together
 from shortcut_models.fid import evaluate_fid, report
 from shortcut_models.fid_samples import Maker
 from shortcut_models.fid_stats import Reference, read_reference
@@ -189,6 +190,45 @@ def test_the_command_prints_the_table_and_the_checks(place: Path, run: Path, tmp
     assert [check["what"] for check in result["checks"]] == [
         "samples", "distinct", "pixels", "size", "enough", "floor", "weights",
     ]  # fmt: skip
+
+
+def test_what_was_found_before_stays_unless_it_is_found_again(place: Path, run: Path, tmp_path: Path) -> None:
+    """The paper's row: 128 steps guided, fewer without. And a quick look does not cost the figures of many samples."""
+
+    def known(*words: object) -> dict[str, tuple[int, float]]:
+        done = shortcut(*words_of(place, run, *words))
+        assert done.code == 0, done.err
+        result = json.loads((run / "fid.json").read_text())
+        said.append(done.out)
+        return {steps: (result["num"], row["guidance"]) for steps, row in result["steps"].items()}
+
+    said: list[str] = []
+    assert known("--steps", 4, "--guidance", 1.5) == {"4": (NUM, 1.5)}
+    first = json.loads((run / "fid.json").read_text())
+    assert known("--steps", 2, 1) == {"4": (NUM, 1.5), "2": (NUM, 1), "1": (NUM, 1)}
+    both = json.loads((run / "fid.json").read_text())
+    assert both["steps"]["4"] == first["steps"]["4"]
+    assert both["guidance"] is None
+    assert [check["steps"] for check in both["checks"] if check["what"] == "distinct"] == [[4], [2, 1]]
+    assert "stays" not in "".join(said)
+    quick = ("--num", 15, "--steps", 1, "--json", tmp_path / "quick.json")
+    assert known(*quick) == {"4": (NUM, 1.5), "2": (NUM, 1), "1": (NUM, 1)}
+    assert f"fid.json stays, as it is of {NUM} samples at 3 numbers of steps: give --json FILE" in said[-1]
+    assert json.loads((tmp_path / "quick.json").read_text())["num"] == 15
+    assert known("--steps", 4, 2, 1) == {"4": (NUM, 1), "2": (NUM, 1), "1": (NUM, 1)}
+    assert json.loads((run / "fid.json").read_text())["guidance"] == 1
+    assert known("--num", NUM + 1, "--steps", 1) == {"1": (NUM + 1, 1)}
+
+
+@pytest.mark.parametrize("fact", ["step", "weights", "autoencoder", "num", "seed", "reference"])
+def test_rows_of_anything_else_are_not_put_together(tmp_path: Path, fact: str) -> None:
+    row = {"fid": 1.0, "seconds": 1.0, "guidance": 1.0}
+    before = {"num": 5, "seed": 0, "step": 12, "weights": "a", "autoencoder": None, "reference": {"sha256": "r"}}
+    before |= {"guidance": 1.0, "steps": {"4": row}, "checks": []}
+    (tmp_path / "fid.json").write_text(json.dumps(before))
+    after = before | {"steps": {"1": row}}
+    assert list(together(tmp_path / "fid.json", after)["steps"]) == ["4", "1"]
+    assert list(together(tmp_path / "fid.json", after | {fact: 7})["steps"]) == ["1"]
 
 
 def finish(process: Any) -> int | None:

@@ -13,7 +13,7 @@ import pytest
 
 from hostile import CASE, KIND, refused, text
 from original_maker import write
-from shortcut_models import original_pickle
+from shortcut_models import inert_pickle
 
 
 def big(kind: str) -> bytes:
@@ -97,8 +97,8 @@ def test_long_names_are_refused(tmp_path: Path) -> None:
 
 def test_endless_instructions_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty dict takes a byte in the file, and 64 in memory."""
-    assert original_pickle.MOST <= 2_000_000
-    monkeypatch.setattr(original_pickle, "MOST", 20_000)
+    assert inert_pickle.MOST <= 2_000_000
+    monkeypatch.setattr(inert_pickle, "MOST", 20_000)
     path = tmp_path / "checkpoint.pkl"
     path.write_bytes(b"}" * 30_000 + b".")
     refused(path, "more than 20,000 instructions")

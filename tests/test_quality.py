@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from shortcut_models import quality
-from shortcut_models.quality import against_size, against_steps, collect, names_of
+from shortcut_models.errors import UserError
+from shortcut_models.quality import against_size, against_steps, apart, collect, names_of, results_of
 from shortcut_models.runs import Run
 from tiny import POINTS, shortcut, train
 
@@ -26,30 +27,78 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [place / "flow", place / "wide"]
 
 
-def as_fid(run: Path, **measures: float) -> None:
+def as_fid(run: Path, more: dict[str, Any] | None = None, **measures: float) -> None:
     """Write a result of FID, of one budget."""
     found = json.loads(Run(run).evaluation.read_bytes())
-    Run(run).fid_result.write_text(json.dumps(found | {"steps": {"1": measures | {"seconds": 1.0}}}))
+    Run(run).fid_result.write_text(json.dumps(found | {"steps": {"1": measures | {"seconds": 1.0}}} | (more or {})))
+
+
+REFERENCE = {"source": "a.npz", "count": 9, "sha256": "a" * 64, "network": "n" * 64}
+UNLIKE: dict[str, tuple[dict[str, Any], str]] = {
+    "num": ({"num": 30}, "flow was evaluated by 20 samples and wide by 30 samples, which do not .* same --num$"),
+    "statistics": (
+        {"reference": REFERENCE | {"source": "b.npz", "sha256": "b" * 64}},
+        "flow was evaluated against a.npz and wide against b.npz, which do not compare: .* same --fid-stats$",
+    ),
+    "network": (
+        {"reference": REFERENCE | {"network": "m" * 64}},
+        "flow was evaluated by network nnnnnnnn and wide by network mmmmmmmm, which do not .* same --inception$",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNLIKE)
+def test_what_does_not_compare_is_not_drawn(runs: list[Path], what: str) -> None:
+    more, message = UNLIKE[what]
+    try:
+        as_fid(runs[0], {"reference": REFERENCE}, fid=3.0)
+        as_fid(runs[1], {"reference": REFERENCE} | more, fid=4.0)
+        with pytest.raises(UserError, match=message):
+            results_of(names_of(runs))
+    finally:
+        for run in runs:
+            Run(run).fid_result.unlink()
+
+
+def test_unlike_guidance_stands_beside_the_names(runs: list[Path], tmp_path: Path) -> None:
+    """Each number of steps has its own, so 1 step alone is alike here."""
+    row = {"fid": 3.0, "seconds": 1.0, "guidance": 1.0}
+    try:
+        as_fid(runs[0], {"guidance": None, "steps": {"128": row | {"guidance": 1.5}, "1": row}})
+        as_fid(runs[1], {"steps": {"128": row, "1": row}})
+        results = results_of(names_of(runs))
+        assert apart(results, None) == ["flow (guidance 1.5 in 128 steps)", "wide (no guidance)"]
+        assert apart(results, [1]) == ["flow", "wide"]
+        assert set(collect(results, None, None)) == {"fid"}
+        for more, code in (((), 2), (("--steps", 1), 0)):
+            done = shortcut("plot", *runs, "--against", "size", "--out", tmp_path / "p.png", *more)
+            assert done.code == code, done
+            assert code == 0 or "do not compare: evaluate them with the same --guidance" in done.err
+        assert shortcut("report", runs[0], "--out", tmp_path / "r.html").code == 0
+        assert "(seed 0, guidance 1.5 in 128 steps)" in (tmp_path / "r.html").read_text()
+    finally:
+        for run in runs:
+            Run(run).fid_result.unlink()
 
 
 def test_values_are_those_of_the_evaluations(runs: list[Path]) -> None:
-    values = collect(names_of(runs), None, None)
+    values = collect(results_of(names_of(runs)), None, None)
     for run in runs:
         rows = json.loads(Run(run).evaluation.read_bytes())["steps"]
         for steps, row in rows.items():
             for measure in ("sliced_wasserstein", "distance_to_finest"):
                 assert values[measure][int(steps)][run.name] == [row[measure]]
     assert set(values) == {"sliced_wasserstein", "distance_to_finest"}
-    only = collect(names_of(runs), [4], ["sliced_wasserstein"])
+    only = collect(results_of(names_of(runs)), [4], ["sliced_wasserstein"])
     assert {name: list(by_steps) for name, by_steps in only.items()} == {"sliced_wasserstein": [4]}
 
 
 def test_fid_is_taken_where_all_runs_have_it(runs: list[Path]) -> None:
     try:
         as_fid(runs[0], fid=3.0)
-        assert "fid" not in collect(names_of(runs), None, None)
+        assert "fid" not in collect(results_of(names_of(runs)), None, None)
         as_fid(runs[1], fid=4.0)
-        assert collect(names_of(runs), None, None) == {"fid": {1: {"flow": [3.0], "wide": [4.0]}}}
+        assert collect(results_of(names_of(runs)), None, None) == {"fid": {1: {"flow": [3.0], "wide": [4.0]}}}
     finally:
         for run in runs:
             Run(run).fid_result.unlink()

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,14 @@ from tqdm import tqdm
 
 from .base import Task, X
 from .errors import UserError
+from .markup import counted
 from .model import Model
 from .randomness import sample_noise
 
 REFERENCE = 2048
 """held-out examples from which the data's standard deviation is taken"""
+MODEL = ("step", "weights", "autoencoder")
+"""what a result says of the model behind it"""
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -31,9 +34,15 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def data_deviation(task: Task, device: torch.device | str = "cpu") -> float:
-    """The standard deviation of a coordinate of held-out data, about its mean, as the network sees it."""
+    """The standard deviation of a coordinate of held-out data, about its mean, as the network sees it.
+
+    Where the task draws what the network sees, as latents are, the draws are always the same.
+    """
     dataset = task.dataset("test")
-    x = task.encode(dataset.__getitems__(list(range(min(len(dataset), REFERENCE)))).data.to(device))
+    raw = dataset.__getitems__(list(range(min(len(dataset), REFERENCE)))).data.to(device)
+    with torch.random.fork_rng([raw.device] if raw.device.type == "cuda" else []):
+        torch.manual_seed(0)
+        x = task.encode(raw)
     return float((x - x.mean(0)).square().mean().sqrt())
 
 
@@ -59,7 +68,7 @@ def evaluate(
     Raises:
         UserError: a number out of its range.
     """
-    model.check_request(num, seed, guidance, batch_size, len(budgets) + 1)
+    model.check_request(num, seed, guidance, batch_size, encoded=len(budgets) + 2)
     labels = model.labels(num)
     most = model.objective.max_steps
     wanted = sorted(set(budgets))
@@ -111,14 +120,52 @@ def read_result(path: Path, run: Path) -> dict[str, Any] | None:
 
 
 def better_one(path: Path, result: dict[str, Any]) -> str:
-    """What a file holds, in words, where that is of the same weights and says more than a new result; else ""."""
+    """What a file holds, in words, where that is of the same model and says more than a new result; else ""."""
     try:
         found = json.loads(path.read_bytes())
-        step, num, budgets = found["step"], int(found["num"]), set(found["steps"])
-    except (OSError, ValueError, KeyError, TypeError):
+        same, num, budgets = _agree(found, result, MODEL), int(found["num"]), set(found["steps"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ""
     more = num > result["num"] or (num == result["num"] and budgets > set(result["steps"]))
-    return f"{num:,} samples at {len(budgets)} numbers of steps" if more and step == result["step"] else ""
+    return f"{num:,} samples at {len(budgets)} numbers of steps" if more and same else ""
+
+
+def together(path: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """A new result of FID with the rows that a file holds besides, where they compare: they are of the same model, the
+    same noises and the same reference. Guidance may differ, as it is said of each row.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+        if not _agree(found, result, (*MODEL, "num", "seed", "reference")):
+            return result
+        rows = found["steps"] | result["steps"]
+        old = [check for check in found["checks"] if not set(check["steps"]) <= set(map(int, result["steps"]))]
+        one = len({row["guidance"] for row in rows.values()}) == 1
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return result
+    guidance = result["guidance"] if one else None
+    return result | {"guidance": guidance, "steps": rows, "checks": old + result["checks"]}
+
+
+def _agree(found: dict[str, Any], result: dict[str, Any], names: Sequence[str]) -> bool:
+    return all(found.get(name) == result.get(name) for name in names)
+
+
+def guidance_of(result: dict[str, Any]) -> dict[int, float]:
+    """The guidance behind each row of a result, by its number of steps."""
+    return {int(steps): row.get("guidance", result["guidance"]) for steps, row in result["steps"].items()}
+
+
+def guided(weights: Mapping[int, float]) -> str:
+    """Guidance of each number of steps, in words; "" where there is none."""
+    found = set(weights.values())
+    if len(found) == 1:
+        return f"guidance {found.pop():g}" if found != {1} else ""
+    parts = []
+    for weight in sorted(found - {1}):
+        *some, last = sorted(n for n in weights if weights[n] == weight)
+        parts.append(f"{weight:g} in {' and '.join([*map(str, some), counted(last)])}")
+    return "guidance " + ", ".join(parts)
 
 
 def table(result: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ FAR, TIMES = 32.0, 1.5
 """a mean of pixels that is so far from the real images' one, or a deviation so many times it, looks like a mistake"""
 
 Check = dict[str, Any]
-"""{"what": its name, "found": in words, "ok": whether nothing looks wrong}"""
+"""{"what": its name, "found": in words, "ok": whether nothing looks wrong, "steps": the budgets looked at}"""
 
 
 def evaluate_fid(
@@ -42,13 +42,14 @@ def evaluate_fid(
 ) -> dict[str, Any] | None:
     """Make samples 0 to num - 1 at each budget, as far as they are not there, and measure them.
 
-    Returns, in the first process only, a JSON-able dict as `evaluate` does, with "parameters", "weights", "reference"
-    and "checks" besides. Under "steps", for each budget in the order given:
+    Returns, in the first process only, a JSON-able dict as `evaluate` does, with "parameters", "weights",
+    "autoencoder", "reference" and "checks" besides. Under "steps", for each budget in the order given:
 
     - fid: Fréchet distance of Gaussians fitted to the features of the samples and of the reference;
-    - kid, precision, recall, density, coverage: where the reference has features; neighbourhoods are those among its
-      first 10,000 images and the first 10,000 samples;
-    - seconds: spent on generating, by all processes together.
+    - kid, precision, recall, density, coverage: where the reference has features; neighbourhoods are those among 10,000
+      of its images, drawn at random, and the first 10,000 samples;
+    - seconds: spent on generating, by all processes together;
+    - guidance: that of the samples.
 
     Args:
         maker: what makes the samples and their features, and where they are kept.
@@ -118,9 +119,10 @@ def make_samples(
 def measure_samples(maker: Maker, reference: Reference, budgets: Sequence[int], num: int) -> dict[str, Any]:
     """Measure samples that are there already: see `evaluate_fid`."""
     model, rows, found = maker.model, {}, {}
+    facts = {"source": reference.source, "count": reference.count, "sha256": reference.fingerprint}
     for steps in budgets:
         made = maker.store(steps).read(num)
-        rows[str(steps)] = measures(made, reference) | {"seconds": made.seconds}
+        rows[str(steps)] = measures(made, reference) | {"seconds": made.seconds, "guidance": maker.guidance}
         found[steps] = made._replace(features=made.features[:0])  # the largest part, and done with
     return {
         "recipe": model.recipe,
@@ -132,7 +134,8 @@ def measure_samples(maker: Maker, reference: Reference, budgets: Sequence[int], 
         "machine": machine(model.device),
         "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
         "weights": maker.weights,
-        "reference": {"source": reference.source, "count": reference.count, "network": maker.network.fingerprint},
+        "autoencoder": maker.autoencoder,
+        "reference": facts | {"network": maker.network.fingerprint},
         "steps": rows,
         "checks": checks(maker, found, reference, num, min(row["fid"] for row in rows.values())),
     }
@@ -141,10 +144,10 @@ def measure_samples(maker: Maker, reference: Reference, budgets: Sequence[int], 
 def measures(made: Made, reference: Reference) -> dict[str, float]:
     """Of samples against the reference, as far as it knows."""
     found = {"fid": frechet_distance(*gaussian_fit(made.features), reference.mu, reference.sigma)}
-    if reference.features is not None and min(len(made.features), len(reference.features)) > 1:
+    real = reference.some(NEIGHBOURS_AMONG)
+    if reference.features is not None and real is not None and min(len(made.features), len(real)) > 1:
         found["kid"] = kernel_distance(reference.features, made.features)
-        real, near = (features[:NEIGHBOURS_AMONG] for features in (reference.features, made.features))
-        found |= manifold_measures(real, near)
+        found |= manifold_measures(real, made.features[:NEIGHBOURS_AMONG])
     return found
 
 
@@ -166,13 +169,23 @@ def checks(maker: Maker, found: dict[int, Made], reference: Reference, num: int,
     sizes, size = [num, *filter(None, [reference.count])], maker.network.size
     of = "an unknown number of" if reference.count is None else f"{reference.count:,}"
     lines.append(("enough", f"{num:,} samples and {of} reference images for {size:,} features", min(sizes) > size))
-    if reference.features is not None and min(len(reference.features), num) > 1:
-        real = reference.features[:num]
-        floor = frechet_distance(*gaussian_fit(real), reference.mu, reference.sigma)
-        text = f"FID {floor:.4g} for {len(real):,} of the reference's own images: samples cannot do better"
-        lines.append(("floor", text, floor <= best))
+    least = floor(reference, num)
+    if least is not None:
+        text = f"FID {least:.4g} for {num:,} of the reference's own images: samples cannot do better"
+        lines.append(("floor", text, least <= best))
     lines.append(("weights", f"averaged (EMA), of training step {maker.model.step:,}", True))
-    return [{"what": what, "found": text, "ok": bool(ok)} for what, text, ok in lines]
+    return [{"what": what, "found": text, "ok": bool(ok), "steps": list(found)} for what, text, ok in lines]
+
+
+def floor(reference: Reference, num: int) -> float | None:
+    """FID of as many of the reference's own images, drawn at random; None where features of so many are not kept.
+
+    Fewer would not do: their FID comes out higher than that of `num` good samples.
+    """
+    real = reference.some(num)
+    if real is None or not len(real) == num > 1:
+        return None
+    return frechet_distance(*gaussian_fit(real), reference.mu, reference.sigma)
 
 
 def _pixels(found: dict[int, tuple[float, float]], real: tuple[float, float] | None) -> tuple[str, str, bool]:
@@ -197,7 +210,7 @@ def report(result: dict[str, Any]) -> str:
     head = f"{result['num']:,} samples a row, {guided}, seed {result['seed']}, training step {result['step']:,}"
     name = f"FID-{short_count(result['num'])}"
     rows = {
-        steps: {name if key == "fid" else key: value for key, value in row.items()}
+        steps: {name if key == "fid" else key: value for key, value in row.items() if key != "guidance"}
         for steps, row in result["steps"].items()
     }
     width = max(len(check["what"]) for check in result["checks"])

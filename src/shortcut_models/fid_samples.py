@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt64
@@ -25,7 +25,7 @@ from .model import Model, describe
 from .objectives import OBJECTIVES
 from .randomness import sample_noise
 from .runs import write_atomically
-from .tasks import TASKS
+from .tasks import TASKS, Latents
 
 
 class Made(NamedTuple):
@@ -68,9 +68,17 @@ class Maker:
         return checkpoint.fingerprint(self.model.network.state_dict())
 
     @functools.cached_property
+    def autoencoder(self) -> dict[str, Any] | None:
+        """What tells the autoencoder in use, which need not be that of the training, from others; None without one."""
+        if not isinstance(self.model.task, Latents):
+            return None
+        vae = self.model.task.autoencoder()
+        return {"sha256": vae.sha256, "scale": vae.scale.flatten().tolist(), "shift": vae.shift.flatten().tolist()}
+
+    @functools.cached_property
     def key(self) -> str:
         """Follows from all that samples and features follow from, but the number of steps."""
-        parts = describe(self.model.objective, OBJECTIVES), describe(self.model.task, TASKS)
+        parts = describe(self.model.objective, OBJECTIVES), describe(self.model.task, TASKS), self.autoencoder
         facts = [VERSION, self.weights, *parts, self.seed, self.guidance, self.network.fingerprint]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 

@@ -57,7 +57,7 @@ class Reference:
     count: int | None = None
     """images behind the moments"""
     features: Features | None = None
-    """of some of them, a fair sample"""
+    """of some of them, a fair sample; in the order of the data, which may be that of the classes: see `some`"""
     pixels: tuple[float, float] | None = None
     """mean and deviation of the pixels, 0 to 255"""
     image_shape: tuple[int, ...] | None = None
@@ -66,6 +66,20 @@ class Reference:
     """fingerprint of the network that made the features"""
     source: str = "the reference"
     """what messages call it"""
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the moments."""
+        return hashlib.sha256(self.mu.tobytes() + self.sigma.tobytes()).hexdigest()
+
+    def some(self, num: int) -> Features | None:
+        """`num` of the features, always the same ones, drawn at random as their order may be that of the classes.
+
+        All of them where there are no more; None where there are none.
+        """
+        if self.features is None or len(self.features) <= num:
+            return self.features
+        return self.features[np.random.default_rng(0).permutation(len(self.features))[:num]]
 
     def save(self, path: Path) -> None:
         """Write an .npz file with `mu`, `sigma` and what else is known."""

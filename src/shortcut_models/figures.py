@@ -190,7 +190,7 @@ def direction(measure: str) -> str:
 def measures_of(evaluation: dict[str, Any]) -> list[str]:
     """The names of the measures of quality in an evaluation; `_real` ones are marks for real data, not measures."""
     names = dict.fromkeys(name for row in evaluation["steps"].values() for name in row)
-    return [name for name in names if name != "seconds" and not name.endswith("_real")]
+    return [name for name in names if name not in ("seconds", "guidance") and not name.endswith("_real")]
 
 
 @styled

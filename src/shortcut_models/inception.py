@@ -12,7 +12,6 @@ import functools
 import hashlib
 import importlib.util
 import os
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeGuard
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from .cache import cache_folder
 from .checkpoint import fingerprint
 from .errors import UserError
+from .torchscript import read_tensors
 
 SIDE = 299
 """pixels that the network sees, each way"""
@@ -202,11 +202,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"{path} does not exist: {OTHERWISE}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of the format; these files will stay what they are
-            held = torch.jit.load(path, map_location="cpu").state_dict()
-    except (RuntimeError, ValueError, EOFError):
-        raise UserError(f"{path} is damaged or no TorchScript file: {OTHERWISE}") from None
+        held = read_tensors(path)
+    except UserError as error:
+        raise UserError(f"{path} {error}: {OTHERWISE}") from None
     found = {name.split("layers.", 1)[1]: value.float() for name, value in held.items() if "layers." in name}
     if not found:
         raise UserError(f"{path} is not the Inception network of 2015 (it has no layers): {OTHERWISE}")

@@ -33,7 +33,7 @@ def interpolate(
     for name, value, least in (("pairs", pairs, 1), ("points", points, 2)):
         if value < least:
             raise UserError(f"{name} must be at least {least}, not {value}")
-    model.check_request(pairs * points, seed, 1.0, BATCH)
+    model.check_request(pairs * points, seed, 1.0, BATCH, encoded=3)
     shape = model.task.shape
     labels = model.labels(pairs, label).repeat(points)
     z0, z1 = sample_noise(seed, range(2 * pairs), shape).view(pairs, 2, 1, *shape).unbind(1)

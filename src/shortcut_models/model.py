@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import numbers
@@ -139,8 +140,19 @@ class Model:
             parts.append(self.generate(noise, steps, cond, guidance))
         return np.concatenate(parts)
 
-    def check_request(self, num: int, seed: int, guidance: float, batch_size: int, budgets: int = 1) -> None:
-        """Raise UserError for a number out of its range, or for more samples than this machine's memory holds."""
+    @functools.cached_property
+    def sample_size(self) -> int:
+        """Bytes of one sample in the task's own units; latents become images of many times theirs."""
+        return self.task.decode(torch.zeros(1, *self.task.shape, device=self.device)).nbytes
+
+    def check_request(
+        self, num: int, seed: int, guidance: float, batch_size: int, *, encoded: int = 0, decoded: int = 2
+    ) -> None:
+        """Raise UserError for a number out of its range, or for more samples than this machine's memory holds.
+
+        encoded, decoded: how many times all samples are held at once, as the network makes them and in the task's own
+        units; by default as parts and as a whole.
+        """
         for name, value, least in (("num", num, 1), ("seed", seed, 0), ("batch-size", batch_size, 1)):
             if not isinstance(value, numbers.Integral) or value < least:
                 raise UserError(f"{name} must be a whole number of at least {least}, not {value}")
@@ -151,7 +163,8 @@ class Model:
         if guidance != 1 and getattr(self.objective, "label_dropout", None) == 0:
             raise UserError("guidance needs a model trained with label-dropout above 0: leave guidance out")
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        needed = 2 * 4 * num * math.prod(self.task.shape) * budgets  # as made, and in the task's units
+        latent = 4 * math.prod(self.task.shape)
+        needed = (encoded * num + 2 * min(batch_size, num)) * latent + decoded * num * self.sample_size
         if needed > memory:
             raise UserError(
                 f"{num} samples need {needed / 2**30:.0f} GiB of memory, and there are {memory / 2**30:.0f}: "

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .errors import UserError
-from .original_pickle import LONGEST, Made, Name, parse
+from .inert_pickle import LONGEST, Made, Name
+from .original_pickle import parse
 
 KINDS = frozenset({"f2", "f4", "f8"})
 """the kinds of number that a parameter may be of, besides bfloat16"""

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import UserError
-from .evaluation import read_result
+from .evaluation import guidance_of, guided, read_result
 from .figures import FAINT, colour_of, direction, measures_of, new_figure, picture_of, rainbow, styled
 from .markup import counted, large
 from .model import load
@@ -21,6 +21,8 @@ from .runs import Run, write_atomically
 
 Values = dict[str, dict[int, dict[str, list[float]]]]
 """measure -> steps -> method or run -> one value a seed"""
+Results = Mapping[str, dict[str, Any]]
+"""what `shortcut evaluate` found, by the names of runs"""
 
 
 def panels(names: Sequence[str], draw: Callable[[Any, str], None]) -> Image.Image:
@@ -88,20 +90,61 @@ def names_of(runs: Sequence[Path]) -> dict[str, Path]:
     return short if len(short) == len(runs) else {str(run): run for run in runs}
 
 
-def collect(runs: Mapping[str, Path], steps: Sequence[int] | None, measures: Sequence[str] | None) -> Values:
+def results_of(runs: Mapping[str, Path]) -> Results:
     """What is known of all runs: their FID where all have it, or else what `shortcut evaluate` found without.
 
-    Raises UserError where a run has not been evaluated, or nothing is left of what is asked for.
+    Raises UserError where a run has not been evaluated, or two were in ways that do not compare.
     """
     files = {name: Run(path) for name, path in runs.items()}
     for run in files.values():
         run.read_config()
     all_fid = all(run.fid_result.exists() for run in files.values())
-    values: Values = defaultdict(lambda: defaultdict(dict))
+    results = {}
     for name, run in files.items():
         found = read_result(run.fid_result if all_fid else run.evaluation, run.path)
         if found is None:
             raise UserError(f"{run.path} has not been evaluated: run `shortcut evaluate {run.path}` first")
+        results[name] = found
+    for option, (fact, words) in COMPARED.items():
+        (first, one), *others = ((name, found) for name, found in results.items())
+        for name, other in others:
+            if fact(other) != fact(one):
+                raise UserError(
+                    f"{first} was evaluated {words(one)} and {name} {words(other)}, which do not compare: "
+                    f"evaluate both with the same {option}"
+                )
+    return results
+
+
+def _reference(result: dict[str, Any], name: str) -> Any:
+    """A fact of what FID compares with; None where it was not measured."""
+    return (result.get("reference") or {}).get(name)
+
+
+COMPARED: dict[str, tuple[Callable[[dict[str, Any]], Any], Callable[[dict[str, Any]], str]]] = {
+    "--num": (lambda r: r["num"], lambda r: f"by {r['num']:,} samples"),
+    "--inception": (lambda r: _reference(r, "network"), lambda r: f"by network {str(_reference(r, 'network'))[:8]}"),
+    "--fid-stats": (lambda r: _reference(r, "sha256"), lambda r: f"against {_reference(r, 'source')}"),
+}
+"""what must be the same for results to compare, by the option that decides it; and how it is said"""
+
+
+def apart(results: Results, steps: Sequence[int] | None) -> list[str]:
+    """The names of runs, with their guidance where that differs between them at a number of steps that is shown."""
+    weights = {
+        name: {n: weight for n, weight in guidance_of(found).items() if steps is None or n in steps}
+        for name, found in results.items()
+    }
+    shown = {n for of_run in weights.values() for n in of_run}
+    if all(len({of_run[n] for of_run in weights.values() if n in of_run}) == 1 for n in shown):
+        return list(results)
+    return [f"{name} ({guided(of_run) or 'no guidance'})" for name, of_run in weights.items()]
+
+
+def collect(results: Results, steps: Sequence[int] | None, measures: Sequence[str] | None) -> Values:
+    """The values that are shown of results. Raises UserError where nothing is left of what is asked for."""
+    values: Values = defaultdict(lambda: defaultdict(dict))
+    for name, found in results.items():
         for budget, row in found["steps"].items():
             for measure in measures_of(found) if steps is None or int(budget) in steps else []:
                 if measure in row and (measures is None or measure in measures):
@@ -124,15 +167,19 @@ def plot(
         measures: names of measures to show, or None for all.
 
     Raises:
-        UserError: a run that is none or has not been evaluated, or nothing to show.
+        UserError: a run that is none or has not been evaluated, runs that do not compare, or nothing to show.
     """
     named = names_of(list(dict.fromkeys(runs)))
-    values = collect(named, steps, measures)
+    results = results_of(named)
+    names = apart(results, steps)
     if against == "size":
+        if names != list(results):
+            raise UserError(f"{' and '.join(names)} do not compare: evaluate them with the same --guidance")
         sizes = {name: sum(p.numel() for p in load(path).network.parameters()) for name, path in named.items()}
-        picture = against_size(values, sizes)
+        picture = against_size(collect(results, steps, measures), sizes)
     else:
-        picture = against_steps(values, list(named))
+        found = dict(zip(names, results.values(), strict=True))
+        picture = against_steps(collect(found, steps, measures), names)
     content = io.BytesIO()
     picture.save(content, "PNG")
     write_atomically(out, content.getvalue())

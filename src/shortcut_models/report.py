@@ -14,7 +14,7 @@ from . import reproduce
 from ._version import __version__
 from .animation import gif, rainbow_frames
 from .errors import UserError
-from .evaluation import read_result
+from .evaluation import guidance_of, guided, read_result
 from .figures import RAINBOW, colour_of, measures_of, quality_curves
 from .loss_curves import loss_curves, step_size_losses
 from .markup import (
@@ -175,15 +175,15 @@ def quality(evaluation: dict[str, Any] | None, run: Path, step: int) -> str:
 def quality_of(title: str, evaluation: dict[str, Any], step: int) -> str:
     """An evaluation: a table, curves, and what its measures mean."""
     rows, names = evaluation["steps"], list(dict.fromkeys(name for row in evaluation["steps"].values() for name in row))
-    names.remove("seconds")
+    names = [name for name in names if name not in ("seconds", "guidance")]
     most = max(map(int, rows))
     numbers = table(
         ["steps", *map(plain, names)],
         ([budget(int(n), most), *(escape(measure(name, rows[n].get(name))) for name in names)] for n in rows),
     )
     old = "" if evaluation["step"] == step else f" They are of training step {evaluation['step']:,}."
-    guided = f", guidance {evaluation['guidance']}" if evaluation["guidance"] != 1 else ""
-    text = f"{evaluation['num']:,} samples a budget from the same noises (seed {evaluation['seed']}{guided}).{old}"
+    facts = ", ".join(filter(None, [f"seed {evaluation['seed']}", guided(guidance_of(evaluation))]))
+    text = f"{evaluation['num']:,} samples a budget from the same noises ({facts}).{old}"
     notes = "".join(f"<dt>{plain(n)}</dt> <dd>{escape(MEANING[n])}</dd>" for n in names if n in MEANING)
     curves = chart(quality_curves(evaluation), "curves of quality against steps")
     return section(title, text, f"<div class='scroll'>{numbers}</div>{curves}<dl class='notes'>{notes}</dl>")

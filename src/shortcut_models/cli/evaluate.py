@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from ..launch import DAY
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from .. import evaluation
     from ..recipe_options import task_at
-    from ..runs import Run, write_atomically
+    from ..runs import Run
 
     if args.json is not None:
         check_out(args.json, ".json")
@@ -44,26 +45,39 @@ def run(args: argparse.Namespace) -> None:
     result = evaluation.evaluate(
         model, budgets_of(args, model), args.num, seed=args.seed, guidance=args.guidance, batch_size=args.batch_size
     )
-    content = (json.dumps(result, indent=2) + "\n").encode()
     print(evaluation.table(result), flush=True)
-    own = Run(args.run).evaluation
-    kept = evaluation.better_one(own, result)
+    write(result, Run(args.run).evaluation, args)
+
+
+def write(result: dict[str, Any], own: Path, args: argparse.Namespace, more: dict[str, Any] | None = None) -> None:
+    """Write a result to where it was asked for; and to the file of its run, unless that says more.
+
+    more: what goes to the run in its place, with what was found before.
+    """
+    from ..evaluation import better_one
+    from ..runs import write_atomically
+
+    content = lambda found: (json.dumps(found, indent=2) + "\n").encode()
+    kept = better_one(own, more or result)
     if kept:
         print(f"{own} stays, as it is of {kept}: give --json FILE to write this result")
-    for path in [*([own] if args.run.is_dir() and not kept else []), *filter(None, [args.json])]:
-        write_atomically(path, content)
+    elif args.run.is_dir():
+        write_atomically(own, content(more or result))
+    if args.json is not None:
+        write_atomically(args.json, content(result))
 
 
 def by_fid(args: argparse.Namespace) -> None:
     """FID of a model's samples, by all processes that torchrun started."""
     from ..cache import cache_folder
     from ..distributed import joined
+    from ..evaluation import together
     from ..fid import evaluate_fid, report
     from ..fid_samples import Maker
     from ..fid_stats import read_reference
     from ..inception import Inception
     from ..memory import keep_freed_memory
-    from ..runs import Run, write_atomically
+    from ..runs import Run
 
     if args.data is not None:
         raise UserError("--data is for measures without FID, which compares with --fid-stats: leave one of them out")
@@ -71,12 +85,10 @@ def by_fid(args: argparse.Namespace) -> None:
     keep_freed_memory()
     with joined(args.device, DAY) as processes:
         model = open_generator(args)
-        budgets, files = budgets_of(args, model), [Run(args.run)] if args.run.is_dir() else []
-        folder = files[0].fid if files else cache_folder("fid")
+        budgets, files = budgets_of(args, model), Run(args.run)
+        folder = files.fid if args.run.is_dir() else cache_folder("fid")
         maker = Maker(model, Inception(args.inception, model.device), args.seed, args.guidance, folder)
         result = evaluate_fid(maker, reference, budgets, args.num, batch_size=args.batch_size, processes=processes)
         if result is not None:
-            content = (json.dumps(result, indent=2) + "\n").encode()
             print(report(result), flush=True)
-            for path in [*(run.fid_result for run in files), *filter(None, [args.json])]:
-                write_atomically(path, content)
+            write(result, files.fid_result, args, together(files.fid_result, result))

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     check_out(args.out, ".npz")
     model = open_generator(args)
     budgets = budgets_of(args, model)
-    model.check_request(args.num, args.seed, args.guidance, args.batch_size, len(budgets))
+    model.check_request(args.num, args.seed, args.guidance, args.batch_size, decoded=2 * len(budgets))
     labels = model.labels(args.num, args.label)
     import numpy as np
     from tqdm import tqdm
