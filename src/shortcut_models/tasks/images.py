@@ -122,12 +122,9 @@ class Images(Task):
             )
         if self.classes is not None and not train.classes:
             raise UserError(f"{self.data} has no labels, not {self.classes} classes: {_NO_LABELS}")
-        if self.classes is not None and self.classes < train.classes:
-            raise UserError(
-                f"{self.data} has {train.classes} classes, not {self.classes}: leave --task.classes out, "
-                f"or pass 0 to leave labels out"
-            )
-        return self.classes or train.classes
+        if self.classes is not None:
+            check_classes(self.data, train.classes, self.classes)
+        return train.classes
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -180,6 +177,14 @@ class Images(Task):
         from ..figures import grid
 
         return grid(samples, columns, scale=max(1, 64 // samples.shape[1]))
+
+
+def check_classes(data: str | None, found: int, asked: int) -> None:
+    """Raise UserError where other classes are asked for than the data has: fewer, or some that nothing would train."""
+    if asked != found:
+        raise UserError(
+            f"{data} has {found} classes, not {asked}: pass --task.classes {found}, or 0 to leave labels out"
+        )
 
 
 @functools.lru_cache(maxsize=2)

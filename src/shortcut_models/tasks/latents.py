@@ -26,7 +26,7 @@ from ..vae import Vae, open_vae
 from .image_judge import FIT_ON, PixelJudge
 from .image_sources import ImageSet
 from .image_sources.layout import ACCEPTED
-from .images import Images
+from .images import Images, check_classes
 from .latent_shards import LatentDataset, is_encoded, read_index, shrunk
 
 AT_ONCE = 64
@@ -95,8 +95,8 @@ class Latents(Task):
         classes = index.classes if self.classes is None else self.classes
         if classes and not index.classes:
             raise UserError(f"{self.data} has no labels, and {classes} classes are asked for: pass --task.classes 0")
-        if classes and classes < index.classes:
-            raise UserError(f"{self.data} has {index.classes} classes, not {classes}: leave --task.classes out")
+        if classes:
+            check_classes(self.data, index.classes, classes)
         return dataclasses.replace(
             self, vae=name, image_size=index.image_size, classes=classes, flip=self.flip and index.flips,
             class_names=index.class_names if classes else (), latent_shape=index.latent_shape,
