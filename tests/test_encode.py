@@ -7,6 +7,7 @@ import json
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -153,7 +154,16 @@ def test_a_damaged_index_or_shard_is_said(place: Path, tmp_path: Path) -> None:
     shard.write_bytes((out / "train-00003.safetensors").read_bytes())
     with pytest.raises(UserError, match=r"train-00002\.safetensors does not fit the index"):
         opened()
-    for text in ("{", "[]", json.dumps({"format": "another"}), json.dumps({"format": "shortcut-models latents 1"})):
+    assert content[-9:] != bytes(9)
+    shard.write_bytes(content[:-9] + bytes(9))
+    data = opened()
+    data.__getitems__([0, 15, 24, 26])  # of the others
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"train-00002\.safetensors is damaged \(its content .*: remove it, and run"):
+            data.__getitems__([16])
+    with pytest.raises(UserError, match="is damaged"):
+        opened().images(np.array([23]), 3)
+    for text in ("{", "[]", json.dumps({"format": "another"}), json.dumps({"format": "shortcut-models latents 2"})):
         (out / "index.json").write_text(text)
         with pytest.raises(UserError, match="is damaged or no index of latents"):
             read_index(out)

@@ -205,7 +205,8 @@ def loop(
         figures: dict[str, float] = {}
         if end or step % training.heldout_every == 0:
             figures["heldout_loss"] = heldout_loss(state, data["test"], model.task, training)
-        if streak >= PATIENCE or (end and streak and not math.isfinite(figures["heldout_loss"])):
+        spoilt = end and streak and (int(state.skipped) == step or not math.isfinite(figures["heldout_loss"]))
+        if streak >= PATIENCE or spoilt:
             raise UserError(
                 f"loss or gradient was not finite in {streak} steps in a row, up to step {step}: look for bad values "
                 f"in the data, or start anew with a lower --learning-rate; earlier checkpoints are as they were"
