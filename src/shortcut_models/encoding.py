@@ -105,6 +105,7 @@ def _index(images: Images, vae: Vae, data: dict[str, Dataset], shard_size: int) 
         flips=images.flip,
         classes=images.classes or 0,
         class_names=images.class_names,
+        images_sha256=images.images_sha256,
         train=len(data["train"]),
         test=len(data["test"]),
         shard_size=shard_size,

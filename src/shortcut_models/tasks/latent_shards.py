@@ -38,6 +38,7 @@ from .image_sources import ImageSet
 
 INDEX = "index.json"
 FORMAT = "shortcut-models latents 2"
+_ANEW = "use the same data and options to go on, or give another directory with --out"
 _AGAIN = "remove it, and run the same `shortcut encode` again"
 
 
@@ -46,9 +47,9 @@ class Index:
     """What a folder of latents holds."""
 
     data: str
-    """where the images were"""
+    """where the images were, which may have moved since"""
     vae: str
-    """folder or Hub name of the VAE"""
+    """folder or Hub name of the VAE, which may have moved since"""
     vae_kind: str
     """its class in diffusers"""
     vae_sha256: str
@@ -65,6 +66,8 @@ class Index:
     """number of classes; 0 is none"""
     class_names: tuple[str, ...]
     """names of the classes, where they have any"""
+    images_sha256: str
+    """fingerprint of the images, see `Images`"""
     train: Positive
     """number of training images"""
     test: Positive
@@ -91,16 +94,24 @@ class Index:
     def write(self, folder: Path) -> None:
         """Write it, or check that the folder holds this very one. Raises UserError where it holds anything else."""
         if (folder / INDEX).exists():
-            found = to_dict(read_index(folder))
-            for name, value in to_dict(self).items():
-                if found[name] != value:
-                    raise UserError(
-                        f"{folder} holds latents made with {name.replace('_', '-')} {found[name]}, not {value}: "
-                        f"use the same options to go on, or give another directory with --out"
-                    )
+            self._refuse_other(folder, read_index(folder))
             return
         refuse_other_content(folder)
         write_atomically(folder / INDEX, (json.dumps({"format": FORMAT} | to_dict(self), indent=2) + "\n").encode())
+
+    def _refuse_other(self, folder: Path, found: Index) -> None:
+        """Raise UserError where a folder holds other latents; where images and VAE lie may have changed."""
+        if found.vae_sha256 != self.vae_sha256:
+            raise UserError(f"{folder} holds latents made with the VAE {found.vae}, and {self.vae} is another: {_ANEW}")
+        before = to_dict(found)
+        for name, value in to_dict(self).items():
+            if name in ("data", "vae") or before[name] == value:
+                continue
+            if name == "images_sha256":
+                raise UserError(f"{folder} holds latents of other images than {self.data} does now: {_ANEW}")
+            raise UserError(
+                f"{folder} holds latents made with {name.replace('_', '-')} {before[name]}, not {value}: {_ANEW}"
+            )
 
 
 def refuse_other_content(folder: Path) -> None:
