@@ -76,7 +76,8 @@ def fit(
     """
     files, config = Run(run), run_config(network, objective, task, training, recipe, source=source, init=init)
     with _disk(files), joined(training.device) as processes, contextlib.ExitStack() as held, StopRequest() as stop:
-        data = processes.together(lambda: prepare(network, objective, task, training, source, init, processes))
+        ready = lambda: prepare(network, objective, task, training, source, init, processes)
+        data = processes.patient().together(ready)  # machines that share no cache read the data anew
         processes.on_main(lambda: held.enter_context(files.hold(config)))
         if source is not None and objective.learns_from == "pairs":
             # Written before, or the directory, when stopped among the pairs, would be no run.
