@@ -18,7 +18,7 @@ import torch.distributed as dist
 
 from pair import together
 from regress import Line, Regress, Scale, at, lines, nan_loss
-from shortcut_models import checkpoint, load, sharded_checkpoint, training_runs
+from shortcut_models import checkpoint, load, sharded_checkpoint, state, training_runs
 from shortcut_models.base import Batch, Losses, Network, Objective
 from shortcut_models.distributed import Processes
 from shortcut_models.errors import Stopped, UserError
@@ -236,3 +236,20 @@ def prepares_slowly(processes: Processes, folder: Path) -> None:
 
 def test_processes_wait_for_data_longer_than_for_one_another(tmp_path: Path) -> None:
     together(prepares_slowly, tmp_path)
+
+
+def test_what_is_sharded_is_never_whole_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device without memory in the place of a GPU; the networks are to be on the CPU until they are cut up."""
+    seen: dict[str, list[str]] = {}
+
+    def watch(
+        trained: Network, sampled: Network, others: list[Network], device: torch.device, *_: Any, **__: Any
+    ) -> None:
+        seen[device.type] = [p.device.type for net in (trained, sampled, *others) for p in net.parameters()]
+
+    monkeypatch.setattr(state, "shard", watch)
+    monkeypatch.setattr(Processes, "spread", lambda self, module: None)
+    objective = ProgressiveDistillation(max_steps=4)
+    state.State.new(network(), objective, SHARDED, torch.device("meta"), network(4), Processes(0, 2))
+    assert set(seen["meta"]) == {"cpu"}
+    assert len(seen["meta"]) == 4 * len(list(network().parameters()))
