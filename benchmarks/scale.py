@@ -11,7 +11,7 @@ import argparse
 from dataclasses import dataclass
 
 from shortcut_models.networks.dit import SIZES
-from shortcut_models.objectives import Shortcut
+from shortcut_models.recipes import RECIPES
 
 GIB = 2**30
 STATE_BYTES = 24
@@ -87,8 +87,8 @@ def memory(sizes: Sizes, processes: int, *, fsdp: bool) -> float:
 
 
 def hours(sizes: Sizes, steps: int, batch: int, flops: float, mfu: float) -> float:
-    """GPU hours of a training with the shortcut objective, guided targets included."""
-    passes = Shortcut(guidance=1.5).evaluations
+    """GPU hours of a training with the objective of the recipe imagenet-256, guided targets included."""
+    passes = RECIPES["imagenet-256"].objective.evaluations
     return steps * batch * passes * sizes.flops() / (flops * mfu) / 3600
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from image_files import make_folder, make_npz, make_tar_gz, members, pack, pictures, png
+from image_files import contents, make_folder, make_npz, make_tar_gz, members, pack, pictures, png, some_labels
 from shortcut_models.data import batches
 from shortcut_models.tasks import Images
-from shortcut_models.tasks.image_sources import order, shards
+from shortcut_models.tasks.image_sources import loading, order, shards
 from tiny import DIGITS, Outcome, same, shortcut, tensors
 
 COUNT, BATCH = 60, 8
@@ -77,6 +77,33 @@ def test_a_training_goes_on_mid_pass_whoever_reads(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     assert all(0 < line["waiting_per_second"] < 1 for line in lines)
     assert not any("damaged" in line for line in lines)
+
+
+@pytest.mark.parametrize("reading", ["memory", "in-place"])
+@pytest.mark.parametrize("come", [True, False])
+def test_a_run_whose_images_came_or_went_does_not_go_on(
+    come: bool, reading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another image is held out then, maybe one that was trained on, and the order is another."""
+    data = Path(make_folder(tmp_path / "data", pictures(), some_labels()))
+    words = ("--schedule", "constant", "--task.reading", reading, "--steps")
+    assert train(str(data), tmp_path / "run", *words, 2).code == 0
+    before = tensors(tmp_path / "run")
+    if come:
+        (data / "ant" / "new.png").write_bytes(png(pictures(1, seed=1)[0]))
+    else:
+        (data / "ant" / "000.png").unlink()
+    monkeypatch.setattr(loading, "_LOADED", {})  # as in another process
+    outcome = train(str(data), tmp_path / "run", *words, 4)
+    assert outcome.code == 2
+    assert "was started with other data or options, as its task.images-sha256 was another" in outcome.complaint
+    assert same(tensors(tmp_path / "run"), before)
+
+
+def test_who_is_held_out_follows_from_the_names(tmp_path: Path) -> None:
+    tasks = [Images(data=make_folder(tmp_path / name, pictures(), some_labels())).resolve() for name in "ab"]
+    assert tasks[0].images_sha256 == tasks[1].images_sha256
+    assert contents(tasks[0], "test") == contents(tasks[1], "test")
 
 
 def damage(root: Path, numbers: range) -> str:

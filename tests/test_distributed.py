@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import os
 import shutil
 import signal
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from pair import together
 from regress import Line, Regress, Scale, at, lines, nan_loss
-from shortcut_models import checkpoint, load, sharded_checkpoint
+from shortcut_models import checkpoint, load, sharded_checkpoint, state, training_runs
 from shortcut_models.base import Batch, Losses, Network, Objective
 from shortcut_models.distributed import Processes
 from shortcut_models.errors import Stopped, UserError
 from shortcut_models.model import Model
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import OBJECTIVES, FlowMatching, ProgressiveDistillation, Shortcut
+from shortcut_models.recipes import Recipe
 from shortcut_models.train import fit
 from shortcut_models.training import Training
 from tiny import steps_of, tensors
@@ -209,3 +214,42 @@ def test_what_was_saved_goes_on_in_any_number_of_processes(tmp_path: Path, runs:
     assert steps_of(runs / name)[-1] == 6
     assert distance(weights(runs / name), weights(tmp_path / "whole")) < 1e-5
     assert [line["step"] for line in lines(runs / name)] == [1, 2, 3, 4, 5, 6]
+
+
+@dataclass(frozen=True)
+class Slow(Line):
+    """A task whose data takes longer to prepare than processes wait for one another while they train."""
+
+    def resolve(self) -> Slow:
+        time.sleep(6)
+        return self
+
+
+def prepares_slowly(processes: Processes, folder: Path) -> None:
+    recipe = Recipe("", Slow(), MLPConfig(width=8, depth=1), SHORTCUT, TRAINING)
+    hasty = replace(processes, group=dist.new_group(timeout=datetime.timedelta(seconds=3)))
+    training_runs.joined = lambda device: contextlib.nullcontext(hasty)  # type: ignore[assignment]
+    training_runs.fit = lambda network, objective, task, *rest, **more: task  # type: ignore[assignment]
+    found = training_runs.train_recipe("slow", recipe, folder / "run")
+    assert [type(task) for task in processes.gather(found)] == [Slow, Slow]
+
+
+def test_processes_wait_for_data_longer_than_for_one_another(tmp_path: Path) -> None:
+    together(prepares_slowly, tmp_path)
+
+
+def test_what_is_sharded_is_never_whole_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device without memory in the place of a GPU; the networks are to be on the CPU until they are cut up."""
+    seen: dict[str, list[str]] = {}
+
+    def watch(
+        trained: Network, sampled: Network, others: list[Network], device: torch.device, *_: Any, **__: Any
+    ) -> None:
+        seen[device.type] = [p.device.type for net in (trained, sampled, *others) for p in net.parameters()]
+
+    monkeypatch.setattr(state, "shard", watch)
+    monkeypatch.setattr(Processes, "spread", lambda self, module: None)
+    objective = ProgressiveDistillation(max_steps=4)
+    state.State.new(network(), objective, SHARDED, torch.device("meta"), network(4), Processes(0, 2))
+    assert set(seen["meta"]) == {"cpu"}
+    assert len(seen["meta"]) == 4 * len(list(network().parameters()))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
-from image_files import NAMES
+from image_files import COUNT, NAMES, make_folder, pictures, some_labels
 from shortcut_models import UserError
 from shortcut_models.distributed import Processes
 from shortcut_models.encoding import encode
@@ -101,6 +103,26 @@ def test_one_that_was_killed_goes_on(place: Path, tmp_path: Path) -> None:
     assert tree(out) == tree(whole)
 
 
+def test_it_goes_on_with_the_same_images_and_vae_wherever_they_lie_and_with_no_others(
+    place: Path, tmp_path: Path
+) -> None:
+    whole, out = encoded(place, tmp_path / "whole"), encoded(place, tmp_path / "out")
+    shutil.copytree(place / "photos", tmp_path / "moved")
+    (tmp_path / "link").symlink_to(place / "kl")
+    others = pictures(COUNT, SIDE, colour=True, seed=1)
+    make_folder(tmp_path / "others", others, some_labels())  # of the same names, as many
+    shutil.copytree(place / "photos", tmp_path / "relabelled")
+    (tmp_path / "relabelled" / NAMES[0] / "000.png").rename(tmp_path / "relabelled" / NAMES[1] / "000.png")
+    (out / "train-00001.safetensors").unlink()
+    before = tree(out)
+    for data in ("others", "relabelled"):
+        with pytest.raises(UserError, match=rf"out holds latents of other images than .*{data} does now: use the same"):
+            encode(Images(str(tmp_path / data), channels=3), open_vae(str(place / "kl")), out, shard_size=8, quiet=True)
+        assert tree(out) == before
+    encode(Images(str(tmp_path / "moved"), channels=3), open_vae(str(tmp_path / "link")), out, shard_size=8, quiet=True)
+    assert tree(out) == tree(whole)
+
+
 MISTAKES: dict[str, tuple[str, str]] = {
     "no data": ("encode --vae {kl} --out new", "the following arguments are required: --data"),
     "data that is not there": ("encode --data nowhere --vae {kl} --out new", "does not exist"),
@@ -117,7 +139,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
         "encode --data {photos} --vae {kl} --out done --shard-size 9", "made with shard-size 8, not 9: use the same",
     ),
     "out made with another vae": (
-        "encode --data {photos} --vae {tiny} --out done --shard-size 8", "made with vae ",
+        "encode --data {photos} --vae {tiny} --out done --shard-size 8", "tiny is another: use the same data and opt",
     ),
 }  # fmt: skip
 
@@ -153,7 +175,18 @@ def test_a_damaged_index_or_shard_is_said(place: Path, tmp_path: Path) -> None:
     shard.write_bytes((out / "train-00003.safetensors").read_bytes())
     with pytest.raises(UserError, match=r"train-00002\.safetensors does not fit the index"):
         opened()
-    for text in ("{", "[]", json.dumps({"format": "another"}), json.dumps({"format": "shortcut-models latents 1"})):
+    assert content[-9:] != bytes(9)
+    shard.write_bytes(content[:-9] + bytes(9))
+    data = opened()
+    data.__getitems__([0, 15, 24, 26])  # of the others
+    for _ in range(2):
+        with pytest.raises(
+            UserError, match=r"train-00002\.safetensors is damaged \(its content .*: remove it, and run"
+        ):
+            data.__getitems__([16])
+    with pytest.raises(UserError, match="is damaged"):
+        opened().images(np.array([23]), 3)
+    for text in ("{", "[]", json.dumps({"format": "another"}), json.dumps({"format": "shortcut-models latents 2"})):
         (out / "index.json").write_text(text)
         with pytest.raises(UserError, match="is damaged or no index of latents"):
             read_index(out)

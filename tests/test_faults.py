@@ -99,6 +99,15 @@ def test_a_fault_in_the_last_step_is_survived_where_the_weights_are_sound(tmp_pa
     assert steps_of(tmp_path / "run") == [5, 10, 12]
 
 
+def test_a_run_without_a_single_good_step_is_not_trained(tmp_path: Path) -> None:
+    """Though it is over before ten of them, and its first weights are sound."""
+    with pytest.raises(
+        UserError, match="not finite in 6 steps in a row, up to step 6: look for bad values in the data"
+    ):
+        train(tmp_path / "run", Regress(before=at(set(range(1, 7)), nan_loss)), steps=6)
+    assert steps_of(tmp_path / "run") == []
+
+
 def test_weights_that_are_spoilt_at_the_end_replace_no_checkpoint(tmp_path: Path) -> None:
     def spoil(net: Network, loss: Tensor) -> Tensor:
         with torch.no_grad():

@@ -93,6 +93,18 @@ def test_the_test_part_gives_way_where_its_labels_are_kept_secret(tmp_path: Path
         assert sorted(content for content, _ in found) == expected
 
 
+@pytest.mark.parametrize("name", ["data/{}-00000-of-00001.parquet", "{}.parquet", "{}/all.parquet"])
+def test_it_gives_way_in_parquet_too(tmp_path: Path, name: str) -> None:
+    held, secret = (pictures(6, seed=1), some_labels(6)), (pictures(4, seed=2), np.full(4, -1))
+    for split, (images, labels) in {"train": (pictures(), some_labels()), "validation": held, "test": secret}.items():
+        path = tmp_path / name.format(split)
+        path.parent.mkdir(exist_ok=True)
+        table(images, labels).to_parquet(path)
+    task = Images(data=str(tmp_path)).resolve()
+    assert task.classes == CLASSES
+    assert sorted(content for content, _ in contents(task, "test")) == sorted(image.tobytes() for image in held[0])
+
+
 def test_which_column_is_the_label() -> None:
     classes = lambda count: ([0] * 6, datasets.ClassLabel(num_classes=count))
     number = ([0] * 6, datasets.Value("int32"))

@@ -240,12 +240,14 @@ def test_mistakes_have_one_line_that_says_what_to_do(name: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("classes", [2, 5])
 def test_a_number_of_classes_that_the_data_has_not(classes: int, tmp_path: Path) -> None:
-    labelled = make_folder(tmp_path / "a", pictures(), some_labels())
-    if classes == 5:
-        assert Images(data=labelled, classes=5).resolve().classes == 5
-    labels = None if classes == 5 else some_labels()
-    with pytest.raises(UserError, match=rf"not {classes}( classes)?: leave --task\.classes out"):
-        Images(data=make_folder(tmp_path / "b", pictures(), labels), classes=classes).resolve()
+    """Nor more, as nothing would train those."""
+    for make in (make_folder, make_tar):
+        data = make(tmp_path / make.__name__, pictures(), some_labels())
+        with pytest.raises(UserError, match=rf"has 3 classes, not {classes}: pass --task\.classes 3, or 0 to leave"):
+            Images(data=data, classes=classes).resolve()
+        assert Images(data=data, classes=3).resolve().classes == 3
+    with pytest.raises(UserError, match=rf"no labels, not {classes} classes: leave --task\.classes out"):
+        Images(data=make_folder(tmp_path / "bare", pictures(), None), classes=classes).resolve()
 
 
 @pytest.mark.parametrize("field", [{"image_size": 0}, {"classes": -1}])

@@ -170,7 +170,15 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "images without a vae": ("--data photos", "is no folder of latents, so images are to be encoded: pass --vae"),
     "a vae of other weights": ("--data kl-latents --vae tiny", "(AutoencoderKL), and tiny is another VAE"),
     "another size": ("--data kl-latents --task.image-size 32", "images of side 16, not 32: leave the image size out"),
-    "more classes than labels": ("--data kl-latents --task.classes 2", "has 3 classes, not 2"),
+    "fewer classes": ("--data kl-latents --task.classes 2", "has 3 classes, not 2: pass --task.classes 3, or 0 to"),
+    "more classes": (
+        "--data kl-latents --task.classes 1000",
+        "has 3 classes, not 1000: pass --task.classes 3, or 0 to",
+    ),
+    "more classes in images": (
+        "--data photos --vae kl --task.classes 4",
+        "has 3 classes, not 4: pass --task.classes 3",
+    ),
     "labels that are missing": ("--data bare-latents", "has no labels, and 3 classes are asked for"),
     "labels that are missing in images": ("--data bare --vae kl", "has no labels, not 3 classes"),
     "patches that do not fit": ("--data kl-latents --network.patch-size 3", "patch-size 3 does not divide 4 x 4"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -10,12 +11,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.distributed.run import get_args_parser
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from shortcut_models.base import Label
 from shortcut_models.networks import DiTConfig
 from shortcut_models.networks.dit import SHORT, SIZES
+from shortcut_models.recipes import RECIPES
+
+PAGE = (Path(__file__).parents[1] / "docs" / "scale.md").read_text()
 
 
 @pytest.fixture
@@ -67,3 +72,29 @@ def test_activations_are_what_a_pass_keeps(scale: ModuleType, checkpointing: boo
     found = kept(3, checkpointing=checkpointing) - kept(1, checkpointing=checkpointing)
     # Weights in bfloat16, statistics of the normalisations and of the softmax, and gates are left out.
     assert found == pytest.approx(more, rel=0.1)
+
+
+def test_a_run_costs_what_its_recipe_does(scale: ModuleType) -> None:
+    recipe = RECIPES["imagenet-256"]
+    training = recipe.training
+    passes = recipe.objective.evaluations
+    assert f"{passes:.2f} passes" in PAGE
+    for name, (width, depth, _) in SIZES.items():
+        sizes = scale.Sizes(width, depth)
+        found = scale.hours(sizes, training.steps, training.batch_size, 989e12, 0.4)
+        assert found == pytest.approx(training.steps * training.batch_size * passes * sizes.flops() / 989e12 / 1440)
+        assert f"| DiT-{name.upper()}/2 | {found:.0f} | {found / 192:.{2 if found < 10 else 1}f} |" in PAGE
+
+
+SIGNS = ("export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=", "#SBATCH --signal=TERM@")
+
+
+def test_torchrun_leaves_the_time_that_slurm_does() -> None:
+    """And not the 30 seconds that it leaves of itself."""
+    told, notice = (
+        int(found[1]) for found in (re.search(rf"^{sign}(\d+)$", PAGE, re.MULTILINE) for sign in SIGNS) if found
+    )
+    assert 30 < told < notice
+    help_page = " ".join(get_args_parser().format_help().split())
+    if "--shutdown-timeout" in help_page:
+        assert "TORCH_ELASTIC_SHUTDOWN_TIMEOUT" in help_page

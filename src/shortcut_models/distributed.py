@@ -7,6 +7,7 @@ the identity.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import itertools
 import os
@@ -19,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from .errors import PeerLost, UserError
-from .launch import TIME_LIMIT, meeting_point, several
+from .launch import DAY, TIME_LIMIT, meeting_point, several
 
 Value = TypeVar("Value")
 
@@ -32,6 +33,14 @@ class Processes:
     """of this process, in [0, world)"""
     world: int = 1
     """number of processes"""
+    group: dist.ProcessGroup | None = None
+    """what they talk through; none: the group that they joined"""
+
+    def patient(self) -> Processes:
+        """The same processes, but they wait a day for one another: while one works for all, or each for itself."""
+        if self.world == 1:
+            return self
+        return dataclasses.replace(self, group=dist.new_group(backend="gloo", timeout=DAY))
 
     @property
     def main(self) -> bool:
@@ -45,14 +54,14 @@ class Processes:
     def wait(self) -> None:
         """Wait until all processes are here."""
         if self.world > 1:
-            dist.barrier()
+            dist.barrier(self.group)
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of a floating-point tensor over the processes, elementwise."""
         if self.world == 1:
             return value
         total = value.clone()
-        dist.all_reduce(total)
+        dist.all_reduce(total, group=self.group)
         return total / self.world
 
     def largest(self, value: int) -> int:
@@ -60,7 +69,7 @@ class Processes:
         if self.world == 1:
             return value
         found = torch.tensor(value)
-        dist.all_reduce(found, dist.ReduceOp.MAX)
+        dist.all_reduce(found, dist.ReduceOp.MAX, self.group)
         return int(found)
 
     def gather(self, value: Value) -> list[Value]:
@@ -68,7 +77,7 @@ class Processes:
         if self.world == 1:
             return [value]
         found: list[Any] = [None] * self.world
-        dist.all_gather_object(found, value)
+        dist.all_gather_object(found, value, self.group)
         return found
 
     def on_main(self, act: Callable[[], Value]) -> Value:
@@ -81,7 +90,7 @@ class Processes:
                 outcome[0] = act()
             except (UserError, OSError) as error:
                 outcome[1] = error
-        dist.broadcast_object_list(outcome)
+        dist.broadcast_object_list(outcome, group=self.group)
         if outcome[1] is not None:
             raise outcome[1]
         return cast(Value, outcome[0])
@@ -104,7 +113,7 @@ class Processes:
         """Give every process the main one's parameters and buffers."""
         if self.world > 1:
             for tensor in module.state_dict().values():
-                dist.broadcast(tensor, 0)
+                dist.broadcast(tensor, 0, self.group)
 
 
 ALONE = Processes()

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -16,9 +15,8 @@ from tqdm import tqdm
 from .base import Dataset
 from .distributed import ALONE, Processes
 from .errors import UserError
-from .runs import write_atomically
 from .tasks import Images
-from .tasks.latent_shards import Index, refuse_other_content, shrunk
+from .tasks.latent_shards import Index, refuse_other_content, shrunk, write_shard
 from .vae import Vae
 
 AT_ONCE = 64
@@ -77,7 +75,7 @@ def encode(
                 parts.append(_tensors(data[split], some, vae, index, index.views(split), torch.device(device)))
                 bar.update(len(some))
             whole = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-            write_atomically(out / name, safetensors.torch.save(whole))
+            write_shard(out / name, whole)
     return index
 
 
@@ -107,6 +105,7 @@ def _index(images: Images, vae: Vae, data: dict[str, Dataset], shard_size: int) 
         flips=images.flip,
         classes=images.classes or 0,
         class_names=images.class_names,
+        images_sha256=images.images_sha256,
         train=len(data["train"]),
         test=len(data["test"]),
         shard_size=shard_size,

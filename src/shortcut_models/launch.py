@@ -13,7 +13,8 @@ if TYPE_CHECKING:  # a command that needs no tensors should not wait for torch
 TIME_LIMIT = datetime.timedelta(minutes=30)
 """how long processes that train wait for one another before they give up"""
 DAY = datetime.timedelta(days=1)
-"""the same for processes that share work without a word between: one may have much more left to do than the others"""
+"""the same where one may have much more left to do than the others: where they share work without a word between, and
+where data is downloaded, listed or decoded"""
 
 
 def several() -> bool:

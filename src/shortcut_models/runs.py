@@ -160,7 +160,7 @@ def refuse_other_run(path: Path, earlier: dict[str, Any], config: dict[str, Any]
                 continue
             option = name.replace("_", "-") if part == "training" else f"{part}.{name.replace('_', '-')}"
             option = part if name == "name" else option
-            if isinstance(before.get(name), list):  # too long to be shown
+            if isinstance(before.get(name), list) or name.endswith("_sha256"):  # too long to be shown
                 raise UserError(
                     f"{path} was started with other data or options, as its {option} was another: use the same to "
                     f"resume, or give another directory with --run"

@@ -32,6 +32,7 @@ def shard(
 ) -> None:
     """Cut the parameters of networks up among the processes, all in the same way (FSDP2); in place.
 
+    Networks may lie on the CPU: a unit is moved to the device when it is cut up, so that only one is there whole.
     A network is gathered a unit at a time (`Network.shard_units`), and what is in none of its units as one more.
 
     Args:

@@ -72,18 +72,21 @@ class State:
 
         source: a trained network, kept where the objective's losses ask for it.
         """
-        network.to(device).train()
+        sharding = processes.world > 1 and training.parallel == "fsdp"
+        # What is to be sharded goes to the device a unit at a time: whole, it might not fit there.
+        start = torch.device("cpu") if sharding else device
+        network.to(start).train()
         processes.spread(network)
         ema = copy.deepcopy(network).eval()
         # The teacher keeps requires_grad, though it is never differentiated: autocast converts such weights once
         # a step, and all others anew in each pass.
         teacher = copy.deepcopy(network).eval() if objective.uses_teacher else network
         if source is not None:
-            source = copy.deepcopy(source).to(device).eval() if objective.learns_from == "source" else None
+            source = copy.deepcopy(source).to(start).eval() if objective.learns_from == "source" else None
         loss: nn.Module = LossModule(network, objective)
-        if processes.world > 1 and training.parallel == "ddp":
+        if processes.world > 1 and not sharding:
             loss = replicate(loss)
-        elif processes.world > 1:
+        elif sharding:
             others = [teacher, *([] if source is None else [source])]
             shard(network, ema, others, device, processes.world, bfloat16=training.bfloat16(device))
         optimizer = torch.optim.AdamW(

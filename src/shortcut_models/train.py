@@ -76,7 +76,8 @@ def fit(
     """
     files, config = Run(run), run_config(network, objective, task, training, recipe, source=source, init=init)
     with _disk(files), joined(training.device) as processes, contextlib.ExitStack() as held, StopRequest() as stop:
-        data = processes.together(lambda: prepare(network, objective, task, training, source, init, processes))
+        ready = lambda: prepare(network, objective, task, training, source, init, processes)
+        data = processes.patient().together(ready)  # machines that share no cache read the data anew
         processes.on_main(lambda: held.enter_context(files.hold(config)))
         if source is not None and objective.learns_from == "pairs":
             # Written before, or the directory, when stopped among the pairs, would be no run.
@@ -205,7 +206,8 @@ def loop(
         figures: dict[str, float] = {}
         if end or step % training.heldout_every == 0:
             figures["heldout_loss"] = heldout_loss(state, data["test"], model.task, training)
-        if streak >= PATIENCE or (end and streak and not math.isfinite(figures["heldout_loss"])):
+        spoilt = end and streak and (int(state.skipped) == step or not math.isfinite(figures["heldout_loss"]))
+        if streak >= PATIENCE or spoilt:
             raise UserError(
                 f"loss or gradient was not finite in {streak} steps in a row, up to step {step}: look for bad values "
                 f"in the data, or start anew with a lower --learning-rate; earlier checkpoints are as they were"

@@ -47,7 +47,7 @@ def train_recipe(
     if init_from is not None:
         check_objective(recipe.objective)  # before a teacher is trained
     with joined(recipe.training.device) as processes:
-        task = processes.on_main(recipe.task.resolve)
+        task = processes.patient().on_main(recipe.task.resolve)
         source = None
         init = None if init_from is None else processes.together(lambda: load(init_from))
         if teacher is not None:

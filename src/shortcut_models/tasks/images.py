@@ -21,6 +21,7 @@ from ..errors import UserError
 from .arrays import ArrayDataset
 from .image_judge import PixelJudge
 from .image_sources import ImageSet, InPlaceDataset, InPlaceSet, Reading, load
+from .image_sources.examples import fingerprint
 from .image_sources.hugging_face import PREFIX
 from .image_sources.layout import ACCEPTED
 
@@ -72,6 +73,9 @@ class Images(Task):
     reading: Reading = "auto"
     """memory decodes all images once, into an array; in-place reads each where it lies when its turn comes; auto is
     in-place from 8 GiB of pixels on"""
+    images_sha256: str = field(default="", metadata=FILLED_IN)
+    """fingerprint of the images of both parts in their order: of pixels and labels; where they stay in place, of names
+    and labels. Filled in from the data"""
 
     def resolve(self) -> Images:
         """The same task with its size, channels and classes; the path to the data stays as it was given.
@@ -94,6 +98,7 @@ class Images(Task):
             channels=1 if channels == 1 else 3,
             classes=classes,
             class_names=train.class_names if classes else (),
+            images_sha256=fingerprint(train.sha256.encode(), test.sha256.encode()),
         )
 
     def _count_classes(self, train: ImageSet | InPlaceSet, test: ImageSet | InPlaceSet) -> int:
@@ -122,12 +127,9 @@ class Images(Task):
             )
         if self.classes is not None and not train.classes:
             raise UserError(f"{self.data} has no labels, not {self.classes} classes: {_NO_LABELS}")
-        if self.classes is not None and self.classes < train.classes:
-            raise UserError(
-                f"{self.data} has {train.classes} classes, not {self.classes}: leave --task.classes out, "
-                f"or pass 0 to leave labels out"
-            )
-        return self.classes or train.classes
+        if self.classes is not None:
+            check_classes(self.data, train.classes, self.classes)
+        return train.classes
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -180,6 +182,14 @@ class Images(Task):
         from ..figures import grid
 
         return grid(samples, columns, scale=max(1, 64 // samples.shape[1]))
+
+
+def check_classes(data: str | None, found: int, asked: int) -> None:
+    """Raise UserError where other classes are asked for than the data has: fewer, or some that nothing would train."""
+    if asked != found:
+        raise UserError(
+            f"{data} has {found} classes, not {asked}: pass --task.classes {found}, or 0 to leave labels out"
+        )
 
 
 @functools.lru_cache(maxsize=2)

@@ -5,9 +5,9 @@
 - latents, float16 [n, views, statistics, channels, height, width]: of the image and, where there are two views, of its
   mirror image; the mean of the posterior and, where there are two statistics, its standard deviation;
 - pictures, uint8 [n, channels, side, side]: the images themselves, shrunk, for the pixel judge;
-- labels, int64 [n], where there are classes.
+- labels, int64 [n], where there are classes;
 
-Each shard appears whole or not at all, so what is missing is what is left to do.
+and in its header their SHA-256. Each shard appears whole or not at all, so what is missing is what is left to do.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import safetensors
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from jaxtyping import Shaped, UInt8
@@ -27,6 +29,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..base import Batch
+from ..checkpoint import HASH, fingerprint
 from ..config import Count, Positive, check, from_dict, to_dict
 from ..errors import UserError
 from ..runs import write_atomically
@@ -34,7 +37,9 @@ from .image_judge import SIDE
 from .image_sources import ImageSet
 
 INDEX = "index.json"
-FORMAT = "shortcut-models latents 1"
+FORMAT = "shortcut-models latents 2"
+_ANEW = "use the same data and options to go on, or give another directory with --out"
+_AGAIN = "remove it, and run the same `shortcut encode` again"
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,9 @@ class Index:
     """What a folder of latents holds."""
 
     data: str
-    """where the images were"""
+    """where the images were, which may have moved since"""
     vae: str
-    """folder or Hub name of the VAE"""
+    """folder or Hub name of the VAE, which may have moved since"""
     vae_kind: str
     """its class in diffusers"""
     vae_sha256: str
@@ -61,6 +66,8 @@ class Index:
     """number of classes; 0 is none"""
     class_names: tuple[str, ...]
     """names of the classes, where they have any"""
+    images_sha256: str
+    """fingerprint of the images, see `Images`"""
     train: Positive
     """number of training images"""
     test: Positive
@@ -87,16 +94,24 @@ class Index:
     def write(self, folder: Path) -> None:
         """Write it, or check that the folder holds this very one. Raises UserError where it holds anything else."""
         if (folder / INDEX).exists():
-            found = to_dict(read_index(folder))
-            for name, value in to_dict(self).items():
-                if found[name] != value:
-                    raise UserError(
-                        f"{folder} holds latents made with {name.replace('_', '-')} {found[name]}, not {value}: "
-                        f"use the same options to go on, or give another directory with --out"
-                    )
+            self._refuse_other(folder, read_index(folder))
             return
         refuse_other_content(folder)
         write_atomically(folder / INDEX, (json.dumps({"format": FORMAT} | to_dict(self), indent=2) + "\n").encode())
+
+    def _refuse_other(self, folder: Path, found: Index) -> None:
+        """Raise UserError where a folder holds other latents; where images and VAE lie may have changed."""
+        if found.vae_sha256 != self.vae_sha256:
+            raise UserError(f"{folder} holds latents made with the VAE {found.vae}, and {self.vae} is another: {_ANEW}")
+        before = to_dict(found)
+        for name, value in to_dict(self).items():
+            if name in ("data", "vae") or before[name] == value:
+                continue
+            if name == "images_sha256":
+                raise UserError(f"{folder} holds latents of other images than {self.data} does now: {_ANEW}")
+            raise UserError(
+                f"{folder} holds latents made with {name.replace('_', '-')} {before[name]}, not {value}: {_ANEW}"
+            )
 
 
 def refuse_other_content(folder: Path) -> None:
@@ -130,8 +145,17 @@ def shrunk(images: UInt8[Tensor, "b c h w"]) -> UInt8[Tensor, "b c s s"]:
     return F.interpolate(images.float(), size=SIDE, mode="area").round().to(torch.uint8)
 
 
+def write_shard(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a shard, whole or not at all. Raises OSError where the disk refuses."""
+    write_atomically(path, safetensors.torch.save(tensors, {HASH: fingerprint(tensors)}))
+
+
 class LatentDataset(Dataset[Batch]):
-    """The latents of a split, mapped from disk and read a row at a time."""
+    """The latents of a split, mapped from disk and read a row at a time.
+
+    When a shard is used for the first time it is read whole, and compared with its hash. Raises UserError, then, where
+    it is damaged.
+    """
 
     def __init__(self, folder: Path, index: Index, split: str, *, labelled: bool, mirrored: bool) -> None:
         """labelled, mirrored: whether labels and mirror images are given, where there are any.
@@ -142,12 +166,13 @@ class LatentDataset(Dataset[Batch]):
         self.starts = [rows.start for _, rows in self.files]
         views = index.views(split)
         shape = (views, index.statistics, *index.latent_shape)
-        found = [_read(folder / name, (len(rows), *shape)) for name, rows in self.files]
+        found = [_Shard.open(folder / name, (len(rows), *shape)) for name, rows in self.files]
         kept = views if mirrored else 1
-        self.latents = [tensors["latents"][:, :kept] for tensors in found]
-        self.pictures = [tensors["pictures"] for tensors in found]
+        self.latents = [shard.tensors["latents"][:, :kept] for shard in found]
+        self.pictures = [shard.tensors["pictures"] for shard in found]
         has_labels = labelled and index.classes > 0
-        self.labels = torch.cat([tensors["labels"] for tensors in found]) if has_labels else None
+        self.labels = torch.cat([shard.tensors["labels"] for shard in found]) if has_labels else None
+        self.unchecked = dict(enumerate(found))
         self.count: int = getattr(index, split)
 
     def __len__(self) -> int:
@@ -162,6 +187,9 @@ class LatentDataset(Dataset[Batch]):
         made = torch.empty(len(indices), *parts[0].shape[1:], dtype=parts[0].dtype)
         for place, index in enumerate(indices):
             shard = bisect.bisect_right(self.starts, index) - 1
+            if shard in self.unchecked:
+                self.unchecked[shard].check()
+                del self.unchecked[shard]
             made[place] = parts[shard][index - self.starts[shard]]
         return made
 
@@ -180,17 +208,32 @@ class LatentDataset(Dataset[Batch]):
         return ImageSet(pixels, labels, classes, ())
 
 
-def _read(path: Path, shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """The tensors of a shard, mapped and not read yet."""
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} is missing: run the same `shortcut encode` again, until it ends, or copy the whole folder"
-        ) from None
-    except (safetensors.SafetensorError, OSError) as error:
-        raise UserError(f"{path} is damaged ({error}): remove it, and run the same `shortcut encode` again") from None
-    if "latents" not in found or tuple(found["latents"].shape) != shape or math.prod(shape) == 0:
-        raise UserError(f"{path} does not fit the index beside it: remove it, and run the same `shortcut encode` again")
-    return found
+class _Shard(NamedTuple):
+    """A shard that is mapped, and not read yet."""
+
+    path: Path
+    tensors: dict[str, Tensor]
+    sha256: str | None
+    """what its header says of them"""
+
+    @classmethod
+    def open(cls, path: Path, shape: tuple[int, ...]) -> _Shard:
+        """Raises UserError where the latents are not there, or of another shape."""
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                sha256 = (file.metadata() or {}).get(HASH)
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except FileNotFoundError:
+            raise UserError(
+                f"{path} is missing: run the same `shortcut encode` again, until it ends, or copy the whole folder"
+            ) from None
+        except (safetensors.SafetensorError, OSError) as error:
+            raise UserError(f"{path} is damaged ({error}): {_AGAIN}") from None
+        if "latents" not in found or tuple(found["latents"].shape) != shape or math.prod(shape) == 0:
+            raise UserError(f"{path} does not fit the index beside it: {_AGAIN}")
+        return cls(path, found, sha256)
+
+    def check(self) -> None:
+        """Read it. Raises UserError where it is not what was written."""
+        if fingerprint(self.tensors) != self.sha256:
+            raise UserError(f"{self.path} is damaged (its content does not match its hash): {_AGAIN}")

@@ -26,7 +26,7 @@ from ..vae import Vae, open_vae
 from .image_judge import FIT_ON, PixelJudge
 from .image_sources import ImageSet
 from .image_sources.layout import ACCEPTED
-from .images import Images
+from .images import Images, check_classes
 from .latent_shards import LatentDataset, is_encoded, read_index, shrunk
 
 AT_ONCE = 64
@@ -68,6 +68,8 @@ class Latents(Task):
     """channels, height and width of a latent: filled in from the data"""
     vae_sha256: str = field(default="", metadata=FILLED_IN)
     """fingerprint of the VAE's weights: filled in"""
+    images_sha256: str = field(default="", metadata=FILLED_IN)
+    """fingerprint of the images: filled in from the data"""
 
     def resolve(self) -> Latents:
         """The same task with its sizes, classes and VAE; paths stay as they were given.
@@ -95,12 +97,12 @@ class Latents(Task):
         classes = index.classes if self.classes is None else self.classes
         if classes and not index.classes:
             raise UserError(f"{self.data} has no labels, and {classes} classes are asked for: pass --task.classes 0")
-        if classes and classes < index.classes:
-            raise UserError(f"{self.data} has {index.classes} classes, not {classes}: leave --task.classes out")
+        if classes:
+            check_classes(self.data, index.classes, classes)
         return dataclasses.replace(
             self, vae=name, image_size=index.image_size, classes=classes, flip=self.flip and index.flips,
             class_names=index.class_names if classes else (), latent_shape=index.latent_shape,
-            vae_sha256=index.vae_sha256,
+            vae_sha256=index.vae_sha256, images_sha256=index.images_sha256,
         )  # fmt: skip
 
     def _resolve_images(self) -> Latents:
@@ -115,6 +117,7 @@ class Latents(Task):
         return dataclasses.replace(
             self, image_size=size, classes=images.classes, class_names=images.class_names,
             latent_shape=vae.latent_shape(size), vae_sha256=vae.sha256,
+            images_sha256=images.images_sha256,
         )  # fmt: skip
 
     @property

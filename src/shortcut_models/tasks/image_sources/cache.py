@@ -15,6 +15,7 @@ from jaxtyping import Int64, UInt8
 
 from ...cache import cache_folder
 from ...runs import write_atomically
+from .examples import fingerprint
 
 IN_MEMORY = 2**30
 """bytes; a larger set stays on disk and is mapped into memory"""
@@ -39,6 +40,11 @@ class ImageSet:
     @property
     def shape(self) -> tuple[int, int, int]:
         return self.pixels.shape[1:]
+
+    @property
+    def sha256(self) -> str:
+        """The fingerprint of pixels and labels."""
+        return fingerprint(self.pixels, self.labels)
 
     def read(
         self, rows: Sequence[int] | np.ndarray

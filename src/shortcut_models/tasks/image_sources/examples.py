@@ -16,6 +16,21 @@ HELD_OUT_MOST = 5_000
 """images at most that are held out where the data has no test part of its own"""
 
 
+def encoded(name: str) -> bytes:
+    """A name as the disk has it."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def fingerprint(*parts: bytes | np.ndarray | None) -> str:
+    """The SHA-256 of contiguous arrays and bytes, one after another."""
+    digest = hashlib.sha256()
+    for part in parts:
+        content = part.data.cast("B") if isinstance(part, np.ndarray) else part or b""
+        digest.update(b"%d " % len(content))
+        digest.update(content)
+    return digest.hexdigest()
+
+
 def _open_chosen(opened: Callable[[int], Image.Image], rows: Int64[np.ndarray, "m"], index: int) -> Image.Image:
     return opened(int(rows[index]))
 
@@ -61,11 +76,13 @@ class Examples:
     def split(self, split: str, *, hold_out: bool) -> Examples:
         """The images of a split, out of a part that is for it alone or (hold_out) for both.
 
-        Who is held out follows from the names alone, and so stays the same when images are added. Test images come
-        in the order of a hash, so that the first thousand are a fair sample where the files are sorted by class.
+        Of one part for both, the tenth with the smallest hashes of their names is held out, HELD_OUT_MOST at most: the
+        same ones wherever the data lies. As that is a rank, some of them may become training images when others are
+        added. Test images come in the order of the hash, so that the first thousand are a fair sample where the files
+        are sorted by class.
         """
-        encoded = [name.encode("utf-8", "surrogateescape") for name in self.names]
-        order = sorted(range(len(self)), key=lambda i: hashlib.blake2b(encoded[i], digest_size=8).digest())
+        hashes = [hashlib.blake2b(encoded(name), digest_size=8).digest() for name in self.names]
+        order = sorted(range(len(self)), key=hashes.__getitem__)
         if not hold_out:
             return self if split == "train" else self.subset(order)
         count = min(HELD_OUT_MOST, max(1, len(self) // 10))

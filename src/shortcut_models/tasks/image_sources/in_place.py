@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, get_worker_info
 from ...base import Batch
 from ...errors import UserError
 from .decode import ColourFound, Damaged, Target, pixels_of
-from .examples import Examples
+from .examples import Examples, encoded, fingerprint
 from .order import windowed
 
 NEIGHBOURS = 100
@@ -56,6 +56,11 @@ class InPlaceSet:
     @property
     def class_names(self) -> tuple[str, ...]:
         return self.examples.class_names
+
+    @property
+    def sha256(self) -> str:
+        """The fingerprint of names and labels: to read all pixels would take as long as a pass over the data."""
+        return fingerprint(*map(encoded, self.examples.names), self.labels)
 
     def read(
         self, rows: Sequence[int] | np.ndarray

@@ -6,16 +6,17 @@ import glob
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ...errors import UserError
 from . import hugging_face
 from .arrays import npz_splits
 
 ACCEPTED = "a folder of images, tar shards, an .npz file, MNIST-style idx files or hf:NAME"
+Named = TypeVar("Named")
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
 )
@@ -96,15 +97,13 @@ def _idx(images: Path) -> Part:
 
 
 def _tables(data: str) -> dict[str, Part]:
-    """The parts of tables of Hugging Face; a test part whose labels are kept secret gives way to one for validation."""
+    """The parts of tables of Hugging Face."""
     tables = hugging_face.open_splits(data)
     named = {_WORDS[name.lower()]: name for name in tables if name.lower() in _WORDS}
     if len(tables) == 1:
         named = {"train": next(iter(tables))}
     _need_train(named, data)
-    if {"test", "val"} <= set(named) and hugging_face.hides_labels(tables[named["test"]]):
-        del named["test"]
-    chosen = _chosen(named)
+    chosen = _chosen(named, lambda name: hugging_face.hides_labels(tables[name]))
     files = {name: hugging_face.files_of(tables[name]) for name in chosen.values()}
     return {split: Part("table", Path(data), files[name], name) for split, name in chosen.items()}
 
@@ -176,7 +175,7 @@ def _folder(folder: Path) -> dict[str, Part]:
         raise UserError(f"{folder} holds {' and '.join(named)}, but also {beside[0]}: move that away or into one")
     _need_train(named, folder)
     parts = {}
-    for split, path in _chosen(named).items():
+    for split, path in _chosen(named, lambda inner: _hide_labels(_visible(inner)[1])).items():
         parts[split] = _contents(path, by_name=False)["train"]
     return parts
 
@@ -187,10 +186,18 @@ def _need_train(named: Mapping[str, Any], folder: Path | str) -> None:
         raise UserError(f"{folder} holds {held}, but no train part: add one, or name a part in --data")
 
 
-def _chosen(named: Mapping[str, Any]) -> dict[str, Any]:
-    """train and, of test and val, the first that is there, as "test"."""
+def _chosen(named: Mapping[str, Named], hides_labels: Callable[[Named], bool]) -> dict[str, Named]:
+    """train and, of test and val, the first that is there, as "test"; one whose labels are kept secret gives way."""
     held_out = named.get("test", named.get("val"))
+    if {"test", "val"} <= set(named) and hides_labels(named["test"]):
+        held_out = named["val"]
     return {"train": named["train"]} | ({} if held_out is None else {"test": held_out})
+
+
+def _hide_labels(files: list[Path]) -> bool:
+    """Whether files are a table in Parquet whose labels are kept secret."""
+    tables = tuple(path for path in files if _PARQUET.search(path.name))
+    return bool(tables) and hugging_face.hides_labels(hugging_face.open_parquet(tables))
 
 
 def _by_name(files: list[Path], folder: Path) -> dict[str, list[Path]]:
@@ -204,7 +211,7 @@ def _by_name(files: list[Path], folder: Path) -> dict[str, list[Path]]:
     if "" in found:
         raise UserError(f"{found[''][0]} is named neither train nor test, as others beside it are: rename or move it")
     _need_train(found, folder)
-    return _chosen(found)
+    return _chosen(found, _hide_labels)
 
 
 def _contents(folder: Path, *, by_name: bool) -> dict[str, Part]:
