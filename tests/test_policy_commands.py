@@ -18,7 +18,8 @@ from PIL import Image
 
 import robots
 import shortcut_models
-from shortcut_models import rollout
+from shortcut_models import checkpoint, rollout
+from shortcut_models.episode import play
 from shortcut_models.policy import Policy
 from tiny import fork, shortcut, train, tree
 
@@ -111,6 +112,22 @@ def test_a_model_file_is_enough(place: Path) -> None:
     assert shortcut("rollout", file, "--episodes", 1).code == 0
     cache = Path(os.environ["XDG_CACHE_HOME"])
     assert len(list(cache.rglob("01000000.json"))) == 1
+
+
+def test_episodes_are_those_of_the_weights_that_their_folder_is_named_after(place: Path) -> None:
+    """A run that is in training has another checkpoint by the time that a worker opens it."""
+    shutil.copytree(place / "policy", place / "growing", ignore=shutil.ignore_patterns("rollouts"))
+    arena = rollout.Arena.open(place / "growing")
+    checkpoints = place / "growing" / "checkpoints"
+    weights, header = checkpoint.read(checkpoints / "00000020" / checkpoint.MODEL)
+    (checkpoints / "00000040").mkdir()
+    checkpoint.write(checkpoints / "00000040" / checkpoint.MODEL, {key: -w for key, w in weights.items()}, header)
+    seeds, world = range(100, 103), robots.Walk()
+    played = rollout.roll_out(arena.setting, arena.records, [1], seeds, quiet=True)
+    assert [one.score for one in played] == [play(arena.policy, world, 1, seed).score for seed in seeds]
+    later = rollout.Arena.open(place / "growing")
+    assert [one.score for one in played] != [play(later.policy, world, 1, seed).score for seed in seeds]
+    assert arena.records.folder != later.records.folder
 
 
 def test_a_rollout_that_is_stopped_says_how_to_go_on(place: Path, tmp_path: Path) -> None:
@@ -243,8 +260,6 @@ def test_a_missing_package_is_said_in_one_line(place: Path, monkeypatch: pytest.
 
 
 def test_weights_that_are_not_finite_are_said_before_any_episode(place: Path) -> None:
-    from shortcut_models import checkpoint
-
     shutil.copytree(place / "policy", place / "diverged", ignore=shutil.ignore_patterns("rollouts"))
     file = place / "diverged" / "checkpoints" / "00000020" / "model.safetensors"
     weights, header = checkpoint.read(file)

@@ -264,20 +264,29 @@ def load(
     Raises:
         UserError: no run, no checkpoint yet, a damaged or foreign file, or parts that do not fit the weights.
     """
-    path = Path(path)
+    where, (weights, header) = find(Path(path))
+    return assemble(weights, header, where, device=device, network=network, objective=objective, task=task)
+
+
+def find(path: Path) -> tuple[Path, checkpoint.Content]:
+    """The file that `load` takes at a path, or the folder in the Hub's layout, and what it holds; raises as `load`.
+
+    Of a run it is the newest checkpoint's, and may be another one a moment later: who needs the same weights twice
+    loads the second time from what is returned here.
+    """
     if all((path / name).is_file() for name in LAYOUT):
-        weights, header = read_layout(path)
-    elif path.is_dir():
+        return path, read_layout(path)
+    if path.is_dir():
         run = Run(path)
         run.read_config()
         found = checkpoint.newest(run.checkpoints, (checkpoint.MODEL,))
         if found is None:
             raise UserError(f"{path} has no checkpoint yet: train it with `shortcut train`")
-        path, [(weights, header)] = found
-    elif path.exists():
-        weights, header = checkpoint.read(path)
-        if path.name == checkpoint.STATE:
-            raise UserError(f"{path} is what a run goes on from, not its model: give {checkpoint.MODEL} beside it")
-    else:
+        folder, [content] = found
+        return folder / checkpoint.MODEL, content
+    if not path.exists():
         raise UserError(f"{path} does not exist: give a run directory or a model file")
-    return assemble(weights, header, path, device=device, network=network, objective=objective, task=task)
+    content = checkpoint.read(path)
+    if path.name == checkpoint.STATE:
+        raise UserError(f"{path} is what a run goes on from, not its model: give {checkpoint.MODEL} beside it")
+    return path, content

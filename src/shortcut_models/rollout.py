@@ -17,7 +17,7 @@ from .environments import open_environment
 from .episode import Episode
 from .errors import Stopped, UserError
 from .evaluation import machine
-from .model import load
+from .model import Model, assemble, find, load
 from .policy import Policy
 from .rollout_records import Records, folder_name
 from .rollout_workers import Job, Setting, Workers
@@ -50,12 +50,13 @@ class Arena:
         Raises UserError where the run is none of a policy, where there is no such environment or a package for it is
         missing, and where its observations or actions are not the policy's.
         """
-        policy = open_policy(run, device, execute)
+        weights, content = find(run)
+        policy = _acting(assemble(*content, weights, device=device), run, execute)
         name = environment or policy.imitation.environment
         if not name:
             raise UserError(f"the demonstrations of {run} do not name their environment: give --environment")
         setting = Setting(
-            functools.partial(open_policy, run, device, execute),
+            functools.partial(open_policy, weights, device, execute),  # not `run`, which may be in training
             functools.partial(open_environment, name, policy.imitation.names),
             str(machine(policy.device)["device"]),
         )
@@ -77,9 +78,12 @@ class Arena:
         return Records(folder / folder_name(self.policy, self.environment))
 
 
-def open_policy(run: Path, device: str = "cpu", execute: int | None = None) -> Policy:
-    """The policy of a run. Raises UserError where the run is none of a policy, and for `execute` out of its range."""
-    model = load(run, device=device)
+def open_policy(weights: Path, device: str, execute: int | None) -> Policy:
+    """The policy of a model file. Raises UserError as `Arena.open`."""
+    return _acting(load(weights, device=device), weights, execute)
+
+
+def _acting(model: Model, run: Path, execute: int | None) -> Policy:
     if not isinstance(model, Policy):
         raise UserError(f"{run} is no policy, as it did not learn from demonstrations: see `shortcut evaluate`")
     return model if execute is None else dataclasses.replace(model, execute=execute)
