@@ -82,9 +82,29 @@ def test_the_json_says_what_was_measured_and_where(place: Path, tmp_path: Path) 
     found = json.loads((tmp_path / "a.json").read_text())
     assert found["seeds"] == [1_000_000, 1_000_001, 1_000_002]
     assert (found["environment"], found["measure"], found["execute"], found["step"]) == ("walk", "return", 2, 20)
-    assert {"date", "machine", "versions", "timed_on", "parameters"} <= set(found)
+    assert {"date", "versions", "timed_on", "parameters"} <= set(found)
     assert found["versions"]["shortcut-models"] == shortcut_models.__version__
     assert {steps: row["episodes"] for steps, row in found["steps"].items()} == {"1": 3, "4": 3}
+
+
+def test_episodes_of_other_versions_are_not_counted_with_these(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the machine that is named is the one that each was played on, whatever prints the table."""
+    words = ("rollout", "policy", "--episodes", 2, "--seed", 5000, "--json", tmp_path / "a.json")
+    monkeypatch.setattr(rollout, "processor", lambda device: "an old processor")
+    assert shortcut(*words).code == 0
+    monkeypatch.setattr(rollout, "processor", lambda device: "a new processor")
+    again = shortcut(*words)
+    assert "timed on an old processor, 1 x" in again.out
+    records = tree(place / "policy" / "rollouts")
+    monkeypatch.setattr(rollout, "versions", lambda packages: {"simulator": "9.9"})
+    other = shortcut(*words)
+    assert "timed on a new processor, 1 x" in other.out
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert found["versions"] == {"simulator": "9.9"}
+    assert {one["timed_on"].partition(",")[0] for one in found["episodes"]} == {"a new processor"}
+    assert len(tree(place / "policy" / "rollouts")) == len(records) + 2
 
 
 def test_seeds_that_were_learned_from_are_passed_over(place: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import itertools
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from .cache import cache_folder
 from .environments import open_environment
 from .episode import Episode
 from .errors import Stopped, UserError
-from .evaluation import machine
+from .evaluation import processor
 from .model import Model, assemble, find, load
 from .policy import Policy
-from .rollout_records import Records, folder_name
+from .rollout_records import Records, folder_name, versions
 from .rollout_workers import Job, Setting, Workers
 from .runs import Run
 from .stop import StopRequest
@@ -38,6 +38,8 @@ class Arena:
     """its name"""
     measure: str
     """what a score is"""
+    versions: Mapping[str, str]
+    """of the packages that decide what happens in it"""
     setting: Setting
     """how another process gets both"""
 
@@ -58,7 +60,7 @@ class Arena:
         setting = Setting(
             functools.partial(open_policy, weights, device, execute),  # not `run`, which may be in training
             functools.partial(open_environment, name, policy.imitation.names),
-            str(machine(policy.device)["device"]),
+            processor(policy.device),
         )
         world = setting.environment()
         try:
@@ -67,7 +69,7 @@ class Arena:
                 raise UserError(
                     f"an action of {run} has size {size}, and one of {name} size {wanted}: give another --environment"
                 )
-            return cls(run, policy, name, world.measure, setting)
+            return cls(run, policy, name, world.measure, versions(world.packages), setting)
         finally:
             world.close()
 
@@ -75,7 +77,7 @@ class Arena:
     def records(self) -> Records:
         """Where its episodes are kept: in the run, or in the cache folder for a file."""
         folder = Run(self.run).rollouts if self.run.is_dir() else cache_folder("rollouts")
-        return Records(folder / folder_name(self.policy, self.environment))
+        return Records(folder / folder_name(self.policy, self.environment, self.versions))
 
 
 def open_policy(weights: Path, device: str, execute: int | None) -> Policy:

@@ -26,6 +26,8 @@ class Environment(abc.ABC):
     """actions after which an episode is over at the latest"""
     frames_per_second: ClassVar[int]
     """of its video, at the speed of the world"""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """whose versions decide what happens in it: episodes of other versions are not counted together"""
     low: Float[np.ndarray, "n"]
     high: Float[np.ndarray, "n"]
     """bounds of an action, float32"""

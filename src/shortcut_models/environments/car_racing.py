@@ -26,6 +26,7 @@ class CarRacing(Environment):
     measure = "return"
     max_frames = 1000
     frames_per_second = 50
+    packages = ("gymnasium", "box2d", "box2d-py", "pygame", "pygame-ce")
     low = np.array([-1, 0, 0], np.float32)
     high = np.array([1, 1, 1], np.float32)
 
