@@ -139,17 +139,21 @@ class Model:
             parts.append(self.generate(noise, steps, cond, guidance))
         return np.concatenate(parts)
 
+    def check_guidance(self, guidance: float) -> None:
+        """Raise UserError for a weight that is none, or one that the model was not trained for."""
+        if not (math.isfinite(guidance) and guidance >= 0):
+            raise UserError(f"guidance must be a number of at least 0, not {guidance}")
+        if guidance != 1 and getattr(self.objective, "label_dropout", None) == 0:
+            raise UserError("guidance needs a model trained with label-dropout above 0: leave guidance out")
+
     def check_request(self, num: int, seed: int, guidance: float, batch_size: int, budgets: int = 1) -> None:
         """Raise UserError for a number out of its range, or for more samples than this machine's memory holds."""
         for name, value, least in (("num", num, 1), ("seed", seed, 0), ("batch-size", batch_size, 1)):
             if not isinstance(value, numbers.Integral) or value < least:
                 raise UserError(f"{name} must be a whole number of at least {least}, not {value}")
-        if not (math.isfinite(guidance) and guidance >= 0):
-            raise UserError(f"guidance must be a number of at least 0, not {guidance}")
         if guidance != 1 and not self.classes:
             raise UserError("guidance needs a model with labels, and this one has none: leave guidance out")
-        if guidance != 1 and getattr(self.objective, "label_dropout", None) == 0:
-            raise UserError("guidance needs a model trained with label-dropout above 0: leave guidance out")
+        self.check_guidance(guidance)
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         needed = 2 * 4 * num * math.prod(self.task.shape) * budgets  # as made, and in the task's units
         if needed > memory:
