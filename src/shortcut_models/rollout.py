@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from .cache import cache_folder
-from .environments import open_environment
+from .environments import SEEDS, open_environment
 from .episode import Episode
 from .errors import Stopped, UserError
 from .evaluation import processor
@@ -92,9 +92,12 @@ def _acting(model: Model, run: Path, execute: int | None) -> Policy:
 
 
 def fresh_seeds(count: int, first: int = FIRST_SEED, used: Collection[int] = ()) -> list[int]:
-    """The first `count` seeds from `first` on that were not used."""
+    """The first `count` seeds from `first` on that were not used. Raises UserError where there are not so many."""
     known = frozenset(used)
-    return list(itertools.islice((seed for seed in itertools.count(first) if seed not in known), count))
+    found = list(itertools.islice((seed for seed in range(first, SEEDS) if seed not in known), count))
+    if len(found) < count:
+        raise UserError(f"there are no {count} seeds from {first} to {SEEDS - 1}: give a smaller --seed")
+    return found
 
 
 def roll_out(

@@ -11,6 +11,8 @@ from jaxtyping import Float, UInt8
 
 from ..errors import UserError
 
+SEEDS = 2**31
+"""every environment takes the seeds from 0 to below this"""
 Observation = Mapping[str, np.ndarray]
 """What is seen at one moment, by name: images uint8 [height, width, channels], vectors float32 [size]."""
 
@@ -45,7 +47,7 @@ class Environment(abc.ABC):
 
     @abc.abstractmethod
     def reset(self, seed: int) -> Observation:
-        """Begin an episode that follows from the seed."""
+        """Begin an episode that follows from the seed, in [0, SEEDS)."""
 
     @abc.abstractmethod
     def step(self, action: Float[np.ndarray, "n"]) -> tuple[Observation, bool]:
