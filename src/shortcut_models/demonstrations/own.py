@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
 import json
@@ -142,11 +143,10 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
     scalars = [_arrays(path, ("action", "seed", "return")) for path in files]
     lengths = [len(np.atleast_1d(episode["action"])) for episode in scalars]
     actions = vectors("action", [Part(f.name, n, s["action"]) for f, n, s in zip(files, lengths, scalars, strict=True)])
-    facts = {
-        "returns": np.array([_return(path, episode) for path, episode in zip(files, scalars, strict=True)]),
-        "seeds": np.array([_seed(path, episode) for path, episode in zip(files, scalars, strict=True)], np.int64),
-    }
-    Demonstrations({}, actions, np.cumsum(lengths), **facts)  # what is wrong with these is said before images are read
+    returns = np.array([_return(path, episode) for path, episode in zip(files, scalars, strict=True)])
+    seeds = np.array([_seed(path, episode) for path, episode in zip(files, scalars, strict=True)], np.int64)
+    # What is wrong with these is said before images are read.
+    plain = Demonstrations({}, actions, np.cumsum(lengths), returns, seeds, header["environment"])
 
     def parts(name: str) -> Iterator[Part]:
         for path, length in zip(files, lengths, strict=True):
@@ -158,4 +158,4 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
         else vectors(name, parts(name))
         for name in chosen(names, list(first))
     }
-    return Demonstrations(observations, actions, np.cumsum(lengths), environment=header["environment"], **facts)
+    return dataclasses.replace(plain, observations=observations)
