@@ -7,8 +7,9 @@ TORCH := $(if $(shell command -v nvidia-smi 2>/dev/null),torch>=2.8,torch==2.13.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 DEMO_RUN ?= runs/demo
 DEMO_FLAGS ?=
+ROBOMIMIC := build/robomimic
 
-.PHONY: install demo test proofs lint bench docs clean
+.PHONY: install demo test robomimic-tests proofs lint bench docs clean
 
 install: $(VENV)/.installed
 
@@ -36,6 +37,17 @@ demo: $(VENV)/.installed
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
+# In an environment of their own, as robosuite needs another MuJoCo than Meta-World does. ROBOMIMIC_LIFT=FILE compares
+# with the recorded demonstrations of Lift, see tests/test_robomimic.py.
+robomimic-tests: $(ROBOMIMIC)/.installed
+	OMP_NUM_THREADS=1 $(ROBOMIMIC)/bin/python -m pytest tests/test_robomimic.py
+
+$(ROBOMIMIC)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(ROBOMIMIC)
+	$(ROBOMIMIC)/bin/python -m pip --disable-pip-version-check install --quiet '$(TORCH)'
+	$(ROBOMIMIC)/bin/python -m pip --disable-pip-version-check install --quiet -e '.[robomimic]' beartype pytest pytest-timeout
+	@touch $@
+
 # The slow proofs: full trainings with three seeds, every budget, twenty kills. An hour or two on two cores.
 proofs: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow --timeout 7200 -rA
@@ -54,4 +66,4 @@ docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) site
+	rm -rf $(VENV) $(ROBOMIMIC) site

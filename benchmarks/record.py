@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime
 import os
 import platform
@@ -20,7 +19,7 @@ from stopwatch import Row, table
 
 import shortcut_models
 from shortcut_models.errors import UserError
-from shortcut_models.evaluation import machine
+from shortcut_models.evaluation import machine, processor
 from shortcut_models.memory import keep_freed_memory
 from shortcut_models.training import Training
 
@@ -28,16 +27,6 @@ RESULTS = Path(__file__).parent / "results"
 
 Measure = Callable[[torch.device, bool], Sequence[Row]]
 """(device, whether tiny sizes are enough) -> measures"""
-
-
-def processor(device: torch.device) -> str:
-    """The name of the GPU, or that of the processor where the system tells it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    found = None
-    with contextlib.suppress(OSError):
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores"
 
 
 def run(script: str, about: str, measure: Measure, arguments: Sequence[str] | None, prefix: str = "") -> None:

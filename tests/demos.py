@@ -144,6 +144,11 @@ Maker = Callable[[Path], Path]
 MAKERS: list[Maker] = [make_own, make_zarr, make_zarr_zip, make_robomimic, make_lerobot]
 
 
+def cut(path: Path, share: float = 0.6) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+
+
 def with_png_column(root: Path) -> None:
     """Turn the videos of a LeRobot data set into images in its table."""
     from PIL import Image

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,6 @@ import h5py
 import numpy as np
 import pytest
 import zarr
-from pyarrow import parquet
 
 import demos
 from demos import ENDS, actions, pictures, states
@@ -22,24 +20,20 @@ from shortcut_models.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("annotations_unchecked")
 
-Mistake = Callable[[Path], Path]
-
-
-def cut(path: Path, share: float = 0.6) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
-
 
 def text_file(root: Path) -> Path:
     (root / "notes.txt").write_text("no demonstrations")
     return root / "notes.txt"
 
 
-def episode(**arrays: Any) -> Mistake:
-    """Our own format, with some arrays of episode 102 replaced, or left out where they are None."""
+def episode(*, only: bool = False, **arrays: Any) -> demos.Maker:
+    """Our own format, with some arrays of episode 102 replaced, or left out if None; `only`: without the others."""
 
     def make(root: Path) -> Path:
         path = demos.make_own(root) / "episode_00000102.npz"
+        for other in path.parent.glob("*.npz") if only else ():
+            if other != path:
+                other.unlink()
         with np.load(path) as file:
             held = {name: file[name] for name in file.files}
         held |= {name.replace("__", "."): array for name, array in arrays.items()}
@@ -57,11 +51,11 @@ def with_nan(array: np.ndarray, frame: int) -> np.ndarray:
 
 def own_cut(root: Path) -> Path:
     path = demos.make_own(root)
-    cut(path / "episode_00000102.npz")
+    demos.cut(path / "episode_00000102.npz")
     return path
 
 
-def header(text: str) -> Mistake:
+def header(text: str) -> demos.Maker:
     def make(root: Path) -> Path:
         path = demos.make_own(root)
         (path / own.HEADER).write_text(text)
@@ -75,7 +69,7 @@ def no_episodes(root: Path) -> Path:
     return root / "own"
 
 
-def buffer(**arrays: Any) -> Mistake:
+def buffer(**arrays: Any) -> demos.Maker:
     """A replay buffer with some arrays replaced, or left out where they are None."""
 
     def make(root: Path) -> Path:
@@ -83,10 +77,11 @@ def buffer(**arrays: Any) -> Mistake:
         group = zarr.open_group(str(path), mode="a")
         for name, array in arrays.items():
             name = name.replace("__", "/")
-            del group[name]
+            if name in group:
+                del group[name]
             if array is not None:
                 made = group.create_array(name, shape=array.shape, dtype=array.dtype, chunks=array.shape)
-                made[:] = array
+                made[...] = array
         return path
 
     return make
@@ -94,7 +89,7 @@ def buffer(**arrays: Any) -> Mistake:
 
 def zip_cut(root: Path) -> Path:
     path = demos.make_zarr_zip(root)
-    cut(path)
+    demos.cut(path)
     return path
 
 
@@ -109,7 +104,7 @@ def chunk_broken(root: Path) -> Path:
     return path
 
 
-def hdf5(change: Callable[[Any], None]) -> Mistake:
+def hdf5(change: Callable[[Any], None]) -> demos.Maker:
     def make(root: Path) -> Path:
         path = demos.make_robomimic(root)
         with h5py.File(path, "r+") as file:
@@ -127,43 +122,22 @@ def without(*names: str) -> Callable[[Any], None]:
     return change
 
 
+def put(name: str, array: Any) -> Callable[[Any], None]:
+    def change(file: Any) -> None:
+        if name in file:
+            del file[name]
+        file[name] = array
+
+    return change
+
+
 def hdf5_cut(root: Path) -> Path:
     path = demos.make_robomimic(root)
-    cut(path)
+    demos.cut(path)
     return path
 
 
-def lerobot(change: Callable[[Path], None]) -> Mistake:
-    def make(root: Path) -> Path:
-        path = demos.make_lerobot(root)
-        change(path)
-        return path
-
-    return make
-
-
-def info(**facts: Any) -> Mistake:
-    def change(path: Path) -> None:
-        held = json.loads((path / "meta/info.json").read_text()) | facts
-        (path / "meta/info.json").write_text(json.dumps(held))
-
-    return lerobot(change)
-
-
-def column(name: str, change: Callable[[Any], Any] | None) -> Mistake:
-    def spoil(path: Path) -> None:
-        file = path / "data/chunk-000/file-001.parquet"
-        table = parquet.read_table(file)
-        kept = table.drop_columns([name])
-        parquet.write_table(
-            kept if change is None else kept.append_column(name, [change(table[name].to_pylist())]), file
-        )
-
-    return lerobot(spoil)
-
-
-VIDEO = "videos/observation.images.image/chunk-000/file-001.mp4"
-MISTAKES: dict[str, tuple[Mistake, str]] = {
+MISTAKES: dict[str, tuple[demos.Maker, str]] = {
     "nothing there": (lambda root: root / "nowhere", "nowhere: this does not exist: give a folder that"),
     "an empty folder": (lambda root: root, "this folder holds no demonstrations that are read: give a folder"),
     "a file of another kind": (text_file, "this file holds no demonstrations that are read: give a folder"),
@@ -185,6 +159,21 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
         episode(observation__state=with_nan(states()[:9], 8)), r"state of episode 2 .* is NaN .* frame 8: mend"),
     "text for a state": (
         episode(observation__state=np.full((9, 3), "a")), "episode_00000102.npz: state holds <U1, not numbers"),
+    "text for a return": (
+        episode(**{"return": np.array("high")}), "episode_00000102.npz: return must be a number, not <U4 high: write"),
+    "three returns": (episode(**{"return": np.ones(3)}), "episode_00000102.npz: return must be a number, not float64"),
+    "half a seed": (episode(seed=np.float64(0.5)), "seed must be a whole number, not float64 0.5: write it again"),
+    "an episode without frames": (
+        episode(action=actions(0), observation__state=states(0), observation__image=pictures(0)),
+        "the ends of the episodes must ascend from above 0"),
+    "a dot in a name": (
+        episode(**{"observation.arm.state": states()[:9]}, only=True), "an observation is called 'arm.state': give"),
+    "a number beside the arrays": (buffer(data__fps=np.float32(10)), "33 actions and no frames of fps: make them"),
+    "one action": (buffer(data__action=np.float32(1)), "data/action has no frames: write it again"),
+    "one end": (buffer(meta__episode_ends=np.int64(33)), r"meta/episode_ends must be one list of whole .* int64 \[\]"),
+    "ends in rows": (buffer(meta__episode_ends=ENDS[:, None]), r"must be one list of whole numbers, not .*4, 1"),
+    "half an end": (buffer(meta__episode_ends=ENDS - 0.5), "must be one list of whole numbers, not float64"),
+    "an array for a group": (buffer(data=actions()), "data and meta must be groups: give a replay buffer"),
     "truncated zip": (zip_cut, "the file is damaged .*copy it again"),
     "a zip of something else": (zip_of_something_else, "holds no zarr group"),
     "ends that do not ascend": (
@@ -205,23 +194,13 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "HDF5 of something else": (hdf5(without("data")), "it lacks data: give a file of robomimic"),
     "a demo without actions": (hdf5(without("data/demo_1/actions")), "it lacks data/demo_1/actions: give a file"),
     "a demo without an image": (hdf5(without("data/demo_1/obs/image")), "it lacks data/demo_1/obs/image"),
+    "a group in obs": (
+        hdf5(put("data/demo_0/obs/inner/x", actions())), "data/demo_0/obs/inner is a group, not an array: leave"),
+    "an array for obs": (hdf5(put("data/demo_0/obs", actions())), "data/demo_0/obs is an array, not a group of them"),
+    "an action alone": (hdf5(put("data/demo_1/actions", np.float32(1))), "data/demo_1/actions is a single number"),
+    "a mask of numbers": (hdf5(put("mask/valid", np.array([1, 2]))), "mask/valid must hold the names of episodes"),
+    "text for rewards": (hdf5(put("data/demo_1/rewards", b"high")), "demo_1 has 5 actions and no frames of reward"),
     "no demos": (hdf5(without(*(f"data/demo_{n}" for n in range(4)))), "it holds no episodes: give a file"),
-    "an older LeRobot": (info(codebase_version="v2.1"), "of format v2.1: bring it to v3.0 with LeRobot's converter"),
-    "info without features": (info(features={}), "meta/info.json is damaged, or lacks 'action': copy"),
-    "a video that does not decode": (
-        lerobot(lambda path: cut(path / VIDEO)), "the video file-001.mp4 does not decode .*copy it again"),
-    "a video that is too short": (
-        lerobot(lambda path: demos.film(path / VIDEO, pictures(3))),
-        "the video file-001.mp4 ends at frame 3, and frame 3 is needed: copy it again"),
-    "a video that is gone": (lerobot(lambda path: (path / VIDEO).unlink()), "cannot read .*file-001.mp4: No such"),
-    "truncated Parquet": (
-        lerobot(lambda path: cut(path / "data/chunk-000/file-001.parquet")), "file-001.parquet is damaged .*copy it"),
-    "no column of actions": (column("action", None), "file-001.parquet lacks the column action: copy"),
-    "ragged actions": (
-        column("action", lambda rows: [[1.0], *rows[1:]]), "action must hold as many numbers in every row: mend"),
-    "an empty cell": (column("action", lambda rows: [None, *rows[1:]]), "action must hold as many numbers"),
-    "no episodes' index": (
-        lerobot(lambda path: (path / "meta/episodes/chunk-000/file-000.parquet").unlink()), "no .parquet files in ep"),
 }  # fmt: skip
 
 
@@ -297,3 +276,16 @@ def test_demonstrations_made_in_python_are_checked_too() -> None:
         Demonstrations({}, actions(0), np.zeros(0, np.int64))
     with pytest.raises(UserError, match="action of episode 1 is NaN or infinite at frame 0: mend"):
         Demonstrations({}, with_nan(actions(6), 3), np.array([3, 6]))
+    for facts, message in (
+        ({"returns": np.ones(3)}, r"there are 2 episodes, and returns \[3\]: give each episode one"),
+        ({"seeds": np.arange(1)}, r"there are 2 episodes, and seeds \[1\]: give each episode one"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Demonstrations({}, actions(6), np.array([3, 6]), **facts)
+    with pytest.raises(UserError, match=r"there are 6 actions and no frames of fps"):
+        Demonstrations({"fps": np.float32(1) * np.ones(())}, actions(6), np.array([3, 6]))
+
+
+def test_what_is_beside_the_episodes_is_left_alone(tmp_path: Path) -> None:
+    path = hdf5(put("data/total", np.int64(33)))(tmp_path)
+    assert len(read(path)) == 4

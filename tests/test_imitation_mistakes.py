@@ -132,7 +132,10 @@ def test_from_the_command_line(data: str, monkeypatch: pytest.MonkeyPatch, tmp_p
         outcome = shortcut(*words, *more)
         assert outcome.code == 2
         assert message in outcome.err
-    assert shortcut(*words, "--data", data, "--task.observations", "state[:2]").code == 0
+    outcome = shortcut(*words, "--data", data, "--task.observations", "state[:2]")
+    assert outcome.code == 0
+    run = tmp_path / "run"
+    assert f"{run} is trained: try `shortcut rollout {run} --steps 1 4` or `shortcut evaluate {run}`" in outcome.out
     again = train_command(json.loads((tmp_path / "run" / "config.json").read_text()), tmp_path / "run")
     assert again == f"shortcut train policy --run {tmp_path / 'run'} --data {data} --task.environment push-t " + (
         "--task.observations 'state[:2]'"

@@ -98,6 +98,38 @@ def test_an_episode_follows_from_its_seed(policy: Policy) -> None:
     assert not np.allclose(runs[0], runs[2])
 
 
+def test_what_was_seen_is_remembered_though_the_environment_uses_its_arrays_again(policy: Policy) -> None:
+    expected, buffer = episode(policy, states(), 3), np.empty(3, np.float32)
+    for environments in (None, 1):
+        policy.reset(environments, seed=3)
+        done = []
+        for seen in states():
+            buffer[:] = seen["state"]
+            done.append(policy.act({"state": buffer if environments is None else buffer[None]}, 2))
+        assert np.array_equal(np.reshape(done, expected.shape), expected)
+
+
+def test_nothing_is_remembered_of_a_call_that_fails(policy: Policy) -> None:
+    expected = episode(policy, states(), 3)
+    policy.reset(seed=np.int64(3))
+    done = []
+    for seen in states():
+        for steps, wrong in ((999, seen), (2, {"state": np.full(3, np.inf)}), (2, {"state": np.zeros((3, 3))})):
+            if not policy._rows[0].plan or steps == 2:
+                with pytest.raises(UserError):
+                    policy.act(wrong, steps)
+        done.append(policy.act(seen, 2))
+    assert np.array_equal(np.stack(done), expected)
+
+
+def test_a_policy_is_guided_where_it_has_learned_to_act_unseeing(policy: Policy) -> None:
+    dropped = replace(policy, objective=Shortcut(label_dropout=0.1))
+    assert not np.array_equal(dropped.act(states()[0], guidance=3.0), episode(policy, states(1), 0)[0])
+    for guidance, line in ((3.0, "guidance needs a model trained with label-dropout above 0"), (-2.0, "at least 0")):
+        with pytest.raises(UserError, match=line):
+            policy.act(states()[0], guidance=guidance)
+
+
 def test_actions_stay_within_those_shown(policy: Policy) -> None:
     with torch.no_grad():
         policy.network.outlet.bias.fill_(100.0)  # type: ignore[union-attr]
@@ -115,12 +147,18 @@ def test_actions_stay_within_those_shown(policy: Policy) -> None:
         "wrong size": (lambda p: p.act({"state": np.zeros(1)}), "state is float"),
         "nan": (lambda p: p.act({"state": np.full(3, np.nan)}), "state holds a number that is not finite"),
         "steps": (lambda p: p.act(states()[0], 129), "steps must be a whole number from 1 to 128, not 129"),
+        "text": (lambda p: p.act({"state": np.array(["a"])}), "state holds <U1, not numbers"),
+        "objects": (lambda p: p.act({"state": np.array([None])}), "state holds object, not numbers"),
+        "another environment": (lambda p: p.restart(1, 0), "environment must be a whole number from 0 to 0, not 1"),
+        "the last environment": (lambda p: p.restart(-1, 0), "environment must be a whole number from 0 to 0, not -1"),
+        "half a seed": (lambda p: p.reset(seed=[0.5]), "seed must be a whole number of at least 0, not 0.5"),
         "no environments": (lambda p: p.reset(0), "environments must be none or a whole number of at least 1, not 0"),
         "seeds": (lambda p: p.reset(2, seed=[1]), "there must be a seed for each of 2 environments, not 1"),
         "negative seed": (lambda p: p.reset(seed=-1), "seed must be a whole number of at least 0, not -1"),
         "execute": (lambda p: replace(p, execute=7), "execute must be from 1 to 6, the actions of a chunk, not 7"),
     }.values(),
 )
+@pytest.mark.usefixtures("annotations_unchecked")
 def test_mistakes(policy: Policy, act: object, line: str) -> None:
     with pytest.raises(UserError) as caught:
         act(policy)  # type: ignore[operator]

@@ -18,7 +18,8 @@ from PIL import Image
 
 import robots
 import shortcut_models
-from shortcut_models import rollout
+from shortcut_models import checkpoint, rollout
+from shortcut_models.episode import play
 from shortcut_models.policy import Policy
 from tiny import fork, shortcut, train, tree
 
@@ -81,9 +82,28 @@ def test_the_json_says_what_was_measured_and_where(place: Path, tmp_path: Path) 
     found = json.loads((tmp_path / "a.json").read_text())
     assert found["seeds"] == [1_000_000, 1_000_001, 1_000_002]
     assert (found["environment"], found["measure"], found["execute"], found["step"]) == ("walk", "return", 2, 20)
-    assert {"date", "machine", "versions", "timed_on", "parameters"} <= set(found)
+    assert {"date", "versions", "timed_on", "parameters"} <= set(found)
     assert found["versions"]["shortcut-models"] == shortcut_models.__version__
     assert {steps: row["episodes"] for steps, row in found["steps"].items()} == {"1": 3, "4": 3}
+
+
+def test_episodes_of_other_versions_are_not_counted_with_these(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the machine that is named is the one that each was played on, whatever prints the table."""
+    words = ("rollout", "policy", "--episodes", 2, "--seed", 5000, "--json", tmp_path / "a.json")
+    monkeypatch.setattr(rollout, "processor", lambda device: "an old processor")
+    assert shortcut(*words).code == 0
+    monkeypatch.setattr(rollout, "processor", lambda device: "a new processor")
+    again = shortcut(*words)
+    assert "timed on an old processor, 1 x" in again.out
+    monkeypatch.setattr(rollout, "versions", lambda packages: {"simulator": "9.9"})
+    other = shortcut(*words)
+    assert "timed on a new processor, 1 x" in other.out
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert found["versions"] == {"simulator": "9.9"}
+    assert {one["timed_on"].partition(",")[0] for one in found["episodes"]} == {"a new processor"}
+    assert len(list((place / "policy" / "rollouts").glob("*/1-steps/0000500?.json"))) == 2 * 2
 
 
 def test_seeds_that_were_learned_from_are_passed_over(place: Path, tmp_path: Path) -> None:
@@ -111,6 +131,22 @@ def test_a_model_file_is_enough(place: Path) -> None:
     assert shortcut("rollout", file, "--episodes", 1).code == 0
     cache = Path(os.environ["XDG_CACHE_HOME"])
     assert len(list(cache.rglob("01000000.json"))) == 1
+
+
+def test_episodes_are_those_of_the_weights_that_their_folder_is_named_after(place: Path) -> None:
+    """A run that is in training has another checkpoint by the time that a worker opens it."""
+    shutil.copytree(place / "policy", place / "growing", ignore=shutil.ignore_patterns("rollouts"))
+    arena = rollout.Arena.open(place / "growing")
+    checkpoints = place / "growing" / "checkpoints"
+    weights, header = checkpoint.read(checkpoints / "00000020" / checkpoint.MODEL)
+    (checkpoints / "00000040").mkdir()
+    checkpoint.write(checkpoints / "00000040" / checkpoint.MODEL, {key: -w for key, w in weights.items()}, header)
+    seeds, world = range(100, 103), robots.Walk()
+    played = rollout.roll_out(arena.setting, arena.records, [1], seeds, quiet=True)
+    assert [one.score for one in played] == [play(arena.policy, world, 1, seed).score for seed in seeds]
+    later = rollout.Arena.open(place / "growing")
+    assert [one.score for one in played] != [play(later.policy, world, 1, seed).score for seed in seeds]
+    assert arena.records.folder != later.records.folder
 
 
 def test_a_rollout_that_is_stopped_says_how_to_go_on(place: Path, tmp_path: Path) -> None:
@@ -172,7 +208,12 @@ WRONG: dict[str, tuple[str, str]] = {
     "no episodes": ("rollout policy --episodes 0", "--episodes must be a whole number >= 1, not 0"),
     "no workers": ("rollout policy --workers 0", "--workers must be a whole number >= 1, not 0"),
     "very many workers": ("rollout policy --workers 1000", "--workers must be <= 256, not 1000"),
-    "seed": ("rollout policy --seed -1", "--seed must be a whole number >= 0, not -1"),
+    "seed": ("rollout policy --seed -1", "--seed must be from 0 to 2147483647, not -1"),
+    "a seed too large": ("rollout policy --seed 2147483648", "--seed must be from 0 to 2147483647, not 2147483648"),
+    "seeds too large": (
+        "rollout policy --seed 2147483646 --episodes 3",
+        "there are no 3 seeds from 2147483646 to 2147483647",
+    ),
     "execute none": ("rollout policy --execute 0", "execute must be from 1 to 4"),
     "execute too many": ("rollout policy --execute 5", "execute must be from 1 to 4"),
     "unknown environment": ("rollout policy --environment moon", "there is no environment 'moon'"),
@@ -197,7 +238,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "a race's video": ("race policy --video a.webm", "the name of a.webm must end in .mp4 or .gif"),
     "a race's steps": ("race policy policy policy --steps 1 2 --video a.gif", "one for each of 3 runs, not 2"),
     "a race's many steps": ("race policy policy --steps 1 99 --video a.gif", "from 1 to 16, not 99"),
-    "a race's seed": ("race policy --seed -1 --video a.gif", "--seed must be a whole number >= 0, not -1"),
+    "a race's seed": ("race policy --seed -1 --video a.gif", "--seed must be from 0 to 2147483647, not -1"),
     "a race of no time": ("race policy --seconds 0 --video a.gif", "--seconds must be > 0, not 0.0"),
     "a race of nan": ("race policy --seconds nan --video a.gif", "--seconds must be > 0, not nan"),
     "sample a policy": ("sample policy --out a.npz", "policy is a policy, and its samples are actions: judge it with"),
@@ -243,8 +284,6 @@ def test_a_missing_package_is_said_in_one_line(place: Path, monkeypatch: pytest.
 
 
 def test_weights_that_are_not_finite_are_said_before_any_episode(place: Path) -> None:
-    from shortcut_models import checkpoint
-
     shutil.copytree(place / "policy", place / "diverged", ignore=shutil.ignore_patterns("rollouts"))
     file = place / "diverged" / "checkpoints" / "00000020" / "model.safetensors"
     weights, header = checkpoint.read(file)

@@ -1,4 +1,4 @@
-"""robomimic's tasks against its recorded demonstrations. They run where robosuite is installed (docs/environments.md).
+"""robomimic's tasks against its recorded demonstrations. Most run where robosuite is: `make robomimic-tests`.
 
 ROBOMIMIC_LIFT is the path of the ten demonstrations of Lift: tests/assets/test.hdf5 in the source of robomimic 0.1.0.
 """
@@ -31,6 +31,36 @@ def test_without_the_package(monkeypatch) -> None:
 def test_what_it_does_not_show() -> None:
     with pytest.raises(UserError, match="does not show 'image': choose from object, robot0_joint_pos"):
         open_environment("robomimic-lift", ["image"])
+
+
+def observed(kind: type[robomimic.Robosuite], found: dict[str, np.ndarray | float]) -> np.ndarray:
+    """`object`, of a world without a simulator."""
+    world = object.__new__(kind)
+    world.observations = ("object",)
+    return world._observation(found)["object"]
+
+
+def test_what_is_seen_of_lifts_objects() -> None:
+    """In robomimic's files: the cube's place and turn; then the hand's place less the cube's, now turned."""
+    cube, hand = np.array([0.1, 0.2, 0.8]), np.array([0.4, -0.1, 1.0])
+    found = {"gripper_to_cube_pos": cube - hand, "cube_quat": np.array([0, 0, 0.6, 0.8]), "cube_pos": cube}
+    seen = observed(RobomimicLift, found)
+    assert seen.dtype == np.float32
+    np.testing.assert_allclose(seen, [0.1, 0.2, 0.8, 0, 0, 0.6, 0.8, 0.3, -0.3, 0.2], atol=1e-6)
+
+
+def test_what_is_seen_of_transports_objects() -> None:
+    """Five places and turns or places alone, four ways, and two answers, in the order of robomimic's files."""
+    names = {"payload": 7, "trash": 7, "lid_handle": 7, "target_bin": 3, "trash_bin": 3}
+    ways = ("gripper0_to_payload", "gripper0_to_lid_handle", "gripper1_to_payload", "gripper1_to_trash")
+    numbers, found = iter(range(39)), {}
+    for name, size in names.items():
+        found[f"{name}_pos"] = np.array([next(numbers) for _ in range(3)])
+        if size == 7:
+            found[f"{name}_quat"] = np.array([next(numbers) for _ in range(4)])
+    found |= {way: np.array([next(numbers) for _ in range(3)]) for way in ways}
+    answers = {"payload_in_target_bin": 1.0, "trash_in_trash_bin": 0.0}
+    assert observed(RobomimicTransport, answers | found).tolist() == [*range(39), 1, 0]
 
 
 @pytest.fixture(scope="module")

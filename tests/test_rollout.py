@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import os
@@ -95,6 +96,23 @@ def test_an_episode_that_crashes_is_recorded_with_the_reason_and_the_rest_goes_o
             assert outcome == (pytest.approx(EXPECTED[steps, seed][0], abs=1e-4), *EXPECTED[steps, seed][1:])
     assert found[1, 101][1] == 2  # whole frames before it
     assert found[1, 103][:2] == (0.0, 0)
+
+
+def one_world(mark: Path) -> Walk:
+    """A world that fails with seed 101, and of which there is but one."""
+    if mark.exists():
+        raise RuntimeError("the screen is gone")
+    mark.touch()
+    return Walk((), {101: "raise"})
+
+
+def test_the_reason_of_a_crash_is_kept_where_no_other_world_can_be_opened(tmp_path: Path) -> None:
+    records = Records(tmp_path / "records")
+    only = Setting(Walker, functools.partial(one_world, tmp_path / "mark"))
+    with pytest.raises(UserError, match="cannot be opened: RuntimeError: the screen is gone"):
+        roll_out(only, records, [1], range(100, 104), quiet=True)
+    ends = {seed: episode and episode.ended for seed in range(100, 104) for episode in [records.read(1, seed)]}
+    assert ends == {100: "done", 101: "crashed: ZeroDivisionError: two lines of complaint", 102: None, 103: None}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

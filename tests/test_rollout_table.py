@@ -10,7 +10,8 @@ import pytest
 import scipy.stats
 
 from shortcut_models.episode import Episode
-from shortcut_models.rollout_table import middle_half, summary, table, versions
+from shortcut_models.rollout_records import versions
+from shortcut_models.rollout_table import middle_half, summary, table
 
 
 def episode(score: float, *, steps: int = 1, seed: int = 0, ended: str = "done", frames: int = 100) -> Episode:
@@ -111,5 +112,9 @@ def test_many_crashes_are_not_all_told() -> None:
 
 def test_the_versions_are_those_that_are_installed() -> None:
     import gymnasium
+    import torch
 
-    assert versions()["gymnasium"] == gymnasium.__version__
+    found = versions(["gymnasium", "no-such-package"])
+    assert found["gymnasium"] == gymnasium.__version__
+    assert found["torch"] == torch.__version__
+    assert "no-such-package" not in found

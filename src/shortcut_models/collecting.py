@@ -14,7 +14,7 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from .demonstrations import own
-from .environments import Environment, Observation
+from .environments import SEEDS, Environment, Observation
 from .errors import UserError
 from .experts import Expert
 from .randomness import seed_of
@@ -26,8 +26,6 @@ PATIENCE = 20
 """episodes in a row that score too little before it is given up"""
 MEMORY = 10.0
 """frames after which noise is forgotten to 1/e"""
-SEEDS = 2**31
-"""environments take seeds below this"""
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
 import platform
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +33,16 @@ def machine(device: torch.device) -> dict[str, Any]:
     facts = {"system": platform.system(), "architecture": platform.machine(), "cores": os.cpu_count()}
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return facts | {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
+
+
+def processor(device: torch.device) -> str:
+    """The name of the GPU, or that of the processor where the system tells it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    found = None
+    with contextlib.suppress(OSError):
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores"
 
 
 def data_deviation(task: Task, device: torch.device | str = "cpu") -> float:

@@ -145,6 +145,13 @@ class Model:
         """Bytes of one sample in the task's own units; latents become images of many times theirs."""
         return self.task.decode(torch.zeros(1, *self.task.shape, device=self.device)).nbytes
 
+    def check_guidance(self, guidance: float) -> None:
+        """Raise UserError for a weight that is none, or one that the model was not trained for."""
+        if not (math.isfinite(guidance) and guidance >= 0):
+            raise UserError(f"guidance must be a number of at least 0, not {guidance}")
+        if guidance != 1 and getattr(self.objective, "label_dropout", None) == 0:
+            raise UserError("guidance needs a model trained with label-dropout above 0: leave guidance out")
+
     def check_request(
         self, num: int, seed: int, guidance: float, batch_size: int, *, encoded: int = 0, decoded: int = 2
     ) -> None:
@@ -156,12 +163,9 @@ class Model:
         for name, value, least in (("num", num, 1), ("seed", seed, 0), ("batch-size", batch_size, 1)):
             if not isinstance(value, numbers.Integral) or value < least:
                 raise UserError(f"{name} must be a whole number of at least {least}, not {value}")
-        if not (math.isfinite(guidance) and guidance >= 0):
-            raise UserError(f"guidance must be a number of at least 0, not {guidance}")
         if guidance != 1 and not self.classes:
             raise UserError("guidance needs a model with labels, and this one has none: leave guidance out")
-        if guidance != 1 and getattr(self.objective, "label_dropout", None) == 0:
-            raise UserError("guidance needs a model trained with label-dropout above 0: leave guidance out")
+        self.check_guidance(guidance)
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         latent = 4 * math.prod(self.task.shape)
         needed = (encoded * num + 2 * min(batch_size, num)) * latent + decoded * num * self.sample_size
@@ -277,20 +281,29 @@ def load(
     Raises:
         UserError: no run, no checkpoint yet, a damaged or foreign file, or parts that do not fit the weights.
     """
-    path = Path(path)
+    where, (weights, header) = find(Path(path))
+    return assemble(weights, header, where, device=device, network=network, objective=objective, task=task)
+
+
+def find(path: Path) -> tuple[Path, checkpoint.Content]:
+    """The file that `load` takes at a path, or the folder in the Hub's layout, and what it holds; raises as `load`.
+
+    Of a run it is the newest checkpoint's, and may be another one a moment later: who needs the same weights twice
+    loads the second time from what is returned here.
+    """
     if all((path / name).is_file() for name in LAYOUT):
-        weights, header = read_layout(path)
-    elif path.is_dir():
+        return path, read_layout(path)
+    if path.is_dir():
         run = Run(path)
         run.read_config()
         found = checkpoint.newest(run.checkpoints, (checkpoint.MODEL,))
         if found is None:
             raise UserError(f"{path} has no checkpoint yet: train it with `shortcut train`")
-        path, [(weights, header)] = found
-    elif path.exists():
-        weights, header = checkpoint.read(path)
-        if path.name == checkpoint.STATE:
-            raise UserError(f"{path} is what a run goes on from, not its model: give {checkpoint.MODEL} beside it")
-    else:
+        folder, [content] = found
+        return folder / checkpoint.MODEL, content
+    if not path.exists():
         raise UserError(f"{path} does not exist: give a run directory or a model file")
-    return assemble(weights, header, path, device=device, network=network, objective=objective, task=task)
+    content = checkpoint.read(path)
+    if path.name == checkpoint.STATE:
+        raise UserError(f"{path} is what a run goes on from, not its model: give {checkpoint.MODEL} beside it")
+    return path, content

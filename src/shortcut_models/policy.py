@@ -29,8 +29,8 @@ class _Row:
     plan: collections.deque[np.ndarray] = field(default_factory=collections.deque)
     decisions: int = 0
 
-    def see(self, observation: Observed) -> None:
-        """Take in a frame; the first one stands for all that came before it.
+    def seeing(self, observation: Observed) -> collections.deque[Observed]:
+        """Its frames with one more; the first one stands for all that came before it.
 
         Raises UserError where it is not of the same kind as the frames before.
         """
@@ -41,7 +41,9 @@ class _Row:
                     f"{name} is {value.dtype} {list(value.shape)}, and was {before.dtype} {list(before.shape)} in the "
                     f"frame before: observe the same in every frame"
                 )
-        self.frames.extend([observation] * (1 if self.frames else self.frames.maxlen or 1))
+        frames = self.frames.copy()
+        frames.extend([observation] * (1 if frames else frames.maxlen or 1))
+        return frames
 
 
 @dataclass
@@ -76,7 +78,7 @@ class Policy(Model):
         """whether the last call of `act` ran the network"""
         self.reset()
 
-    def reset(self, environments: int | None = None, seed: int | Sequence[int] = 0) -> None:
+    def reset(self, environments: int | None = None, seed: int | np.integer | Sequence[int] = 0) -> None:
         """Forget what was seen, before an episode.
 
         Args:
@@ -91,19 +93,24 @@ class Policy(Model):
             raise UserError(f"environments must be none or a whole number of at least 1, not {environments}")
         self.alone = environments is None
         count = environments or 1
-        seeds = [seed + row for row in range(count)] if isinstance(seed, int) else list(seed)
+        seeds = [int(seed) + row for row in range(count)] if isinstance(seed, (int, np.integer)) else list(seed)
         if len(seeds) != count:
             raise UserError(f"there must be a seed for each of {count} environments, not {len(seeds)}")
         self._rows = [self._fresh(one) for one in seeds]
 
     def restart(self, environment: int, seed: int) -> None:
-        """Forget what was seen in one of several environments, where an episode of its own begins."""
+        """Forget what was seen in one of several environments, where an episode of its own begins.
+
+        Raises UserError for a number out of its range.
+        """
+        if not isinstance(environment, numbers.Integral) or not 0 <= environment < len(self._rows):
+            raise UserError(f"environment must be a whole number from 0 to {len(self._rows) - 1}, not {environment}")
         self._rows[environment] = self._fresh(seed)
 
     def _fresh(self, seed: int) -> _Row:
-        if seed < 0:
+        if not isinstance(seed, numbers.Integral) or seed < 0:
             raise UserError(f"seed must be a whole number of at least 0, not {seed}")
-        return _Row(seed, collections.deque(maxlen=self.imitation.history))
+        return _Row(int(seed), collections.deque(maxlen=self.imitation.history))
 
     def act(
         self, observation: Mapping[str, Shaped[np.ndarray, "..."]], steps: int = 1, *, guidance: float = 1.0
@@ -114,20 +121,23 @@ class Policy(Model):
             observation: by name, as in the demonstrations: images uint8 [height, width, channels], vectors [size];
                 with an axis for the environments before, if `reset` was told of several.
             steps: passes through the network, where this call needs any.
-            guidance: classifier-free guidance weight; 1 is none.
+            guidance: classifier-free guidance weight, >= 0, away from what it does without seeing; 1 is none.
 
         Returns:
             float32 [action], or [environments, action], within the bounds of an action.
 
         Raises:
-            UserError: an observation that is not as in the demonstrations; a number out of its range.
+            UserError: an observation that is not as in the demonstrations; a number out of its range. Nothing is
+                remembered of this call then.
         """
-        for row, seen in zip(self._rows, self._split(observation), strict=True):
-            row.see(seen)
-        due = [row for row in self._rows if not row.plan]
-        self.decided = bool(due)
+        self.check_guidance(guidance)
+        seen = [row.seeing(frame) for row, frame in zip(self._rows, self._split(observation), strict=True)]
+        due = [(row, frames) for row, frames in zip(self._rows, seen, strict=True) if not row.plan]
         if due:
             self._decide(due, steps, guidance)
+        self.decided = bool(due)
+        for row, frames in zip(self._rows, seen, strict=True):
+            row.frames = frames
         actions = np.stack([row.plan.popleft() for row in self._rows])
         return actions[0] if self.alone else actions
 
@@ -137,23 +147,25 @@ class Policy(Model):
         for name in self.imitation.names:
             if name not in observation:
                 raise UserError(f"the policy sees {name}, which is not among {', '.join(observation) or 'nothing'}")
-            value = np.asarray(observation[name])
+            value = np.array(observation[name])  # a copy: an environment may use its arrays again
             if not self.alone and (value.ndim == 0 or len(value) != count):
                 raise UserError(
                     f"{name} must be of {count} environments, as reset was told: its shape is {value.shape}"
                 )
-            if value.dtype != np.uint8 and not np.isfinite(value).all():
+            if value.dtype.kind not in "biuf":
+                raise UserError(f"{name} holds {value.dtype}, not numbers: look at what makes the observations")
+            if not np.isfinite(value).all():
                 raise UserError(f"{name} holds a number that is not finite: look at what makes the observations")
             found[name] = value[None] if self.alone else value
         return [{name: value[row] for name, value in found.items()} for row in range(count)]
 
-    def _decide(self, rows: Sequence[_Row], steps: int, guidance: float) -> None:
-        """A new plan for each of these environments, all from one batch."""
+    def _decide(self, due: Sequence[tuple[_Row, Sequence[Observed]]], steps: int, guidance: float) -> None:
+        """A new plan for each of these environments, which have seen these frames, all from one batch."""
         seen = {
-            name: np.stack([[frame[name] for frame in row.frames] for row in rows]) for name in self.imitation.names
+            name: np.stack([[frame[name] for frame in frames] for _, frames in due]) for name in self.imitation.names
         }
         cond = self.imitation.raw_conditions(seen)
-        noise = torch.cat([sample_noise(row.seed, [row.decisions], self.task.shape) for row in rows])
-        for row, chunk in zip(rows, self.generate(noise, steps, cond, guidance), strict=True):
+        noise = torch.cat([sample_noise(row.seed, [row.decisions], self.task.shape) for row, _ in due])
+        for (row, _), chunk in zip(due, self.generate(noise, steps, cond, guidance), strict=True):
             row.plan.extend(chunk[: self.execute])
             row.decisions += 1

@@ -162,8 +162,10 @@ def sheet(lanes: Sequence[Lane], clock: float, width: int, note: str) -> Frame:
         _label(pen, lane, clock, left, side, size)
         page.paste(picture.resize((side, height), Image.Resampling.BOX, reducing_gap=2.0), (left, band))
     if note:
-        small = ImageFont.load_default(max(size - 3, 9))
-        pen.text((2, band + max(heights) + line // 2), note, FAINT, small, anchor="lm")
+        small = max(size - 3, 9)
+        while small > 5 and pen.textlength(note, ImageFont.load_default(small)) > total - 4:
+            small -= 1
+        pen.text((2, band + max(heights) + line // 2), note, FAINT, ImageFont.load_default(small), anchor="lm")
     return np.asarray(page)
 
 

@@ -6,20 +6,20 @@ import dataclasses
 import functools
 import itertools
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from .cache import cache_folder
-from .environments import open_environment
+from .environments import SEEDS, open_environment
 from .episode import Episode
 from .errors import Stopped, UserError
-from .evaluation import machine
-from .model import load
+from .evaluation import processor
+from .model import Model, assemble, find, load
 from .policy import Policy
-from .rollout_records import Records, folder_name
+from .rollout_records import Records, folder_name, versions
 from .rollout_workers import Job, Setting, Workers
 from .runs import Run
 from .stop import StopRequest
@@ -38,6 +38,8 @@ class Arena:
     """its name"""
     measure: str
     """what a score is"""
+    versions: Mapping[str, str]
+    """of the packages that decide what happens in it"""
     setting: Setting
     """how another process gets both"""
 
@@ -50,14 +52,15 @@ class Arena:
         Raises UserError where the run is none of a policy, where there is no such environment or a package for it is
         missing, and where its observations or actions are not the policy's.
         """
-        policy = open_policy(run, device, execute)
+        weights, content = find(run)
+        policy = _acting(assemble(*content, weights, device=device), run, execute)
         name = environment or policy.imitation.environment
         if not name:
             raise UserError(f"the demonstrations of {run} do not name their environment: give --environment")
         setting = Setting(
-            functools.partial(open_policy, run, device, execute),
+            functools.partial(open_policy, weights, device, execute),  # not `run`, which may be in training
             functools.partial(open_environment, name, policy.imitation.names),
-            str(machine(policy.device)["device"]),
+            processor(policy.device),
         )
         world = setting.environment()
         try:
@@ -66,7 +69,7 @@ class Arena:
                 raise UserError(
                     f"an action of {run} has size {size}, and one of {name} size {wanted}: give another --environment"
                 )
-            return cls(run, policy, name, world.measure, setting)
+            return cls(run, policy, name, world.measure, versions(world.packages), setting)
         finally:
             world.close()
 
@@ -74,21 +77,27 @@ class Arena:
     def records(self) -> Records:
         """Where its episodes are kept: in the run, or in the cache folder for a file."""
         folder = Run(self.run).rollouts if self.run.is_dir() else cache_folder("rollouts")
-        return Records(folder / folder_name(self.policy, self.environment))
+        return Records(folder / folder_name(self.policy, self.environment, self.versions))
 
 
-def open_policy(run: Path, device: str = "cpu", execute: int | None = None) -> Policy:
-    """The policy of a run. Raises UserError where the run is none of a policy, and for `execute` out of its range."""
-    model = load(run, device=device)
+def open_policy(weights: Path, device: str, execute: int | None) -> Policy:
+    """The policy of a model file. Raises UserError as `Arena.open`."""
+    return _acting(load(weights, device=device), weights, execute)
+
+
+def _acting(model: Model, run: Path, execute: int | None) -> Policy:
     if not isinstance(model, Policy):
         raise UserError(f"{run} is no policy, as it did not learn from demonstrations: see `shortcut evaluate`")
     return model if execute is None else dataclasses.replace(model, execute=execute)
 
 
 def fresh_seeds(count: int, first: int = FIRST_SEED, used: Collection[int] = ()) -> list[int]:
-    """The first `count` seeds from `first` on that were not used."""
+    """The first `count` seeds from `first` on that were not used. Raises UserError where there are not so many."""
     known = frozenset(used)
-    return list(itertools.islice((seed for seed in itertools.count(first) if seed not in known), count))
+    found = list(itertools.islice((seed for seed in range(first, SEEDS) if seed not in known), count))
+    if len(found) < count:
+        raise UserError(f"there are no {count} seeds from {first} to {SEEDS - 1}: give a smaller --seed")
+    return found
 
 
 def roll_out(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import importlib.metadata
 import json
+import platform
 import typing
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from . import checkpoint
+from ._version import __version__
 from .episode import Episode
 from .errors import UserError
 from .model import describe
@@ -17,16 +22,25 @@ from .policy import Policy
 from .runs import write_atomically
 from .tasks import TASKS
 
-VERSION = 1
+VERSION = 2
 """of what decides an episode, beyond what `folder_name` looks at"""
 _KINDS = typing.get_type_hints(Episode)
 
 
-def folder_name(policy: Policy, environment: str) -> str:
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of Python, this package, what it computes with, and those of these packages that are installed."""
+    found = {"python": platform.python_version(), "shortcut-models": __version__}
+    for name in ("torch", "numpy", *packages):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def folder_name(policy: Policy, environment: str, versions: Mapping[str, str]) -> str:
     """Follows from all that an episode follows from, but its seed and the number of steps."""
     parts = describe(policy.objective, OBJECTIVES), describe(policy.task, TASKS)
     weights = checkpoint.fingerprint(policy.network.state_dict())
-    facts = [VERSION, weights, *parts, environment, policy.execute, policy.device.type]
+    facts = [VERSION, weights, *parts, environment, dict(versions), policy.execute, policy.device.type]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     return f"{environment.replace('/', '-')}-{digest}"
 

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import importlib.metadata
-import platform
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ._version import __version__
 from .episode import Episode
-from .evaluation import machine
 from .markup import counted
 from .model import describe
 from .objectives import OBJECTIVES
 from .rollout import Arena
-
-SIMULATORS = ("gymnasium", "box2d", "gym-pusht", "pymunk", "mujoco", "robosuite", "metaworld")
-"""packages whose versions decide what happens in an environment"""
-
 
 SHOWN = 10
 """crashes that are told one by one"""
@@ -87,23 +79,11 @@ def result(arena: Arena, steps: Sequence[int], episodes: Sequence[Episode]) -> d
         "execute": policy.execute,
         "seeds": list(dict.fromkeys(episode.seed for episode in episodes)),
         "date": datetime.date.today().isoformat(),
-        "machine": machine(policy.device),
-        "versions": versions(),
+        "versions": dict(arena.versions),
         "timed_on": dict(Counter(episode.timed_on for episode in episodes)),
         "steps": {str(n): summary([episode for episode in episodes if episode.steps == n]) for n in steps},
         "episodes": [dataclasses.asdict(episode) for episode in episodes],
     }
-
-
-def versions() -> dict[str, str]:
-    """Of Python, this package, and whatever simulators are installed."""
-    found = {"python": platform.python_version(), "shortcut-models": __version__, "numpy": np.__version__}
-    for name in SIMULATORS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def table(found: dict[str, Any]) -> str:

@@ -137,38 +137,52 @@ def _work(setting: Setting, threads: int, timed_on: str, connection: Connection)
     torch.set_num_threads(threads)
     with contextlib.suppress(EOFError, OSError):  # nobody listens any more
         try:
-            policy, world = _open(setting)
+            _serve(setting, timed_on, connection)
         except UserError as error:
             connection.send(error)
-            return
-        connection.send(None)
-        while True:
-            job: Job = connection.recv()
-            episode = play(policy, world, job.steps, job.seed, timed_on)
-            if episode.crashed:  # a world that failed once is not used again
-                with contextlib.suppress(Exception):
-                    world.close()
-                world = setting.environment()
-            connection.send(episode)
+
+
+def _serve(setting: Setting, timed_on: str, connection: Connection) -> None:
+    """Play without end. Raises UserError where the policy or a world cannot be had, or they do not fit each other."""
+    policy, world = _open(setting)
+    connection.send(None)
+    while True:
+        job: Job = connection.recv()
+        episode = play(policy, world, job.steps, job.seed, timed_on)
+        connection.send(episode)  # before another world is opened, which may fail too: it has the reason of the crash
+        if episode.crashed:  # a world that failed once is not used again
+            world = _reopen(setting, world)
 
 
 def _open(setting: Setting) -> tuple[Actor, Environment]:
     """The policy and the world, used once. Raises UserError where they cannot be had, or do not fit each other."""
-    try:
+    with _said():
         policy, world = setting.policy(), setting.environment()
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"the environment or the policy cannot be opened: {type(error).__name__}: {error}") from None
     try:
         rehearse(policy, world)
     except UserError:
         raise
     except Exception:  # an episode may end like this too, and then it is counted
-        with contextlib.suppress(Exception):
-            world.close()
-        world = setting.environment()
+        world = _reopen(setting, world)
     return policy, world
+
+
+def _reopen(setting: Setting, world: Environment) -> Environment:
+    with contextlib.suppress(Exception):
+        world.close()
+    with _said():
+        return setting.environment()
+
+
+@contextlib.contextmanager
+def _said() -> Iterator[None]:
+    """Turn whatever goes wrong into a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"the environment or the policy cannot be opened: {type(error).__name__}: {error}") from None
 
 
 def _end_with_parent() -> None:

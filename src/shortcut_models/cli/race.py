@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..options import Parser, number, whole_number
-from .shared import add_policy, check_least, check_steps, check_video_out, device_of
+from .shared import add_policy, check_seed, check_steps, check_video_out, device_of
 
 if TYPE_CHECKING:
     from ..rollout import Arena
@@ -30,7 +30,7 @@ def add_arguments(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--seed", type=whole_number, default=1_000_000, metavar="N",
-        help="of the world and of the policies' noises; >= 0 (default 1000000)",
+        help="of the world and of the policies' noises; 0 to 2147483647 (default 1000000)",
     )  # fmt: skip
     parser.add_argument("--video", type=Path, required=True, metavar="FILE", help="what to write; .mp4 or .gif")
     parser.add_argument(
@@ -45,7 +45,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    check_least(args, seed=0)
+    check_seed(args)
     if args.seconds is not None and not args.seconds > 0:
         raise UserError(f"--seconds must be > 0, not {args.seconds}")
     check_video_out(args.video)

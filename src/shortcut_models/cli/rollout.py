@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import UserError
 from ..options import Parser, whole_number
 from .race import watch
-from .shared import add_policy, budgets_of, check_least, check_out, check_video_out, device_of
+from .shared import add_policy, budgets_of, check_least, check_out, check_seed, check_video_out, device_of
 
 ABOUT = "judge a policy: play episodes at one or more numbers of steps, in worlds that no demonstration came from"
 MOST_WORKERS = 256
@@ -28,7 +28,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--episodes", default=100, help="at each number of steps; >= 1 (default 100)", **number)
     parser.add_argument(
         "--seed", default=1_000_000, **number,
-        help="of the first episode; those that the run learned from are passed over; >= 0 (default 1000000)",
+        help="of the first episode; those that the run learned from are passed over; 0 to 2147483647 (default 1000000)",
     )  # fmt: skip
     parser.add_argument(
         "--workers", default=1, help="processes, each with its share of the cores; >= 1 (default 1)", **number
@@ -44,7 +44,8 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    check_least(args, episodes=1, seed=0, workers=1)
+    check_least(args, episodes=1, workers=1)
+    check_seed(args)
     if args.workers > MOST_WORKERS:
         raise UserError(f"--workers must be <= {MOST_WORKERS}, not {args.workers}")
     if args.json is not None:

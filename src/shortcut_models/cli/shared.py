@@ -118,6 +118,14 @@ def check_least(args: argparse.Namespace, **least: int) -> None:
             raise UserError(f"--{name} must be a whole number >= {value}, not {getattr(args, name)}")
 
 
+def check_seed(args: argparse.Namespace) -> None:
+    """Raise UserError for a world's seed that no environment takes."""
+    from ..environments import SEEDS
+
+    if not 0 <= args.seed < SEEDS:
+        raise UserError(f"--seed must be from 0 to {SEEDS - 1}, not {args.seed}")
+
+
 def check_out(path: Path, suffix: str) -> None:
     """Raise UserError, before any work, where a file cannot be written."""
     if path.suffix != suffix:

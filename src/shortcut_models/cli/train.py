@@ -20,12 +20,15 @@ def add_arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from ..recipe_options import parse_recipe
+    from ..tasks import Imitation
     from ..training_runs import train_recipe
 
     name, recipe, options = parse_recipe(args.rest, "train", add_train_options)
     run = options.run or Path("runs") / name
     train_recipe(name, recipe, run, options.teacher, init_from=options.init_from)
-    done = f"{run} is trained: try `shortcut sample {run} --steps 1 4 --out samples.npz` or `shortcut evaluate {run}`"
+    acts = isinstance(recipe.task, Imitation)
+    next_one = f"rollout {run} --steps 1 4" if acts else f"sample {run} --steps 1 4 --out samples.npz"
+    done = f"{run} is trained: try `shortcut {next_one}` or `shortcut evaluate {run}`"
     if first_to_say(done):
         print(done)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import UserError
 from . import lerobot, own, robomimic, zarr
 from .episodes import Demonstrations
+from .joining import join
 
 ACCEPTED = (
     "a folder that `shortcut collect` wrote, a replay buffer of Diffusion Policy (.zarr or .zarr.zip), an HDF5 file of "
@@ -18,19 +19,33 @@ Reader = Callable[[Path, Sequence[str]], Demonstrations]
 
 
 def read(path: str | Path, names: Sequence[str] = ()) -> Demonstrations:
-    """The demonstrations at a path, whatever their format.
+    """The demonstrations at a path, whatever their format; or at several, separated by commas, as one: see `join`.
 
     Images are kept in the cache folder as uint8, and mapped from there into memory.
 
     Args:
-        path: what ACCEPTED says.
+        path: what ACCEPTED says; where the whole text is the name of something, it is that.
         names: the observations that are wanted, () for all. The others are not read.
 
     Raises:
         UserError: a path that is none of these, data that is damaged or makes no sense, a name that is not there, or a
             package that is not installed.
     """
-    place = Path(os.path.abspath(os.path.expanduser(path)))
+    text, place = str(path), _place(path)
+    if "," not in text or place.exists():
+        return _read(path, place, names)
+    sets = [(part, _read(part, _place(part), names)) for part in text.split(",") if part]
+    try:
+        return join(sets)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _place(path: str | Path) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(path)))
+
+
+def _read(path: str | Path, place: Path, names: Sequence[str]) -> Demonstrations:
     try:
         return _reader(place)(place, names)
     except UserError as error:
@@ -58,4 +73,4 @@ def _reader(path: Path) -> Reader:
     raise UserError(f"this file holds no demonstrations that are read: give {ACCEPTED}")
 
 
-__all__ = ["ACCEPTED", "Demonstrations", "read"]
+__all__ = ["ACCEPTED", "Demonstrations", "join", "read"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 
 from ..cache import cache_folder, writing
 from ..errors import UserError
@@ -57,6 +57,15 @@ def _flat(name: str, part: Part) -> np.ndarray:
         raise UserError(f"{part.where}: {name} holds {part.array.dtype}, not numbers: leave it out of the observations")
     with np.errstate(over="ignore"):  # what is infinite then is found later
         return part.array.reshape(len(part.array), math.prod(part.array.shape[1:])).astype(np.float32)
+
+
+def whole_numbers(where: str, array: np.ndarray) -> Int64[np.ndarray, "k"]:
+    """One axis of numbers, as integers. Raises UserError where there are other axes, or not only whole numbers."""
+    if array.ndim != 1 or array.dtype.kind not in "iuf" or (array != np.floor(array)).any():
+        raise UserError(
+            f"{where} must be one list of whole numbers, not {array.dtype} {list(array.shape)}: write them again"
+        )
+    return array.astype(np.int64)
 
 
 def images(name: str, key: str, parts: Callable[[], Iterable[Part]]) -> UInt8[np.ndarray, "n height width channels"]:

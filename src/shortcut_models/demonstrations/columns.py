@@ -49,37 +49,32 @@ class Columns:
             ) from None
 
     def numbers(self, name: str) -> np.ndarray:
-        """A column of one number a row."""
-        return self.array(name).reshape(len(self.table))
+        """A column of one number a row. Raises UserError where rows hold more."""
+        found = self.array(name)
+        if found.shape[1:] not in ((1,), (0,)):
+            raise UserError(f"the column {name} must hold one number in every row: copy the data set again")
+        return found.reshape(len(self.table))
 
     def array(self, name: str) -> np.ndarray:
-        """A column of numbers, or of nested lists of so many numbers in every row: [rows, ...].
+        """A column of numbers, or of nested lists of so many numbers in every row, laid out in a row: [rows, size].
 
-        Raises UserError where rows are of several lengths, or empty.
+        Raises UserError where lists are of several lengths, or empty.
         """
         import pyarrow
 
-        column = self.table.column(name)
-        values: Any = column.combine_chunks()
-        while isinstance(values, pyarrow.ExtensionArray) or pyarrow.types.is_nested(values.type):
-            values = values.storage if isinstance(values, pyarrow.ExtensionArray) else values.flatten()
-        flat = values.to_numpy(zero_copy_only=False)
+        values: Any = self.table.column(name).combine_chunks()
+        even = True
+        while even and (isinstance(values, pyarrow.ExtensionArray) or pyarrow.types.is_nested(values.type)):
+            if isinstance(values, pyarrow.ExtensionArray):
+                values = values.storage
+            else:
+                even = _even(values)
+                values = values.flatten() if even else values
         rows = len(self.table)
-        if flat.dtype == object or len(flat) % max(rows, 1) or self._ragged(column):
+        flat = values.to_numpy(zero_copy_only=False) if even and not values.null_count else np.array(None)
+        if flat.dtype == object or len(flat) % max(rows, 1):
             raise UserError(f"the column {name} must hold as many numbers in every row: mend it, or leave it out")
-        return flat.reshape(rows, -1)
-
-    @staticmethod
-    def _ragged(column: Any) -> bool:
-        """Whether rows are empty, or differ in length."""
-        import pyarrow.compute
-
-        if column.null_count:
-            return True
-        if not (pyarrow.types.is_list(column.type) or pyarrow.types.is_large_list(column.type)):
-            return False
-        lengths = pyarrow.compute.list_value_length(column)
-        return pyarrow.compute.count_distinct(lengths).as_py() > 1
+        return flat.reshape(rows, -1 if rows else 0)
 
     def picture(self, name: str, row: int) -> np.ndarray:
         """One image [height, width, channels] of a column that holds the bytes of files."""
@@ -90,6 +85,16 @@ class Columns:
         except (TypeError, KeyError, OSError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"{name} of frame {row} cannot be read as an image ({error}): mend or remove it") from None
         return pixels
+
+
+def _even(lists: Any) -> bool:
+    """Whether an array is one of lists that are all of one length."""
+    import pyarrow.compute
+
+    kinds = pyarrow.types.is_list, pyarrow.types.is_large_list, pyarrow.types.is_fixed_size_list
+    if lists.null_count or not any(kind(lists.type) for kind in kinds):
+        return False
+    return pyarrow.compute.count_distinct(pyarrow.compute.list_value_length(lists)).as_py() <= 1
 
 
 def _line(error: Exception) -> str:

@@ -17,7 +17,8 @@ from ..errors import UserError
 class Demonstrations:
     """The frames of all episodes, one episode after another. Arrays may be memory-mapped.
 
-    Raises UserError where lengths do not match, episodes do not ascend, or a number is not finite.
+    Raises UserError where lengths do not match, episodes do not ascend, a number is not finite, or an observation has a
+    name that no part of a network can have.
     """
 
     observations: Mapping[str, Shaped[np.ndarray, "n ..."]]
@@ -36,6 +37,11 @@ class Demonstrations:
     """numbers of the episodes that the data itself holds out, where it does"""
 
     def __post_init__(self) -> None:
+        if self.actions.ndim != 2 or self.ends.ndim != 1:
+            raise UserError(
+                f"actions must be [frames, size] and ends [episodes], not {list(self.actions.shape)} and "
+                f"{list(self.ends.shape)}: write them again"
+            )
         if not len(self.ends):
             raise UserError("there are no episodes")
         if (np.diff(self.ends, prepend=0) <= 0).any() or self.ends[-1] != len(self.actions):
@@ -43,10 +49,18 @@ class Demonstrations:
                 f"the ends of the episodes must ascend from above 0 to {len(self.actions)}, the number of actions, and "
                 f"are {_short(self.ends)}: write them again"
             )
-        for name, array in self.observations.items():
-            if len(array) != len(self.actions):
+        for what, facts in (("returns", self.returns), ("seeds", self.seeds)):
+            if facts is not None and facts.shape != self.ends.shape:
                 raise UserError(
-                    f"there are {len(self.actions)} actions and {len(array)} frames of {name}: make them one each"
+                    f"there are {len(self)} episodes, and {what} {list(facts.shape)}: give each episode one"
+                )
+        for name, array in self.observations.items():
+            if not name or set(name) & set(".[]"):  # a network has a part of that name, and a cut has brackets
+                raise UserError(f"an observation is called {name!r}: give it a name without dots and brackets")
+            frames = len(array) if array.ndim else "no"
+            if frames != len(self.actions):
+                raise UserError(
+                    f"there are {len(self.actions)} actions and {frames} frames of {name}: make them one each"
                 )
         for name, array in {"action": self.actions, **self.observations}.items():
             if array.dtype != np.uint8:

@@ -40,6 +40,7 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
     table = Columns(folder / "data", ["episode_index", "frame_index", *columns])
     order = np.lexsort((table.numbers("frame_index"), table.numbers("episode_index")))
     episodes, lengths = np.unique(table.numbers("episode_index")[order], return_counts=True)
+    _check_whole(folder, info, episodes, lengths, table.numbers("frame_index")[order])
     ends = np.cumsum(lengths)
     actions = vectors("action", [Part("data", len(order), table.array("action")[order])])
     observations = {}
@@ -68,11 +69,37 @@ def _info(folder: Path) -> dict[str, Any]:
         for key in ("action", *(key for key in features if key.startswith("observation."))):
             str(features[key]["dtype"])
         info["fps"] = float(info["fps"])
+        for key in ("total_episodes", "total_frames"):
+            info[key] = int(info[key])
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{INFO} is damaged, or lacks {error}: copy the data set again") from None
     if not version.startswith("v3"):
         raise UserError(f"this LeRobot data set is of format {version}: bring it to v3.0 with LeRobot's converter")
     return info
+
+
+def _check_whole(
+    folder: Path, info: dict[str, Any], episodes: np.ndarray, lengths: np.ndarray, frames: np.ndarray
+) -> None:
+    """Raise UserError where frames of an episode, or whole ones, are not there. All that is given is in order."""
+    index = Columns(folder / "meta" / "episodes", ["episode_index", "length"])
+    said = dict(zip(index.numbers("episode_index").tolist(), index.numbers("length").tolist(), strict=True))
+    for number, length, found in zip(
+        episodes.tolist(), lengths.tolist(), np.split(frames, np.cumsum(lengths)[:-1]), strict=True
+    ):
+        if not np.array_equal(found, np.arange(length)):
+            frame = int(np.argmax(found != np.arange(length)))
+            raise UserError(
+                f"frame {frame} of episode {number} is missing or there twice in data: copy the data set again"
+            )
+        if said.get(number) != length:
+            raise UserError(
+                f"episode {number} has {length} frames in data and {said.get(number, 'none')} in meta/episodes: "
+                f"copy the data set again"
+            )
+    for what, count in (("episodes", len(episodes)), ("frames", len(frames))):
+        if info[f"total_{what}"] != count:
+            raise UserError(f"data holds {count} of {info[f'total_{what}']} {what}: copy the data set again")
 
 
 def _short(key: str) -> str:

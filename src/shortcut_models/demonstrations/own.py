@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
 import json
@@ -95,8 +96,22 @@ def episode_files(folder: Path) -> list[Path]:
 
 def read_scores(folder: Path) -> dict[int, float]:
     """{seed: return} of the episodes that are there. Raises UserError where one is damaged."""
-    found = [_arrays(path, ("seed", "return")) for path in episode_files(folder)]
-    return {int(episode["seed"]): float(episode["return"]) for episode in found}
+    found = [(path, _arrays(path, ("seed", "return"))) for path in episode_files(folder)]
+    return {_seed(path, episode): _return(path, episode) for path, episode in found}
+
+
+def _seed(path: Path, episode: Mapping[str, np.ndarray]) -> int:
+    seed = episode["seed"]
+    if seed.size != 1 or seed.dtype.kind not in "iu":
+        raise UserError(f"{path.name}: seed must be a whole number, not {seed.dtype} {seed.tolist()}: write it again")
+    return int(seed.item())
+
+
+def _return(path: Path, episode: Mapping[str, np.ndarray]) -> float:
+    score = episode["return"]
+    if score.size != 1 or score.dtype.kind not in "biuf":
+        raise UserError(f"{path.name}: return must be a number, not {score.dtype} {score.tolist()}: write it again")
+    return float(score.item())
 
 
 def _arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -128,6 +143,10 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
     scalars = [_arrays(path, ("action", "seed", "return")) for path in files]
     lengths = [len(np.atleast_1d(episode["action"])) for episode in scalars]
     actions = vectors("action", [Part(f.name, n, s["action"]) for f, n, s in zip(files, lengths, scalars, strict=True)])
+    returns = np.array([_return(path, episode) for path, episode in zip(files, scalars, strict=True)])
+    seeds = np.array([_seed(path, episode) for path, episode in zip(files, scalars, strict=True)], np.int64)
+    # What is wrong with these is said before images are read.
+    plain = Demonstrations({}, actions, np.cumsum(lengths), returns, seeds, header["environment"])
 
     def parts(name: str) -> Iterator[Part]:
         for path, length in zip(files, lengths, strict=True):
@@ -139,9 +158,4 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
         else vectors(name, parts(name))
         for name in chosen(names, list(first))
     }
-    return Demonstrations(
-        observations, actions, np.cumsum(lengths),
-        returns=np.array([episode["return"] for episode in scalars], np.float64).reshape(-1),
-        seeds=np.array([episode["seed"] for episode in scalars], np.int64).reshape(-1),
-        environment=header["environment"],
-    )  # fmt: skip
+    return dataclasses.replace(plain, observations=observations)

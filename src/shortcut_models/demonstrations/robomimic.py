@@ -34,40 +34,71 @@ def read(path: Path, names: Sequence[str] = ()) -> Demonstrations:
 
 def _read(path: Path, file: Any, names: Sequence[str]) -> Demonstrations:
     demos, held_out = _episodes(file)
-    lengths = [len(_get(demo, "actions")) for demo in demos]
+    lengths = [_frames(demo) for demo in demos]
     shown = [demo.name.rpartition("/")[2] for demo in demos]
 
     def parts(inner: str) -> Iterator[Part]:
         for where, length, demo in zip(shown, lengths, demos, strict=True):
-            yield Part(where, length, _get(demo, inner)[()])
+            yield Part(where, length, np.asarray(_array(demo, inner)[()]))
 
     actions = vectors("action", parts("actions"))
+    Demonstrations({}, actions, np.cumsum(lengths))  # what is wrong with these is said before images are read
     observations = {}
-    for name in chosen(names, list(_get(demos[0], "obs"))):
-        if is_image(demos[0]["obs"][name]):
+    for name in chosen(names, list(_group(demos[0], "obs"))):
+        if is_image(_array(demos[0], f"obs/{name}")):
             key = fingerprint([path], name)
             observations[name] = images(name, key, functools.partial(parts, f"obs/{name}"))
         else:
             observations[name] = vectors(name, parts(f"obs/{name}"))
     rewarded = all("rewards" in demo for demo in demos)
+    rewards = vectors("reward", parts("rewards")).sum(1, dtype=np.float64) if rewarded else None
     return Demonstrations(
         observations, actions, np.cumsum(lengths),
-        returns=np.array([demo["rewards"][()].sum() for demo in demos], np.float64) if rewarded else None,
+        returns=None if rewards is None else np.add.reduceat(rewards, np.cumsum([0, *lengths[:-1]])),
         environment=_environment(file), held_out=held_out,
     )  # fmt: skip
 
 
 def _episodes(file: Any) -> tuple[list[Any], np.ndarray | None]:
     """The episodes in order of their numbers; and which of them are held out, where the file says so."""
-    demos = sorted(_get(file, "data"), key=lambda name: (len(name), name))
-    masks = file.get("mask", {})
-    members = {name: {text.decode() for text in masks[name][()]} for name in ("train", "valid") if name in masks}
+    data = _group(file, "data")
+    demos = sorted((name for name in data if hasattr(data[name], "keys")), key=lambda name: (len(name), name))
+    members = {name: _members(file, name) for name in ("train", "valid") if f"mask/{name}" in file}
     if members.keys() == {"train", "valid"}:
         demos = [name for name in demos if name in members["train"] | members["valid"]]
     if not demos:
         raise UserError("it holds no episodes: give a file with data/demo_0, data/demo_1, ...")
     held_out = [i for i, name in enumerate(demos) if name in members["valid"]] if "valid" in members else []
-    return [file["data"][name] for name in demos], np.array(held_out, np.int64) if held_out else None
+    return [data[name] for name in demos], np.array(held_out, np.int64) if held_out else None
+
+
+def _members(file: Any, name: str) -> set[str]:
+    """The episodes that a mask names."""
+    names = np.atleast_1d(_array(file, f"mask/{name}")[()]).tolist()
+    if not all(isinstance(text, bytes) for text in names):
+        raise UserError(f"mask/{name} must hold the names of episodes, such as demo_0: write it again, or remove it")
+    return {text.decode() for text in names}
+
+
+def _frames(demo: Any) -> int:
+    actions = _array(demo, "actions")
+    if actions.ndim == 0:
+        raise UserError(f"{actions.name.lstrip('/')} is a single number: give one action for each frame")
+    return len(actions)
+
+
+def _group(group: Any, name: str) -> Any:
+    found = _get(group, name)
+    if not hasattr(found, "keys"):
+        raise UserError(f"{found.name.lstrip('/')} is an array, not a group of them: give a file of robomimic")
+    return found
+
+
+def _array(group: Any, name: str) -> Any:
+    found = _get(group, name)
+    if hasattr(found, "keys"):
+        raise UserError(f"{found.name.lstrip('/')} is a group, not an array: leave it out of the observations")
+    return found
 
 
 def _get(group: Any, name: str) -> Any:

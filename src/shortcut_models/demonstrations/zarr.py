@@ -10,12 +10,13 @@ import contextlib
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
 
 from ..errors import UserError
-from .arrays import Part, chosen, fingerprint, images, library, vectors
+from .arrays import Part, chosen, fingerprint, images, library, vectors, whole_numbers
 from .episodes import Demonstrations, is_image
 
 MARKS = (".zgroup", "zarr.json")
@@ -27,7 +28,10 @@ def read(path: Path, names: Sequence[str] = ()) -> Demonstrations:
     """All episodes of a replay buffer; see `demonstrations.read`."""
     with _opened(path) as group:
         try:
-            data, ends = group["data"], np.asarray(group["meta"]["episode_ends"][:]).astype(np.int64)
+            data, meta = group["data"], group["meta"]
+            if not all(hasattr(part, "array_keys") for part in (data, meta)):
+                raise UserError("data and meta must be groups: give a replay buffer, which has data/action")
+            ends = whole_numbers("meta/episode_ends", _piece("meta/episode_ends", meta["episode_ends"], ...))
             stored = {_RENAMED.get(name, name): data[name] for name in sorted(data.array_keys()) if name != "action"}
             actions = vectors("action", [_whole("action", data["action"])])
         except KeyError as error:
@@ -37,10 +41,9 @@ def read(path: Path, names: Sequence[str] = ()) -> Demonstrations:
         Demonstrations({}, actions, ends)  # what is wrong with these is said before images are read
         wanted = chosen(names, list(stored))
         for name in wanted:
-            if stored[name].shape[0] != len(actions):
-                raise UserError(
-                    f"there are {len(actions)} actions and {stored[name].shape[0]} frames of {name}: make them one each"
-                )
+            frames = stored[name].shape[0] if stored[name].ndim else "no"
+            if frames != len(actions):
+                raise UserError(f"there are {len(actions)} actions and {frames} frames of {name}: make them one each")
         return Demonstrations({name: _observation(path, name, stored[name]) for name in wanted}, actions, ends)
 
 
@@ -72,14 +75,16 @@ def _inner(path: Path) -> str:
 
 
 def _whole(name: str, array: Any) -> Part:
-    return Part(f"data/{name}", array.shape[0], _piece(name, array, slice(None)))
+    if not getattr(array, "shape", ()):
+        raise UserError(f"data/{name} has no frames: write it again, with one for each action")
+    return Part(f"data/{name}", array.shape[0], _piece(f"data/{name}", array, ...))
 
 
-def _piece(name: str, array: Any, rows: slice) -> np.ndarray:
+def _piece(where: str, array: Any, rows: slice | EllipsisType) -> np.ndarray:
     try:
         return np.asarray(array[rows])
     except Exception as error:  # a damaged chunk raises whatever its codec does
-        raise UserError(f"data/{name} is damaged ({error}): copy the replay buffer again") from None
+        raise UserError(f"{where} is damaged ({error}): copy the replay buffer again") from None
 
 
 def _observation(path: Path, name: str, array: Any) -> np.ndarray:
@@ -89,7 +94,7 @@ def _observation(path: Path, name: str, array: Any) -> np.ndarray:
     def parts() -> Iterator[Part]:
         for start in range(0, array.shape[0], array.chunks[0]):
             rows = slice(start, min(start + array.chunks[0], array.shape[0]))
-            yield Part(f"data/{name}", rows.stop - rows.start, _piece(name, array, rows))
+            yield Part(f"data/{name}", rows.stop - rows.start, _piece(f"data/{name}", array, rows))
 
     files = sorted(file for file in (path / array.path).rglob("*") if file.is_file()) if path.is_dir() else [path]
     return images(name, fingerprint(files, name), parts)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..options import choose
-from .base import Environment, Observation
+from .base import SEEDS, Environment, Observation
 from .car_racing import CarRacing
 from .meta_world import MetaWorld
 from .push_t import PushT
@@ -23,6 +23,7 @@ ENVIRONMENTS: dict[str, type[Environment]] = {
 
 __all__ = [
     "ENVIRONMENTS",
+    "SEEDS",
     "CarRacing",
     "Environment",
     "MetaWorld",

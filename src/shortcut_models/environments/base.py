@@ -11,6 +11,8 @@ from jaxtyping import Float, UInt8
 
 from ..errors import UserError
 
+SEEDS = 2**31
+"""every environment takes the seeds from 0 to below this"""
 Observation = Mapping[str, np.ndarray]
 """What is seen at one moment, by name: images uint8 [height, width, channels], vectors float32 [size]."""
 
@@ -26,6 +28,8 @@ class Environment(abc.ABC):
     """actions after which an episode is over at the latest"""
     frames_per_second: ClassVar[int]
     """of its video, at the speed of the world"""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """whose versions decide what happens in it: episodes of other versions are not counted together"""
     low: Float[np.ndarray, "n"]
     high: Float[np.ndarray, "n"]
     """bounds of an action, float32"""
@@ -43,7 +47,7 @@ class Environment(abc.ABC):
 
     @abc.abstractmethod
     def reset(self, seed: int) -> Observation:
-        """Begin an episode that follows from the seed."""
+        """Begin an episode that follows from the seed, in [0, SEEDS)."""
 
     @abc.abstractmethod
     def step(self, action: Float[np.ndarray, "n"]) -> tuple[Observation, bool]:

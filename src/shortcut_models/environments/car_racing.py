@@ -18,14 +18,15 @@ class CarRacing(Environment):
     """A lap of a car that is seen from above, on a track that follows from the seed.
 
     Action: steering in [-1, 1] (left to right), gas in [0, 1], brake in [0, 1]. The return is 1000 x the share of the
-    track's tiles that a wheel has touched, less 0.1 a frame, and 100 less for leaving the playing field. An episode
-    ends with the last tile, or after 1,000 frames.
+    track's tiles that a wheel has touched, less 0.1 a frame. An episode ends with the last tile, after 1,000 frames, or
+    where the car leaves the playing field: in that frame the return changes by -100, and by nothing else.
     """
 
     sees = ("image",)
     measure = "return"
     max_frames = 1000
     frames_per_second = 50
+    packages = ("gymnasium", "box2d", "box2d-py", "pygame", "pygame-ce")
     low = np.array([-1, 0, 0], np.float32)
     high = np.array([1, 1, 1], np.float32)
 
@@ -49,10 +50,8 @@ class CarRacing(Environment):
         return self._observation(image)
 
     def step(self, action: Float[np.ndarray, "n"]) -> tuple[Observation, bool]:
-        """Act for one frame. Raises UserError for an action that is not finite."""
-        if action.shape != (3,) or not np.isfinite(action).all():
-            raise UserError(f"an action of car-racing is three finite numbers, not {action.tolist()}")
-        image, reward, ended, _, _ = self.world.step(np.clip(action, self.low, self.high))
+        """Act for one frame. Raises UserError for an action that is not three finite numbers."""
+        image, reward, ended, _, _ = self.world.step(self.bounded(action))
         self.frames += 1
         self._return += float(reward)
         return self._observation(image), ended or self.frames >= self.max_frames

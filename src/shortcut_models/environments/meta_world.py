@@ -36,6 +36,7 @@ class MetaWorld(Environment):
     measure = "success"
     max_frames = 500
     frames_per_second = 80
+    packages = ("metaworld", "mujoco")
     low = np.full(4, -1, np.float32)
     high = np.full(4, 1, np.float32)
 

@@ -43,6 +43,7 @@ class PushT(Environment):
     measure = "coverage"
     max_frames = 300
     frames_per_second = 10
+    packages = ("gym-pusht", "pymunk", "pygame", "pygame-ce", "opencv-python")
     low = np.zeros(2, np.float32)
     high = np.full(2, 512, np.float32)
 

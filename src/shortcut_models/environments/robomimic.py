@@ -58,6 +58,7 @@ class Robosuite(Environment):
 
     measure = "success"
     frames_per_second = 20
+    packages = ("robosuite", "mujoco")
     make: ClassVar[Mapping[str, Any]]
     """arguments of robosuite.make that a task has of its own"""
     objects: ClassVar[Mapping[str, int]]

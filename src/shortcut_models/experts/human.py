@@ -20,9 +20,38 @@ BACK = 0.1
 BRAKE = 0.6
 """how hard a key brakes: from 0.9 on, the wheels block"""
 IDLE = 0.08
-"""of a stick, within which it is at rest"""
+"""of a stick or a trigger, within which it is at rest"""
 NOWHERE = ("dummy", "offscreen")
 """video drivers that show nothing"""
+
+
+class Pad:
+    """A gamepad that SDL knows: whatever its maker numbers how, SDL's mapping says which axis is which."""
+
+    STICK, BRAKE, GAS = 0, 4, 5
+    """SDL_CONTROLLER_AXIS_LEFTX, ..._TRIGGERLEFT, ..._TRIGGERRIGHT"""
+    FULL = 32767
+
+    def __init__(self, controller: Any) -> None:
+        """controller: of pygame._sdl2.controller."""
+        self._controller = controller
+        self._rested: set[int] = set()
+        """triggers that were seen at rest: until it is first touched, one may seem half pulled"""
+
+    def action(self) -> Float[np.ndarray, "3"]:
+        """Steering from the left stick, gas and brake from the triggers."""
+        stick = self._axis(self.STICK)
+        steer = LOCK * stick if abs(stick) > IDLE else 0.0
+        return np.array([steer, self._trigger(self.GAS), self._trigger(self.BRAKE)], np.float32)
+
+    def _axis(self, axis: int) -> float:
+        return max(self._controller.get_axis(axis) / self.FULL, -1.0)
+
+    def _trigger(self, axis: int) -> float:
+        pulled = self._axis(axis)
+        if pulled <= IDLE:
+            self._rested.add(axis)
+        return pulled if axis in self._rested and pulled > IDLE else 0.0
 
 
 class HumanDriver(Expert):
@@ -42,8 +71,12 @@ class HumanDriver(Expert):
             shows = False
         if not shows:
             raise UserError("--human needs a screen, and there is none: leave it out, and the expert drives")
-        pygame.joystick.init()
-        self._pads = [pygame.joystick.Joystick(i) for i in range(pygame.joystick.get_count())]
+        from pygame._sdl2 import controller
+
+        controller.init()
+        self._pads = [
+            Pad(controller.Controller(i)) for i in range(controller.get_count()) if controller.is_controller(i)
+        ]
         self._clock = pygame.time.Clock()
         self._wheel = 0.0
 
@@ -55,12 +88,12 @@ class HumanDriver(Expert):
         self._pygame.display.set_caption(f"Press a key to start. {KEYS}")
         started = False
         while not started:
-            started = self._show(self._pygame.KEYDOWN, self._pygame.JOYBUTTONDOWN)
+            started = self._show(self._pygame.KEYDOWN, self._pygame.CONTROLLERBUTTONDOWN)
 
     def act(self, observation: Observation) -> Float[np.ndarray, "3"]:
         """What the keys or the gamepad say. Raises KeyboardInterrupt for Escape, and where the window is closed."""
         self._show()
-        pads = [action for action in map(self._from_pad, self._pads) if np.abs(action).max() > 0]
+        pads = [action for action in (pad.action() for pad in self._pads) if np.abs(action).max() > 0]
         return pads[0] if pads else self._from_keys()
 
     def _show(self, *awaited: int) -> bool:
@@ -87,13 +120,6 @@ class HumanDriver(Expert):
         gas = float(pressed[pygame.K_UP] or pressed[pygame.K_w])
         brake = BRAKE if pressed[pygame.K_DOWN] or pressed[pygame.K_s] else 0.0
         return np.array([self._wheel, gas, brake], np.float32)
-
-    def _from_pad(self, pad: Any) -> Float[np.ndarray, "3"]:
-        """The stick from -1 to 1; triggers rest at -1, and at 0 until they are first touched."""
-        stick = pad.get_axis(0)
-        gas, brake = ((pad.get_axis(axis) + 1) / 2 if axis < pad.get_numaxes() else 0.0 for axis in (5, 4))
-        steer = LOCK * stick if abs(stick) > IDLE else 0.0
-        return np.array([steer, gas if gas != 0.5 else 0.0, brake if brake != 0.5 else 0.0], np.float32)
 
     def close(self) -> None:
         """Close the window."""

@@ -41,7 +41,8 @@ class Imitation(Task):
     accepts: ClassVar[str] = ACCEPTED
 
     data: str | None = None
-    """demonstrations: what `shortcut collect` wrote, a zarr replay buffer, HDF5 of robomimic, or a LeRobot data set"""
+    """demonstrations: what `shortcut collect` wrote, a zarr replay buffer, HDF5 of robomimic, or a LeRobot data set; or
+    several of these, separated by commas"""
     environment: str = ""
     """name of the environment; filled in where the data says it"""
     observations: tuple[str, ...] = ()
