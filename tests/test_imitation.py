@@ -143,6 +143,17 @@ def test_only_training_images_are_cropped_at_random(data: str) -> None:
     assert torch.equal(middle["image"], task.observe(raw)["image"])
 
 
+def test_vectors_jitter_while_training_by_the_deviation_that_was_asked_for(data: str) -> None:
+    task = Imitation(data, observations=("image", "state"), history=2, jitter=0.05).resolve()
+    raw = every(task, "train").cond
+    torch.manual_seed(0)
+    change = torch.stack([task.observe(raw, training=True)["state"] for _ in range(50)]) - task.observe(raw)["state"]
+    assert change.mean().item() == pytest.approx(0, abs=0.002)
+    assert change.std((0, 1)).tolist() == pytest.approx([0.05] * 6, rel=0.1)  # each number, and its own in each frame
+    assert torch.corrcoef(change.flatten(0, 1).T).fill_diagonal_(0).abs().max() < 0.1
+    assert torch.equal(task.observe(raw, training=True)["image"], task.observe(raw)["image"])
+
+
 def test_what_an_environment_shows_becomes_the_conditions_of_the_data_set(data: str) -> None:
     task = Imitation(data, observations=("image", "state[:2]"), history=3, chunk=2, execute=2).resolve()
     episode = task.dataset("test").source.begins[task._read().split(0.1)[1][0]]

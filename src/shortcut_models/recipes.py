@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .base import NetworkConfig, Objective, Task
-from .networks import SIZES, DiTConfig, MLPConfig, UNet1dConfig
+from .networks import SIZES, DiTConfig, MLPConfig
 from .objectives import Shortcut
 from .tasks import Digits, Images, Imitation, Latents, Toy
 from .training import Training
@@ -84,13 +84,23 @@ def _paper(about: str, size: str, classes: int, batch_size: int, steps: int) -> 
     )
 
 
-def _policy(about: str, steps: int, observations: tuple[str, ...] = (), **task: Any) -> Recipe:
-    """A policy that learns from demonstrations; the chunk and what is carried out of it are Diffusion Policy's."""
+def _policy(
+    about: str,
+    steps: int,
+    observations: tuple[str, ...] = (),
+    network: NetworkConfig | None = None,
+    measured: str = "not measured yet",
+    **task: Any,
+) -> Recipe:
+    """A policy that learns from demonstrations; the chunk and what is carried out of it are Diffusion Policy's.
+
+    The network is an MLP: a step takes a CPU a quarter of the time of the U-Net's, and errs no more.
+    """
     task = {"history": 2, "chunk": 16, "execute": 8, **task}
     return Recipe(
         about=about,
         task=Imitation(observations=observations, **task),
-        network=UNet1dConfig(),
+        network=network or MLPConfig(width=512, depth=4),
         objective=Shortcut(label_dropout=0.0),
         training=Training(
             steps=steps,
@@ -102,6 +112,7 @@ def _policy(about: str, steps: int, observations: tuple[str, ...] = (), **task: 
             checkpoint_every=2000,
             sample_every=5000,
         ),
+        measured=measured,
     )
 
 
@@ -162,13 +173,14 @@ RECIPES: dict[str, Recipe] = {
     "imitation": _policy("a policy from your own demonstrations, with --data", steps=30_000),
     "car-racing": _policy(
         "a driver for CarRacing, from pixels, with --data: what `shortcut collect car-racing` wrote",
-        steps=30_000,
+        steps=6000,
+        network=MLPConfig(width=384, depth=4, image_width=16),
         environment="car-racing",
         observations=("image",),
         history=4,
         chunk=8,
-        execute=4,
-        crop=84,
+        execute=2,
+        crop=92,
     ),
     "push-t": _policy(
         "Push-T from its state, with --data: Diffusion Policy's demonstrations",

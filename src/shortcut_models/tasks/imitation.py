@@ -57,6 +57,8 @@ class Imitation(Task):
     """of actions and vectors: every number to [-1, 1] over the training episodes, or to mean 0 and deviation 1"""
     crop: Annotated[int | None, at.Ge(1)] = None
     """side of the square that is seen of every image: anywhere while training, the middle otherwise; none: all"""
+    jitter: Annotated[float, at.Ge(0), at.Le(1)] = 0.0
+    """deviation of the Gaussian noise on every number of the vectors that are seen while training, once normalised"""
     validation_share: Annotated[float, at.Gt(0), at.Lt(1)] = 0.1
     """of the episodes, held out; at least one is, and data that holds some out by itself is left as it is"""
     shapes: tuple[tuple[int, ...], ...] = field(default=(), metadata=FILLED_IN)
@@ -240,7 +242,8 @@ class Imitation(Task):
                 found[name] = image.float().div_(127.5).sub_(1)
             else:
                 frames = raw.reshape(len(raw), self.history, -1)
-                found[name] = ((frames - tensor_of(centre, raw.device)) / tensor_of(scale, raw.device)).flatten(1)
+                seen = ((frames - tensor_of(centre, raw.device)) / tensor_of(scale, raw.device)).flatten(1)
+                found[name] = seen + self.jitter * torch.randn_like(seen) if training and self.jitter else seen
         return found
 
     def prompts(self, rows: Sequence[int]) -> Cond:
