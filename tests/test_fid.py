@@ -87,7 +87,8 @@ def test_the_measures_are_those_of_exactly_these_samples(place: Path, tmp_path: 
         }
         found = result["steps"][str(steps)]
         assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-4, abs=1e-6)
-        assert set(found) == {*expected, "seconds"}
+        assert set(found) == {*expected, "seconds", "guidance"}
+        assert found["guidance"] == 1
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert result["num"] == NUM
     assert result["parameters"] == sum(parameter.numel() for parameter in maker.model.network.parameters())

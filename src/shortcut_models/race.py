@@ -112,7 +112,8 @@ def note_of(arena: Arena, *, real_time: bool) -> str:
     """What a video says of its clock."""
     if not real_time:
         return "clock of the world: policies take no time"
-    where = f"{arena.setting.device}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    where = f"{arena.setting.device}, {threads} thread{'s' if threads > 1 else ''}"
     return f"real time: the world waits while a policy decides ({where})"
 
 
