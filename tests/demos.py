@@ -14,10 +14,13 @@ import av
 import h5py
 import numpy as np
 import pyarrow as pa
+import pytest
 import zarr
 from pyarrow import parquet
 
-from shortcut_models.demonstrations import own
+from shortcut_models.cache import cache_folder
+from shortcut_models.demonstrations import own, read
+from shortcut_models.errors import UserError
 
 LENGTHS = (12, 5, 9, 7)
 ENDS = np.cumsum(LENGTHS)
@@ -165,3 +168,11 @@ def with_png_column(root: Path) -> None:
     info["features"]["observation.images.image"]["dtype"] = "image"
     (root / "meta/info.json").write_text(json.dumps(info))
     shutil.rmtree(root / "videos")
+
+
+def refused(path: Path, message: str) -> None:
+    """Reading it raises one line that has the message, and leaves nothing half-written."""
+    with pytest.raises(UserError, match=message) as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+    assert not list(cache_folder("demonstrations").glob(".*")), "nothing half-written stays"

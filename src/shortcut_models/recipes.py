@@ -92,10 +92,7 @@ def _policy(
     measured: str = "not measured yet",
     **task: Any,
 ) -> Recipe:
-    """A policy that learns from demonstrations; the chunk and what is carried out of it are Diffusion Policy's.
-
-    The network is an MLP: a step takes a CPU a quarter of the time of the U-Net's, and errs no more.
-    """
+    """A policy that learns from demonstrations; the chunk and what is carried out of it are Diffusion Policy's."""
     task = {"history": 2, "chunk": 16, "execute": 8, **task}
     return Recipe(
         about=about,
