@@ -86,3 +86,9 @@ def test_each_mistake_has_one_line(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message) as caught:
         read(make(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def test_nothing_between_commas_is_no_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^,: this does not exist: give a folder"):
+        read(",")

@@ -32,9 +32,10 @@ def read(path: str | Path, names: Sequence[str] = ()) -> Demonstrations:
             package that is not installed.
     """
     text, place = str(path), _place(path)
-    if "," not in text or place.exists():
+    parts = [part for part in text.split(",") if part]
+    if "," not in text or not parts or place.exists():
         return _read(path, place, names)
-    sets = [(part, _read(part, _place(part), names)) for part in text.split(",") if part]
+    sets = [(part, _read(part, _place(part), names)) for part in parts]
     try:
         return join(sets)
     except UserError as error:
