@@ -9,11 +9,14 @@ and a backward pass has two for each of the forward pass.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import record
@@ -24,7 +27,7 @@ from stopwatch import Row, Stopwatch
 
 from shortcut_models.base import Batch, Network
 from shortcut_models.inception import AT_ONCE, PACKAGE, SIDE, Inception
-from shortcut_models.model import Model
+from shortcut_models.model import Model, Precision
 from shortcut_models.networks import SIZES, DiTConfig
 from shortcut_models.objectives import FlowMatching
 from shortcut_models.train import train_step
@@ -41,8 +44,8 @@ class Load:
 
     batches: dict[str, int]
     """examples of a training step, by size; sizes that are not named are left out"""
-    many: int
-    """samples made at once where throughput is measured"""
+    many: dict[str, int]
+    """samples made at once where throughput is measured, by size"""
     long: tuple[str, ...]
     """sizes whose 128 steps are measured, and not only one"""
     long_many: tuple[str, ...]
@@ -54,15 +57,27 @@ class Load:
     """that go through Inception in a round"""
 
 
-CPU = Load({"s": 16, "b": 8, "xl": 2}, 64, ("s", "b"), (), 4096, rounds=3, images=32)
-GPU = Load({"s": 256, "b": 256, "xl": 128}, 64, ("s", "b", "xl"), ("s", "b", "xl"), 8192, rounds=10, images=512)
-QUICK = Load({"s": 1}, 2, (), (), 64, rounds=1, images=1)
+CPU = Load({"s": 16, "b": 8, "xl": 2}, {"s": 64, "b": 64, "xl": 8}, ("s", "b"), (), 4096, rounds=3, images=32)
+GPU = Load(
+    {"s": 256, "b": 256, "xl": 128},
+    dict.fromkeys(SIZES, 64),
+    ("s", "b", "xl"),
+    ("s", "b", "xl"),
+    8192,
+    rounds=10,
+    images=512,
+)
+QUICK = Load({"s": 1}, {"s": 2}, (), (), 64, rounds=1, images=1)
 
 
 def free_memory(device: torch.device) -> float:
     """GiB that may be had."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / GIB
+    with contextlib.suppress(OSError):  # where the system tells it, with what its file cache would give back
+        found = re.search(r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+        if found:
+            return int(found[1]) * 1024 / GIB
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
 
 
@@ -98,20 +113,26 @@ def training_rows(name: str, network: Network, batch: int, load: Load, watch: St
 
 
 def sampling_rows(name: str, network: Network, load: Load, watch: Stopwatch, long: dict[int, bool]) -> list[Row]:
-    """One sample alone, and many at once; long: whether those of a batch size are also made in 128 steps."""
+    """One sample alone, and many at once, in float32, and in bfloat16 where the device has it.
+
+    long: whether those of a batch size are also made in 128 steps; only in the faster of the two.
+    """
     model, rows = Model(network.eval(), FlowMatching(), Blank(SHAPE)), []
-    peak = yardstick(load, watch, torch.float32)
-    for batch, more in long.items():
-        noise = torch.randn(batch, *SHAPE)
-        for steps in (1, 128) if more else (1,):
-            work = {"": lambda noise=noise, steps=steps: model.flow(noise, steps)}
-            seconds = watch.in_turns(work, load.rounds if steps == 1 else 1, warm=1 if steps == 1 else 0)[""]
-            what = f"{name}, {'one sample' if batch == 1 else f'{batch} samples'}, {steps} step{'s' * (steps > 1)}"
-            unit, values = ("ms", [1e3 * s for s in seconds]) if batch == 1 else ("1/s", [batch / s for s in seconds])
-            rows += [
-                Row(what, unit, values),
-                share_row(what, steps * model_flops(network, SHAPE, batch), seconds, peak),
-            ]
+    precisions: tuple[Precision, ...] = ("fp32", "bf16") if Training().bfloat16(watch.device) else ("fp32",)
+    for precision in precisions:
+        model.precision = precision
+        peak = yardstick(load, watch, torch.bfloat16 if precision == "bf16" else torch.float32)
+        for batch, more in long.items():
+            for steps in (1, 128) if more and precision == precisions[-1] else (1,):
+                noise, rounds = torch.randn(batch, *SHAPE), load.rounds if steps == 1 else 1
+                work = {"": lambda noise=noise, steps=steps: model.flow(noise, steps)}
+                seconds = watch.in_turns(work, rounds, warm=1 if steps == 1 else 0)[""]
+                count = "one sample" if batch == 1 else f"{batch} samples"
+                what = f"{name}, {count}, {steps} step{'s' * (steps > 1)}, {precision}"
+                alone = Row(what, "ms", [1e3 * s for s in seconds])
+                many = Row(what, "1/s", [batch / s for s in seconds])
+                flops = steps * model_flops(network, SHAPE, batch)
+                rows += [alone if batch == 1 else many, share_row(what, flops, seconds, peak)]
     return rows
 
 
@@ -141,17 +162,24 @@ def measure(device: torch.device, quick: bool) -> list[Row]:
     """All sizes that fit, the largest last."""
     load = QUICK if quick else CPU if device.type == "cpu" else GPU
     watch, rows = Stopwatch(device, 0.0 if quick else 0.2), []
-    for size, batch in load.batches.items():
-        name, (width, depth, heads) = f"DiT-{size.upper()}/2", SIZES[size]
-        needed, free = SPARE * memory(Sizes(width, depth), 1, fsdp=False), free_memory(device)
+    free = free_memory(device)  # before all: what one size had, the next can have, though the system does not see it
+    for size in load.batches:
+        width, depth, _ = SIZES[size]
+        needed = SPARE * memory(Sizes(width, depth), 1, fsdp=False)
         if needed > free:
-            print(f"{name} needs about {needed:.0f} GiB, and {free:.0f} are free: it is not measured")
+            print(f"DiT-{size.upper()}/2 needs about {needed:.0f} GiB, and {free:.0f} are free: it is not measured")
             continue
-        config = DiTConfig(width=width, depth=1 if quick else depth, heads=heads)
-        network = config.build(SHAPE, {}).to(device)
-        rows += training_rows(name, network, batch, load, watch)
-        rows += sampling_rows(name, network, load, watch, {1: size in load.long, load.many: size in load.long_many})
+        rows += size_rows(size, load, watch, shallow=quick)
     return [*rows, *inception_rows(load, watch)]
+
+
+def size_rows(size: str, load: Load, watch: Stopwatch, shallow: bool) -> list[Row]:
+    """All of one size; it leaves no network behind."""
+    name, (width, depth, heads) = f"DiT-{size.upper()}/2", SIZES[size]
+    network = DiTConfig(width=width, depth=1 if shallow else depth, heads=heads).build(SHAPE, {}).to(watch.device)
+    rows = training_rows(name, network, load.batches[size], load, watch)
+    long = {1: size in load.long, load.many[size]: size in load.long_many}
+    return rows + sampling_rows(name, network, load, watch, long)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -114,7 +114,7 @@ def test_published_sizes_are_measured_where_they_fit(
     dit.main(["--quick", "--device", "cpu", "--json", str(tmp_path / "speed.json")])
     measures = json.loads((tmp_path / "speed.json").read_text())["measures"]
     assert measures["DiT-S/2, training step of 1"]["min"] > 0
-    assert measures["DiT-S/2, 2 samples, 1 step"]["unit"] == "1/s"
+    assert measures["DiT-S/2, 2 samples, 1 step, fp32"]["unit"] == "1/s"
     assert "FID's Inception is not installed" in capsys.readouterr().out
     monkeypatch.setattr(dit, "free_memory", lambda device: 0.5)
     assert dit.measure(torch.device("cpu"), quick=True) == []  # 33 M parameters, with their averages, take more

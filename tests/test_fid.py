@@ -112,7 +112,7 @@ def test_what_is_there_is_not_made_again(place: Path, tmp_path: Path) -> None:
     assert sum(passes) == NUM
 
 
-@pytest.mark.parametrize("change", ["seed", "guidance", "weights", "network", "steps"])
+@pytest.mark.parametrize("change", ["seed", "guidance", "precision", "weights", "network", "steps"])
 def test_samples_of_anything_else_are_made_anew(place: Path, tmp_path: Path, change: str) -> None:
     evaluate(maker_of(place, tmp_path), place, [1], 5)
     maker = maker_of(place, tmp_path, int(change == "seed"), 2.0 if change == "guidance" else 1.0)
@@ -121,6 +121,8 @@ def test_samples_of_anything_else_are_made_anew(place: Path, tmp_path: Path, cha
             next(maker.model.network.parameters()).add_(0.1)
     elif change == "network":
         maker.network.fingerprint = "another"
+    elif change == "precision":
+        maker.model.precision = "bf16"
     passes = spy_on(maker.model)
     reference = Reference(np.zeros(FEATURES), np.eye(FEATURES))
     evaluate_fid(maker, reference, [2 if change == "steps" else 1], 5, quiet=True)

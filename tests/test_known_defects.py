@@ -46,7 +46,8 @@ from oracle import ClassOracle, Spy, wake
 from shortcut_models import checkpoint
 from shortcut_models.base import Batch, Label, Losses, Network, Objective
 from shortcut_models.evaluation import evaluate
-from shortcut_models.model import Model, load
+from shortcut_models.loading import load
+from shortcut_models.model import Model
 from shortcut_models.networks import MLPConfig
 from shortcut_models.networks.layers import TimeStepEmbedding
 from shortcut_models.objectives import OBJECTIVES, ConsistencyDistillation, LiveReflow, ProgressiveDistillation

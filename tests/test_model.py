@@ -19,7 +19,8 @@ from shortcut_models import checkpoint
 from shortcut_models.checkpoint import HASH, HEADER, MODEL
 from shortcut_models.errors import UserError
 from shortcut_models.evaluation import data_deviation, evaluate, table
-from shortcut_models.model import Model, load
+from shortcut_models.loading import load
+from shortcut_models.model import Model
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching
 from shortcut_models.randomness import sample_noise
@@ -247,8 +248,8 @@ def test_a_configuration_that_is_no_json_is_refused(digits: Path, tmp_path: Path
 def test_an_evaluation_says_what_was_measured_on_what(model: Model) -> None:
     result = evaluate(model, [4, 1, 4], 40, seed=2, guidance=1.5, quiet=True)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert {k: result[k] for k in ("recipe", "step", "num", "seed", "guidance")} == {
-        "recipe": "digits", "step": 12, "num": 40, "seed": 2, "guidance": 1.5,
+    assert {k: result[k] for k in ("recipe", "step", "num", "seed", "guidance", "precision")} == {
+        "recipe": "digits", "step": 12, "num": 40, "seed": 2, "guidance": 1.5, "precision": "fp32",
     }  # fmt: skip
     assert {"system", "cores", "device", "threads", "torch"} <= result["machine"].keys()
     assert list(result["steps"]) == ["1", "4"]

@@ -17,7 +17,7 @@ import torch
 from regress import TRAINING, Line, Regress, Scale, at, lines, train
 from shortcut_models.data import IndexStream
 from shortcut_models.errors import UserError
-from shortcut_models.model import load
+from shortcut_models.loading import load
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching, Shortcut
 from shortcut_models.state import State

@@ -13,7 +13,8 @@ from oracle import wake
 from shortcut_models.base import Network, Objective
 from shortcut_models.distillation import start_from
 from shortcut_models.errors import UserError
-from shortcut_models.model import Model, load
+from shortcut_models.loading import load
+from shortcut_models.model import Model
 from shortcut_models.networks import DiTConfig
 from shortcut_models.objectives import FlowMatching, ProgressiveDistillation, Reflow
 from shortcut_models.runs import Run

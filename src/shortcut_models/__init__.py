@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from .base import Batch, Frames, Label, Losses, Network, NetworkConfig, Objective, Task, Vector
     from .errors import Stopped, UserError
     from .evaluation import evaluate
-    from .model import Model, load
+    from .loading import load
+    from .model import Model
     from .train import fit
     from .training import Training
 
@@ -18,7 +19,8 @@ _WHERE = {
     "base": ("Batch", "Frames", "Label", "Losses", "Network", "NetworkConfig", "Objective", "Task", "Vector"),
     "errors": ("Stopped", "UserError"),
     "evaluation": ("evaluate",),
-    "model": ("Model", "load"),
+    "loading": ("load",),
+    "model": ("Model",),
     "train": ("fit",),
     "training": ("Training",),
 }

@@ -29,7 +29,7 @@ from .figures import (
     styled,
     window,
 )
-from .model import rebuild
+from .loading import rebuild
 from .runs import Run, write_atomically
 from .tasks import TASKS
 

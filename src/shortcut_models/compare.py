@@ -18,7 +18,8 @@ from .checkpoint import MODEL, STATE, newest
 from .config import to_dict
 from .errors import UserError
 from .evaluation import evaluate, read_result
-from .model import Model, describe, load
+from .loading import describe, load
+from .model import Model
 from .networks import NETWORKS
 from .objectives import OBJECTIVES, in_place_of
 from .recipes import Recipe

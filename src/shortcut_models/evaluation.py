@@ -24,8 +24,8 @@ from .randomness import sample_noise
 
 REFERENCE = 2048
 """held-out examples from which the data's standard deviation is taken"""
-MODEL = ("step", "weights", "autoencoder")
-"""what a result says of the model behind it"""
+MODEL = ("step", "weights", "autoencoder", "precision")
+"""what a result says of the model behind it, and of how it was run"""
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -110,6 +110,7 @@ def evaluate(
         "num": num,
         "seed": seed,
         "guidance": guidance,
+        "precision": model.precision,
         "date": datetime.date.today().isoformat(),
         "machine": machine(model.device),
         "steps": results,

@@ -130,6 +130,7 @@ def measure_samples(maker: Maker, reference: Reference, budgets: Sequence[int], 
         "num": num,
         "seed": maker.seed,
         "guidance": maker.guidance,
+        "precision": model.precision,
         "date": datetime.date.today().isoformat(),
         "machine": machine(model.device),
         "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
@@ -207,7 +208,10 @@ def short_count(count: int) -> str:
 def report(result: dict[str, Any]) -> str:
     """The result of `measure_samples` as text: a row a budget, and the checks."""
     guided = f"guidance {result['guidance']:g}"
-    head = f"{result['num']:,} samples a row, {guided}, seed {result['seed']}, training step {result['step']:,}"
+    head = (
+        f"{result['num']:,} samples a row, {guided}, seed {result['seed']}, training step {result['step']:,}, "
+        f"{result['precision']}"
+    )
     name = f"FID-{short_count(result['num'])}"
     rows = {
         steps: {name if key == "fid" else key: value for key, value in row.items() if key != "guidance"}

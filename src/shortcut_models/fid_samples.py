@@ -21,7 +21,8 @@ from jaxtyping import Float, UInt64
 from . import checkpoint
 from .errors import UserError
 from .fid_stats import VERSION, Extractor, Features, Images, brightness, image_shape
-from .model import Model, describe
+from .loading import describe
+from .model import Model
 from .objectives import OBJECTIVES
 from .randomness import sample_noise
 from .runs import write_atomically
@@ -79,7 +80,9 @@ class Maker:
     def key(self) -> str:
         """Follows from all that samples and features follow from, but the number of steps."""
         parts = describe(self.model.objective, OBJECTIVES), describe(self.model.task, TASKS), self.autoencoder
-        facts = [VERSION, self.weights, *parts, self.seed, self.guidance, self.network.fingerprint]
+        facts = [
+            VERSION, self.weights, *parts, self.seed, self.guidance, self.model.precision, self.network.fingerprint,
+        ]  # fmt: skip
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def store(self, steps: int) -> Store:

@@ -12,7 +12,8 @@ import torch
 from ._version import __version__
 from .checkpoint import HEADER, MODEL
 from .errors import UserError
-from .model import CONFIG, LAYOUT, Model, describe, load
+from .loading import CONFIG, LAYOUT, describe, load
+from .model import Model
 from .networks import NETWORKS
 from .objectives import OBJECTIVES
 from .runs import write_atomically

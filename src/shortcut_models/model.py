@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 import numbers
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Literal, get_args
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
-from torch import Tensor
 
-from . import checkpoint
-from .base import Cond, Label, Network, NetworkConfig, Objective, Task, X
-from .config import from_dict, to_dict
+from .base import Cond, Label, Network, Objective, Task, X
 from .errors import UserError
-from .networks import NETWORKS
-from .objectives import OBJECTIVES
 from .randomness import sample_noise
-from .runs import Run
-from .tasks import TASKS, Imitation
 
-CONFIG = "config.json"
-LAYOUT = (CONFIG, checkpoint.MODEL)
-"""the files of a folder in the Hub's layout"""
+Precision = Literal["fp32", "bf16"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 @dataclass
@@ -44,6 +32,9 @@ class Model:
     """training steps behind the weights"""
     recipe: str = ""
     """name of the recipe it was trained by"""
+    precision: Precision = "fp32"
+    """arithmetic of the network while sampling: bf16 is faster where the hardware multiplies it. Weights, and what is
+    on the way from noise to data, stay float32"""
 
     @property
     def device(self) -> torch.device:
@@ -86,16 +77,19 @@ class Model:
 
         cond: of each row, as the data set gives it; none: that of samples 0, ..., b - 1.
 
-        Raises UserError for a budget it has not, and for samples that are not finite.
+        Raises UserError for a budget or a precision it has not, and for samples that are not finite.
         """
         if cond is None:
             cond = self.conditions(range(len(noise)))
         cond = self.task.observe({name: value.to(self.device) for name, value in cond.items()})
         if not isinstance(steps, numbers.Integral):
             raise UserError(f"steps must be a whole number, not {steps}")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"precision must be {' or '.join(PRECISIONS)}, not {self.precision}")
         was_training = self.network.training
         self.network.eval()
-        x = self.objective.sample(self.network, noise.to(self.device), cond, int(steps), guidance=guidance)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            x = self.objective.sample(self.network, noise.to(self.device), cond, int(steps), guidance=guidance)
         self.network.train(was_training)
         if not torch.isfinite(x).all():
             raise UserError("the samples are not finite: lower guidance, or take weights from before they diverged")
@@ -174,136 +168,3 @@ class Model:
                 f"{num} samples need {needed / 2**30:.0f} GiB of memory, and there are {memory / 2**30:.0f}: "
                 f"make fewer at a time, each time with another seed"
             )
-
-
-def model_of(network: Network, objective: Objective, task: Task, step: int = 0, recipe: str = "") -> Model:
-    """These parts as a Model, or as a Policy where the task is to act."""
-    from .policy import Policy
-
-    kind = Policy if isinstance(task, Imitation) else Model
-    return kind(network, objective, task, step, recipe)
-
-
-def describe(part: Any, registry: Mapping[str, Any]) -> dict[str, Any]:
-    """A part of a model as JSON values: its registered name and its fields.
-
-    A part from outside the package has the name None, and its class for the reader's sake: it cannot be rebuilt
-    from the file (a class named in a file is never imported), and is passed to `load` instead.
-    """
-    name = next((name for name, cls in registry.items() if cls is type(part)), None)
-    if name is None:
-        return {"name": None, "class": f"{type(part).__module__}.{type(part).__qualname__}"}
-    return {"name": name, **to_dict(part)}
-
-
-def rebuild(kind: str, entry: dict[str, Any], registry: Mapping[str, Any], given: Any) -> Any:
-    """The part that `describe` described, or the one given in its place."""
-    if given is not None:
-        return given
-    name, fields = entry.get("name"), {key: value for key, value in entry.items() if key != "name"}
-    if name is None:
-        raise UserError(
-            f"this model's {kind} is {entry.get('class')}, from outside the package: pass load(..., {kind}=...)"
-        )
-    if name not in registry:
-        raise UserError(
-            f"this model's {kind} {name!r} is unknown: use the script that defines it, pass load(..., {kind}=...), or "
-            f"update shortcut-models"
-        )
-    return from_dict(registry[name], fields)
-
-
-def read_layout(folder: Path) -> checkpoint.Content:
-    """Weights and configuration of a folder in the Hub's layout. Raises UserError where it is damaged or foreign."""
-    try:
-        header = json.loads((folder / CONFIG).read_bytes())[checkpoint.HEADER]
-        return safetensors.torch.load_file(folder / checkpoint.MODEL), dict(header)
-    except (KeyError, TypeError):
-        raise UserError(f"{folder / CONFIG} is of no model of shortcut-models: give another folder") from None
-    except (ValueError, safetensors.SafetensorError) as error:
-        raise UserError(f"{folder} is damaged ({error}): give another") from None
-
-
-def assemble(
-    weights: dict[str, Tensor],
-    header: dict[str, Any],
-    where: Path | str,
-    *,
-    device: str | torch.device = "cpu",
-    network: Network | None = None,
-    objective: Objective | None = None,
-    task: Task | None = None,
-) -> Model:
-    """A model from its weights and the configuration that travels with them; see `load`.
-
-    where: what messages call it.
-    """
-    try:
-        task = rebuild("task", header["task"], TASKS, task)
-        objective = rebuild("objective", header["objective"], OBJECTIVES, objective)
-        if network is None:
-            config: NetworkConfig = rebuild("network", header["network"], NETWORKS, None)
-            network = config.build(task.shape, task.conditions)
-        model = model_of(network, objective, task, int(header["step"]), str(header["recipe"]))
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"the configuration in {where} is not understood ({error!r}): give another file") from None
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(
-            f"the weights in {where} do not fit the network: {' '.join(str(error).split())[:200]}"
-        ) from None
-    network.to(device).eval()
-    if isinstance(model.task, Imitation):
-        # A decision is a batch of one, for which a CPU reads convolutions in this layout several times as fast.
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # unknown to its stubs
-    return model
-
-
-def load(
-    path: Path | str,
-    *,
-    device: str | torch.device = "cpu",
-    network: Network | None = None,
-    objective: Objective | None = None,
-    task: Task | None = None,
-) -> Model:
-    """The model of a run directory (its newest checkpoint that is whole), of one `model.safetensors` file, or of a
-    folder in the Hub's layout (see `hub.HubModel`). Where it learned from demonstrations, it is a `policy.Policy`.
-
-    Args:
-        path: a run directory, a file, or a folder of `config.json` and `model.safetensors`.
-        device: where the network goes.
-        network, objective, task: in place of those that the file names; needed where they are your own.
-
-    Raises:
-        UserError: no run, no checkpoint yet, a damaged or foreign file, or parts that do not fit the weights.
-    """
-    where, (weights, header) = find(Path(path))
-    return assemble(weights, header, where, device=device, network=network, objective=objective, task=task)
-
-
-def find(path: Path) -> tuple[Path, checkpoint.Content]:
-    """The file that `load` takes at a path, or the folder in the Hub's layout, and what it holds; raises as `load`.
-
-    Of a run it is the newest checkpoint's, and may be another one a moment later: who needs the same weights twice
-    loads the second time from what is returned here.
-    """
-    if all((path / name).is_file() for name in LAYOUT):
-        return path, read_layout(path)
-    if path.is_dir():
-        run = Run(path)
-        run.read_config()
-        found = checkpoint.newest(run.checkpoints, (checkpoint.MODEL,))
-        if found is None:
-            raise UserError(f"{path} has no checkpoint yet: train it with `shortcut train`")
-        folder, [content] = found
-        return folder / checkpoint.MODEL, content
-    if not path.exists():
-        raise UserError(f"{path} does not exist: give a run directory or a model file")
-    content = checkpoint.read(path)
-    if path.name == checkpoint.STATE:
-        raise UserError(f"{path} is what a run goes on from, not its model: give {checkpoint.MODEL} beside it")
-    return path, content

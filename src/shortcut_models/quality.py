@@ -15,8 +15,8 @@ from PIL import Image
 from .errors import UserError
 from .evaluation import guidance_of, guided, read_result
 from .figures import FAINT, colour_of, direction, measures_of, new_figure, picture_of, rainbow, styled
+from .loading import load
 from .markup import counted, large
-from .model import load
 from .runs import Run, write_atomically
 
 Values = dict[str, dict[int, dict[str, list[float]]]]

@@ -18,8 +18,8 @@ from .environments import Environment
 from .episode import CRASHED, Actor, Play, rehearse
 from .errors import UserError
 from .figures import FAINT, INK, colour_of
+from .loading import describe
 from .markup import counted
-from .model import describe
 from .objectives import OBJECTIVES
 from .rollout import Arena
 from .video import Frame, rate_of, width_of, write_video

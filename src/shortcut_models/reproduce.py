@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from .model import describe
+from .loading import describe
 from .networks import NETWORKS
 from .objectives import OBJECTIVES
 from .options import flag, settable

@@ -17,7 +17,8 @@ from .environments import SEEDS, open_environment
 from .episode import Episode
 from .errors import Stopped, UserError
 from .evaluation import processor
-from .model import Model, assemble, find, load
+from .loading import assemble, find, load
+from .model import Model
 from .policy import Policy
 from .rollout_records import Records, folder_name, versions
 from .rollout_workers import Job, Setting, Workers

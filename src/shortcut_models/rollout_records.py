@@ -16,7 +16,7 @@ from . import checkpoint
 from ._version import __version__
 from .episode import Episode
 from .errors import UserError
-from .model import describe
+from .loading import describe
 from .objectives import OBJECTIVES
 from .policy import Policy
 from .runs import write_atomically

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from .episode import Episode
+from .loading import describe
 from .markup import counted
-from .model import describe
 from .objectives import OBJECTIVES
 from .rollout import Arena
 

@@ -19,9 +19,10 @@ from .data import batches
 from .distillation import facts_of, make_pairs, start_from
 from .distributed import Processes, joined
 from .errors import Stopped, UserError
+from .loading import describe, model_of
 from .log import Log, need_tensorboard
 from .memory import keep_freed_memory
-from .model import Model, describe, model_of
+from .model import Model
 from .networks import NETWORKS
 from .objectives import OBJECTIVES
 from .previews import picture, snapshot

@@ -10,7 +10,8 @@ import torch
 from .base import Task
 from .distributed import joined
 from .errors import UserError
-from .model import Model, load
+from .loading import load
+from .model import Model
 from .objectives import FlowMatching, in_place_of
 from .randomness import seed_of
 from .recipes import Recipe

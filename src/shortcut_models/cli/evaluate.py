@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
         by_fid(args)
         return
     model = open_model(args)
+    model.precision = args.precision
     if args.data is not None:
         model.task = task_at(model.task, args.data, str(args.run))
     result = evaluation.evaluate(
@@ -85,6 +86,7 @@ def by_fid(args: argparse.Namespace) -> None:
     keep_freed_memory()
     with joined(args.device, DAY) as processes:
         model = open_generator(args)
+        model.precision = args.precision
         budgets, files = budgets_of(args, model), Run(args.run)
         folder = files.fid if args.run.is_dir() else cache_folder("fid")
         maker = Maker(model, Inception(args.inception, model.device), args.seed, args.guidance, folder)

@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     check_out(args.out, ".npz")
     model = open_generator(args)
+    model.precision = args.precision
     budgets = budgets_of(args, model)
     model.check_request(args.num, args.seed, args.guidance, args.batch_size, decoded=2 * len(budgets))
     labels = model.labels(args.num, args.label)

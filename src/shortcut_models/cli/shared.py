@@ -53,6 +53,10 @@ def add_sampling(parser: Parser, steps: list[int] | None, num: int) -> None:
     parser.add_argument(
         "--batch-size", type=whole_number, default=250, metavar="N", help="samples made at once; >= 1 (default 250)"
     )
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16"), default="fp32",
+        help="arithmetic of the network; bf16 is faster where the hardware has it (default fp32)",
+    )  # fmt: skip
 
 
 def add_network(parser: Parser) -> None:
@@ -72,7 +76,7 @@ def device_of(args: argparse.Namespace) -> str:
 
 def open_model(args: argparse.Namespace) -> Model:
     """The model that a command is given. Raises UserError where it is not to be had."""
-    from ..model import load
+    from ..loading import load
     from ..tasks import Latents
 
     model = load(args.run, device=device_of(args))

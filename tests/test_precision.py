@@ -1,0 +1,95 @@
+"""Sampling in bfloat16: the network's products are of it, and nothing else is."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from shortcut_models.cli import main
+from shortcut_models.errors import UserError
+from shortcut_models.loading import load
+from shortcut_models.model import Model
+
+TRAINING = "--steps 12 --batch-size 64 --network.width 32 --network.depth 1 --sample-every 12"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Digits, hardly trained."""
+    place = tmp_path_factory.mktemp("precision") / "run"
+    assert main(f"train digits --run {place} {TRAINING}".split()) == 0
+    return place
+
+
+@pytest.fixture
+def model(run: Path) -> Model:
+    """The same, with weights that make the network's part of a sample large."""
+    model = load(run)
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    return model
+
+
+def dtypes(model: Model, steps: int) -> tuple[set[torch.dtype], set[torch.dtype]]:
+    """Of the results of linear layers, and of what the network is given and answers, while a sample is made."""
+    products, ways = set(), set()
+    for layer in model.network.modules():
+        if isinstance(layer, nn.Linear):
+            layer.register_forward_hook(lambda _, given, made: products.add(made.dtype))
+    model.network.register_forward_hook(lambda _, given, made: ways.update(x.dtype for x in (*given[:3], made)))
+    assert model.flow(torch.randn(2, *model.task.shape), steps).dtype == torch.float32
+    return products, ways
+
+
+def test_products_are_of_the_precision_and_the_way_is_float32(model: Model) -> None:
+    assert dtypes(model, 2) == ({torch.float32}, {torch.float32})
+
+
+def test_bfloat16_is_for_products_alone(model: Model) -> None:
+    model.precision = "bf16"
+    assert dtypes(model, 2) == ({torch.bfloat16}, {torch.float32})
+
+
+@pytest.mark.parametrize("steps", [1, 128])
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_samples_differ_by_rounding_and_do_not_drift(model: Model, steps: int, guidance: float) -> None:
+    noise, cond = torch.randn(32, *model.task.shape), model.conditions(range(32))
+    exact = model.flow(noise, steps, cond, guidance)
+    model.precision = "bf16"
+    rounded = model.flow(noise, steps, cond, guidance)
+    gap, moved = (rounded - exact).norm() / (exact - noise).norm(), (exact - noise).norm() / noise.norm()
+    assert moved > 0.1
+    assert 0 < gap < 0.02
+
+
+def test_samples_in_bfloat16_repeat(model: Model) -> None:
+    model.precision = "bf16"
+    assert np.array_equal(model.sample(8, steps=4), model.sample(8, steps=4))
+
+
+def test_another_precision_is_refused(model: Model) -> None:
+    model.precision = "fp8"  # type: ignore[assignment]
+    with pytest.raises(UserError, match="precision must be fp32 or bf16, not fp8"):
+        model.sample(1)
+
+
+def test_commands_take_a_precision(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow, seen = Model.flow, []
+    monkeypatch.setattr(Model, "flow", lambda self, *args: seen.append(self.precision) or flow(self, *args))
+    for precision in ("fp32", "bf16"):
+        assert main(f"sample {run} --num 20 --precision {precision} --out {tmp_path / 'samples.npz'}".split()) == 0
+    assert seen == ["fp32", "bf16"]
+    result = tmp_path / "result.json"
+    assert main(f"evaluate {run} --steps 1 --num 20 --precision bf16 --json {result}".split()) == 0
+    assert json.loads(result.read_bytes())["precision"] == "bf16"
+
+
+def test_an_unknown_precision_is_one_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(f"sample {run} --precision fp16 --out {tmp_path / 'a.npz'}".split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--precision" in line
+    assert "fp32" in line
