@@ -1,7 +1,9 @@
 """Sampling in bfloat16: the network's products are of it, and nothing else is."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from torch import nn
 
 from shortcut_models.cli import main
 from shortcut_models.errors import UserError
+from shortcut_models.evaluation import together
 from shortcut_models.loading import load
-from shortcut_models.model import Model
+from shortcut_models.model import PRECISIONS, Model
+from shortcut_models.reproduce import evaluate_command
 
 TRAINING = "--steps 12 --batch-size 64 --network.width 32 --network.depth 1 --sample-every 12"
 
@@ -93,3 +97,41 @@ def test_an_unknown_precision_is_one_line(run: Path, tmp_path: Path, capsys: pyt
     (line,) = capsys.readouterr().err.splitlines()
     assert "--precision" in line
     assert "fp32" in line
+
+
+def test_a_quick_look_in_bfloat16_leaves_a_larger_result(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    assert main(f"evaluate {tmp_path / 'run'} --steps 1 --num 30".split()) == 0
+    before = (tmp_path / "run/evaluation.json").read_bytes()
+    assert main(f"evaluate {tmp_path / 'run'} --steps 1 --num 20 --precision bf16".split()) == 0
+    assert (tmp_path / "run/evaluation.json").read_bytes() == before
+
+
+def test_results_of_unlike_precision_are_not_drawn_together(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in PRECISIONS:
+        shutil.copytree(run, tmp_path / name)
+        assert main(f"evaluate {tmp_path / name} --steps 1 --num 20 --precision {name}".split()) == 0
+    capsys.readouterr()
+    assert main(f"plot {tmp_path / 'fp32'} {tmp_path / 'bf16'} --out {tmp_path / 'quality.png'}".split()) == 2
+    assert "fp32 was evaluated in fp32 and bf16 in bf16, which do not compare" in capsys.readouterr().err
+
+
+def test_the_command_behind_a_result_names_its_precision() -> None:
+    result = {"steps": {"1": {}}, "num": 5, "seed": 0, "guidance": 1.0}
+    assert "--precision" not in evaluate_command(result, Path("run"))
+    assert evaluate_command(result | {"precision": "bf16"}, Path("run")).endswith("--precision bf16")
+
+
+def test_rows_of_unlike_precision_are_not_put_together(tmp_path: Path) -> None:
+    old: dict[str, Any] = {"num": 5, "seed": 0, "reference": {}, "steps": {"4": {"guidance": 1.0}}, "checks": []}
+    (tmp_path / "fid.json").write_text(json.dumps(old))
+    new = old | {"guidance": 1.0, "steps": {"1": {"guidance": 1.0}}}
+    assert set(together(tmp_path / "fid.json", new | {"precision": "fp32"})["steps"]) == {"1", "4"}
+    assert set(together(tmp_path / "fid.json", new | {"precision": "bf16"})["steps"]) == {"1"}
+
+
+def test_float32_leaves_the_autocast_around_it(model: Model) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert dtypes(model, 1) == ({torch.bfloat16}, {torch.float32})

@@ -24,8 +24,8 @@ from .randomness import sample_noise
 
 REFERENCE = 2048
 """held-out examples from which the data's standard deviation is taken"""
-MODEL = ("step", "weights", "autoencoder", "precision")
-"""what a result says of the model behind it, and of how it was run"""
+MODEL = ("step", "weights", "autoencoder")
+"""what a result says of the model behind it"""
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -145,11 +145,12 @@ def better_one(path: Path, result: dict[str, Any]) -> str:
 
 def together(path: Path, result: dict[str, Any]) -> dict[str, Any]:
     """A new result of FID with the rows that a file holds besides, where they compare: they are of the same model, the
-    same noises and the same reference. Guidance may differ, as it is said of each row.
+    same noises, the same precision and the same reference. Guidance may differ, as it is said of each row.
     """
     try:
         found = json.loads(path.read_bytes())
-        if not _agree(found, result, (*MODEL, "num", "seed", "reference")):
+        same = _agree(found, result, (*MODEL, "num", "seed", "reference"))
+        if not same or precision_of(found) != precision_of(result):
             return result
         rows = found["steps"] | result["steps"]
         old = [check for check in found["checks"] if not set(check["steps"]) <= set(map(int, result["steps"]))]
@@ -162,6 +163,11 @@ def together(path: Path, result: dict[str, Any]) -> dict[str, Any]:
 
 def _agree(found: dict[str, Any], result: dict[str, Any], names: Sequence[str]) -> bool:
     return all(found.get(name) == result.get(name) for name in names)
+
+
+def precision_of(result: Mapping[str, Any]) -> str:
+    """The arithmetic behind a result; one that does not say so is from when there was only one."""
+    return str(result.get("precision", "fp32"))
 
 
 def guidance_of(result: dict[str, Any]) -> dict[int, float]:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from .distributed import ALONE, Processes
 from .errors import UserError
-from .evaluation import machine
+from .evaluation import machine, precision_of
 from .evaluation import table as table_of
 from .fid_samples import Made, Maker
 from .fid_stats import Extractor, Reference, deviation
@@ -210,7 +210,7 @@ def report(result: dict[str, Any]) -> str:
     guided = f"guidance {result['guidance']:g}"
     head = (
         f"{result['num']:,} samples a row, {guided}, seed {result['seed']}, training step {result['step']:,}, "
-        f"{result['precision']}"
+        f"{precision_of(result)}"
     )
     name = f"FID-{short_count(result['num'])}"
     rows = {

@@ -80,9 +80,8 @@ class Maker:
     def key(self) -> str:
         """Follows from all that samples and features follow from, but the number of steps."""
         parts = describe(self.model.objective, OBJECTIVES), describe(self.model.task, TASKS), self.autoencoder
-        facts = [
-            VERSION, self.weights, *parts, self.seed, self.guidance, self.model.precision, self.network.fingerprint,
-        ]  # fmt: skip
+        facts = [VERSION, self.weights, *parts, self.seed, self.guidance, self.network.fingerprint]
+        facts += [] if self.model.precision == "fp32" else [self.model.precision]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def store(self, steps: int) -> Store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import numbers
@@ -88,7 +89,8 @@ class Model:
             raise UserError(f"precision must be {' or '.join(PRECISIONS)}, not {self.precision}")
         was_training = self.network.training
         self.network.eval()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        rounded = torch.autocast(self.device.type, torch.bfloat16)
+        with rounded if self.precision == "bf16" else contextlib.nullcontext():
             x = self.objective.sample(self.network, noise.to(self.device), cond, int(steps), guidance=guidance)
         self.network.train(was_training)
         if not torch.isfinite(x).all():

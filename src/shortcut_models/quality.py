@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import UserError
-from .evaluation import guidance_of, guided, read_result
+from .evaluation import guidance_of, guided, precision_of, read_result
 from .figures import FAINT, colour_of, direction, measures_of, new_figure, picture_of, rainbow, styled
 from .loading import load
 from .markup import counted, large
@@ -124,6 +124,7 @@ def _reference(result: dict[str, Any], name: str) -> Any:
 COMPARED: dict[str, tuple[Callable[[dict[str, Any]], Any], Callable[[dict[str, Any]], str]]] = {
     "--num": (lambda r: r["num"], lambda r: f"by {r['num']:,} samples"),
     "--inception": (lambda r: _reference(r, "network"), lambda r: f"by network {str(_reference(r, 'network'))[:8]}"),
+    "--precision": (precision_of, lambda r: f"in {precision_of(r)}"),
     "--fid-stats": (lambda r: _reference(r, "sha256"), lambda r: f"against {_reference(r, 'source')}"),
 }
 """what must be the same for results to compare, by the option that decides it; and how it is said"""

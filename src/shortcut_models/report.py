@@ -14,7 +14,7 @@ from . import reproduce
 from ._version import __version__
 from .animation import gif, rainbow_frames
 from .errors import UserError
-from .evaluation import guidance_of, guided, read_result
+from .evaluation import guidance_of, guided, precision_of, read_result
 from .figures import RAINBOW, colour_of, measures_of, quality_curves
 from .loss_curves import loss_curves, step_size_losses
 from .markup import (
@@ -182,7 +182,8 @@ def quality_of(title: str, evaluation: dict[str, Any], step: int) -> str:
         ([budget(int(n), most), *(escape(measure(name, rows[n].get(name))) for name in names)] for n in rows),
     )
     old = "" if evaluation["step"] == step else f" They are of training step {evaluation['step']:,}."
-    facts = ", ".join(filter(None, [f"seed {evaluation['seed']}", guided(guidance_of(evaluation))]))
+    rounded = "bfloat16" if precision_of(evaluation) == "bf16" else ""
+    facts = ", ".join(filter(None, [f"seed {evaluation['seed']}", guided(guidance_of(evaluation)), rounded]))
     text = f"{evaluation['num']:,} samples a budget from the same noises ({facts}).{old}"
     notes = "".join(f"<dt>{plain(n)}</dt> <dd>{escape(MEANING[n])}</dd>" for n in names if n in MEANING)
     curves = chart(quality_curves(evaluation), "curves of quality against steps")

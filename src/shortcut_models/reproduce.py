@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from .evaluation import precision_of
 from .loading import describe
 from .networks import NETWORKS
 from .objectives import OBJECTIVES
@@ -62,6 +63,7 @@ def evaluate_command(evaluation: dict[str, Any] | None, run: Path) -> str:
     if evaluation is not None:
         words += ["--steps", *evaluation["steps"], "--num", str(evaluation["num"]), "--seed", str(evaluation["seed"])]
         words += ["--guidance", str(evaluation["guidance"])] if evaluation["guidance"] != 1 else []
+        words += ["--precision", precision_of(evaluation)] if precision_of(evaluation) != "fp32" else []
     return shlex.join(words)
 
 
