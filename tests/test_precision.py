@@ -84,9 +84,9 @@ def test_another_precision_is_refused(model: Model) -> None:
 def test_commands_take_a_precision(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flow, seen = Model.flow, []
     monkeypatch.setattr(Model, "flow", lambda self, *args: seen.append(self.precision) or flow(self, *args))
-    for precision in ("fp32", "bf16"):
+    for precision in PRECISIONS:
         assert main(f"sample {run} --num 20 --precision {precision} --out {tmp_path / 'samples.npz'}".split()) == 0
-    assert seen == ["fp32", "bf16"]
+    assert tuple(seen) == PRECISIONS
     result = tmp_path / "result.json"
     assert main(f"evaluate {run} --steps 1 --num 20 --precision bf16 --json {result}".split()) == 0
     assert json.loads(result.read_bytes())["precision"] == "bf16"
@@ -130,6 +130,11 @@ def test_rows_of_unlike_precision_are_not_put_together(tmp_path: Path) -> None:
     new = old | {"guidance": 1.0, "steps": {"1": {"guidance": 1.0}}}
     assert set(together(tmp_path / "fid.json", new | {"precision": "fp32"})["steps"]) == {"1", "4"}
     assert set(together(tmp_path / "fid.json", new | {"precision": "bf16"})["steps"]) == {"1"}
+
+
+def test_float32_asks_for_no_bfloat16(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "autocast", lambda *_: pytest.fail("a device without bfloat16 would refuse this"))
+    model.sample(1)
 
 
 def test_float32_leaves_the_autocast_around_it(model: Model) -> None:

@@ -89,8 +89,8 @@ class Model:
             raise UserError(f"precision must be {' or '.join(PRECISIONS)}, not {self.precision}")
         was_training = self.network.training
         self.network.eval()
-        rounded = torch.autocast(self.device.type, torch.bfloat16)
-        with rounded if self.precision == "bf16" else contextlib.nullcontext():
+        in_bfloat16 = self.precision == "bf16"  # only then: a device without bfloat16 does not even open the context
+        with torch.autocast(self.device.type, torch.bfloat16) if in_bfloat16 else contextlib.nullcontext():
             x = self.objective.sample(self.network, noise.to(self.device), cond, int(steps), guidance=guidance)
         self.network.train(was_training)
         if not torch.isfinite(x).all():

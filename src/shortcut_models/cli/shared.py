@@ -54,7 +54,7 @@ def add_sampling(parser: Parser, steps: list[int] | None, num: int) -> None:
         "--batch-size", type=whole_number, default=250, metavar="N", help="samples made at once; >= 1 (default 250)"
     )
     parser.add_argument(
-        "--precision", choices=("fp32", "bf16"), default="fp32",
+        "--precision", choices=("fp32", "bf16"), default="fp32",  # model.PRECISIONS, but without importing torch
         help="arithmetic of the network; bf16 is faster where the hardware has it (default fp32)",
     )  # fmt: skip
 
