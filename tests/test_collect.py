@@ -79,7 +79,7 @@ def test_an_episode_from_end_to_end(tmp_path: Path) -> None:
     assert done.out.splitlines() == [f"seed 7: return {score:.1f}", f"mean return {score:.1f} over 1 episodes"]
     header = json.loads((tmp_path / "demos" / "demonstrations.json").read_text())
     assert (header["format"], header["environment"]) == (1, "car-racing")
-    assert header["expert"] == {"driver": "expert", "seed": 7, "noise": 0.0, "min_return": None}
+    assert header["expert"] == {"driver": "expert", "seed": 7, "noise": 0.0, "min_return": None, "policy": ""}
 
 
 @pytest.mark.usefixtures("short")
@@ -180,7 +180,7 @@ COMMAND = "collect car-racing --episodes 1 --out new"
 def test_mistakes(words: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    facts = {"driver": "expert", "seed": 0, "noise": 0.0, "min_return": None}
+    facts = {"driver": "expert", "seed": 0, "noise": 0.0, "min_return": None, "policy": ""}
     for folder, environment, more in (
         ("other", "push-t", {}), ("begun", "car-racing", {"noise": 0.5}), ("hurt", "car-racing", {}),
         ("half", "car-racing", {}),

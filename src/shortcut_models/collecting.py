@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from .demonstrations import own
 from .environments import SEEDS, Environment, Observation
+from .episode import Actor
 from .errors import UserError
 from .experts import Expert
 from .randomness import seed_of
@@ -40,6 +41,8 @@ class Settings:
     """added to what is carried out, and not to what is recorded, in [0, 1]: see `Expert.noise`"""
     min_return: float | None = None
     """episodes that score less are dropped and counted"""
+    policy: str = ""
+    """which one acted while the expert said what it wanted; none: the expert acted"""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < SEEDS:
@@ -48,6 +51,22 @@ class Settings:
             raise UserError(f"--noise must be from 0 to 1, not {self.noise}")
         if self.min_return is not None and not math.isfinite(self.min_return):
             raise UserError(f"--min-return must be a finite number, not {self.min_return}")
+
+
+@dataclass(frozen=True)
+class Pupil:
+    """A policy that acts in the expert's place, so that the expert shows what to do where the policy gets to.
+
+    That is DAgger (Ross, Gordon, Bagnell 2011, arXiv 1011.0686), with the policy alone acting (beta = 0).
+    """
+
+    policy: Actor
+    steps: int = 1
+    """passes through its network, for each decision"""
+
+    def act(self, seen: Observation) -> np.ndarray:
+        """What it would do now."""
+        return self.policy.act(seen, steps=self.steps)
 
 
 @dataclass(frozen=True)
@@ -72,13 +91,17 @@ def correlated_noise(scale: Float[np.ndarray, "k"], seed: int) -> Iterator[Float
         state = keep * state + math.sqrt(1 - keep**2) * random.standard_normal(len(scale))
 
 
-def drive(environment: Environment, expert: Expert, seed: int, noise: float = 0.0) -> Episode:
-    """One episode. What the expert wants is recorded, and carried out with noise added.
+def drive(
+    environment: Environment, expert: Expert, seed: int, noise: float = 0.0, pupil: Pupil | None = None
+) -> Episode:
+    """One episode. What the expert wants is recorded; it, or what the pupil wants, is carried out with noise added.
 
     noise: in units of `Expert.noise`, 0 for none.
     """
     seen = environment.reset(seed)
     expert.begin(environment)
+    if pupil is not None:
+        pupil.policy.reset(seed=seed)
     shaken = correlated_noise(noise * expert.noise(environment), seed_of(seed))
     observations: list[Observation] = []
     actions: list[np.ndarray] = []
@@ -88,7 +111,8 @@ def drive(environment: Environment, expert: Expert, seed: int, noise: float = 0.
             wanted = expert.act(seen).astype(np.float32)
             observations.append(seen)
             actions.append(wanted)
-            done = np.clip(wanted + next(shaken), environment.low, environment.high) if noise else wanted
+            chosen = wanted if pupil is None else pupil.act(seen)
+            done = np.clip(chosen + next(shaken), environment.low, environment.high) if noise else chosen
             seen, over = environment.step(done.astype(np.float32))
             bar.update()
     stacked = {name: np.stack([seen[name] for seen in observations]) for name in environment.observations}
@@ -97,7 +121,7 @@ def drive(environment: Environment, expert: Expert, seed: int, noise: float = 0.
 
 def collect(
     name: str, environment: Environment, expert: Expert, out: Path, episodes: int, settings: Settings,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = print, pupil: Pupil | None = None,
 ) -> list[float]:  # fmt: skip
     """Fill a folder with demonstrations, or go on where it was stopped -> the scores of all that it holds.
 
@@ -106,6 +130,7 @@ def collect(
         out: a folder that is new, empty, or was begun with the same settings.
         episodes: to keep in all, >= 1.
         say: is given a line for each episode.
+        pupil: what acts in the expert's place; none: nothing does.
 
     Raises:
         UserError: a folder that holds something else, and `PATIENCE` episodes in a row that score too little.
@@ -120,7 +145,7 @@ def collect(
         if seed not in kept and seed not in dropped:
             if len(kept) >= episodes:
                 break
-            episode = drive(environment, expert, seed, settings.noise)
+            episode = drive(environment, expert, seed, settings.noise, pupil)
             if episode.score >= least:
                 own.write_episode(out, seed, episode.observations, episode.actions, episode.score)
                 kept[seed] = episode.score
@@ -140,13 +165,17 @@ def collect(
 def _begin(out: Path, name: str, settings: Settings) -> None:
     """Make the folder, or raise UserError that names the first setting in which what is there differs."""
     own.begin(out, name, asdict(settings))
-    earlier = own.read_header(out)["expert"]
+    earlier = asdict(Settings(settings.driver)) | own.read_header(out)["expert"]
     for option, value in asdict(settings).items():
-        if earlier.get(option) != value:
+        if earlier[option] != value:
             raise UserError(
-                f"{out} was begun with {option.replace('_', '-')} {earlier.get(option)}, not {value}: "
+                f"{out} was begun with {option.replace('_', '-')} {_shown(earlier[option])}, not {_shown(value)}: "
                 f"use the same options to go on, or give another folder with --out"
             )
+
+
+def _shown(value: object) -> object:
+    return "none" if value in ("", None) else value
 
 
 def _read_dropped(out: Path) -> dict[int, float]:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..errors import UserError
 from ..options import Parser, number, whole_number
+from .shared import check_steps
+
+if TYPE_CHECKING:
+    from ..collecting import Pupil
 
 ABOUT = "let an expert drive, or drive yourself, and keep the episodes as demonstrations"
 
@@ -23,7 +30,14 @@ def add_arguments(parser: Parser) -> None:
         help="add noise to what is carried out, and record what the expert wants: it shows how to get back; "
         "0 to 1, which is about the most it recovers from (default 0)",
     )  # fmt: skip
-    add("--human", action="store_true", help="drive yourself, with the keyboard or a gamepad")
+    driver = parser.add_mutually_exclusive_group()
+    driver.add_argument("--human", action="store_true", help="drive yourself, with the keyboard or a gamepad")
+    driver.add_argument(
+        "--policy", type=Path, metavar="RUN",
+        help="let the policy of a run act, and record what the expert wants where that leads (DAgger)",
+    )  # fmt: skip
+    add("--steps", type=whole_number, metavar="N", help="sampling steps of each of the policy's decisions (default 1)")
+    add("--execute", type=whole_number, metavar="N", help="actions of each of its decisions (default: the run's own)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -36,7 +50,27 @@ def run(args: argparse.Namespace) -> None:
 
     settings = Settings("human" if args.human else "expert", args.seed, args.noise, args.min_return)
     expert = open_expert(args.environment, human=args.human)
+    pupil, policy = _pupil(args)
+    settings = dataclasses.replace(settings, policy=policy)
     with contextlib.closing(expert), contextlib.closing(open_environment(args.environment)) as environment:
         say = lambda line: print(line, flush=True)
-        scores = collect(args.environment, environment, expert, args.out, args.episodes, settings, say)
+        scores = collect(args.environment, environment, expert, args.out, args.episodes, settings, say, pupil)
     print(f"mean return {sum(scores) / len(scores):.1f} over {len(scores)} episodes")
+
+
+def _pupil(args: argparse.Namespace) -> tuple[Pupil | None, str]:
+    """The policy that acts, and which one it is: a folder of demonstrations is of one only."""
+    for option in ("steps", "execute"):
+        if args.policy is None and getattr(args, option) is not None:
+            raise UserError(f"--{option} says how a policy decides: give --policy RUN too")
+    if args.policy is None:
+        return None, ""
+    from ..checkpoint import fingerprint
+    from ..collecting import Pupil
+    from ..rollout import Arena
+
+    policy = Arena.open(args.policy, environment=args.environment, execute=args.execute).policy
+    steps = 1 if args.steps is None else args.steps
+    check_steps(steps, policy)
+    weights = fingerprint(policy.network.state_dict())[:16]
+    return Pupil(policy, steps), f"weights {weights}, --steps {steps}, --execute {policy.execute}"

@@ -13,6 +13,7 @@ from ..environments import CarRacing, Environment, Observation
 from . import car
 from .base import Expert
 from .car import CarState
+from .off_road import pursue
 from .racing_line import DENSITY, Line, Road, racing_line
 from .speed_profile import Limits
 
@@ -26,6 +27,12 @@ OFF, ASKEW = 2.0, 0.4
 """metres from the line, and radians across it, at which the car goes at half of the planned speed"""
 SLOW = 15.0
 """m/s that it keeps even so, to get back"""
+LOST, TURNED = 12.0, 1.2
+"""metres from the line, or radians across it, at which the plan is left for the way back to it"""
+FOUND, STRAIGHT = 3.0, 0.5
+"""and those at which it is taken up again"""
+REJOIN = 8.0
+"""metres along the line, from the point where it was left, at which the way back leads"""
 
 NOISE = (0.05, 0.5, 0.05)
 """of steering, gas and brake"""
@@ -122,7 +129,7 @@ class CarRacingExpert(Expert):
     def _plan_from(self, tile: int, offset: float, speed: float) -> None:
         style, road = self.style, self._road.lap(tile, BEYOND)
         self.plan = Plan(racing_line(road, style.limits(), style.margin, style.roughness, offset, speed))
-        self._tile, self._nearest = tile, 0
+        self._tile, self._nearest, self._lost = tile, 0, False
 
     def act(self, observation: Observation) -> Float[np.ndarray, "3"]:
         """Steering, gas and brake. Nothing of the observation is used."""
@@ -132,8 +139,14 @@ class CarRacingExpert(Expert):
             tile = (self._tile + self._nearest // DENSITY) % len(self._road.middle)
             self._plan_from(tile, float(self.plan.line.offsets[-1]), state.speed)
         driven, errors = self._compare(state)
-        gas, brake = self._push(state, driven, errors)
-        return np.array([-self._steer(state, driven, errors), gas, brake], np.float32)
+        away, askew = math.dist(self.plan.line.points[self._nearest], state.position), abs(errors[2])
+        self._lost = away > FOUND or askew > STRAIGHT if self._lost else away > LOST or askew > TURNED
+        if self._lost:
+            aim = self.plan.at(float(self.plan.distance[self._nearest]) + REJOIN)
+            steering, gas, brake = pursue(state, aim.x, aim.y)
+        else:
+            steering, (gas, brake) = self._steer(state, driven, errors), self._push(state, driven, errors)
+        return np.array([-steering, gas, brake], np.float32)
 
     def _compare(self, state: CarState) -> tuple[float, Float[np.ndarray, "5"]]:
         """Metres driven, and by how much offset, drift, heading, turn and steering differ from the aim there."""
