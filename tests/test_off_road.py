@@ -65,6 +65,46 @@ def world() -> CarRacing:
     return CarRacing(None)
 
 
+def test_the_wheels_follow_a_slide() -> None:
+    """A car that points at the place and slides to the left is steered to the left, where it goes."""
+    steering, _, _ = pursue(standing(0, 0, 0, 20, drift=3.0), 60.0, 0.0)
+    assert 0.05 < steering < math.atan2(3, 20)
+
+
+def set_down(world: CarRacing, expert: CarRacingExpert, point: int, left: float, turned: float, speed: float) -> None:
+    """Put the car beside a point of the line, so many metres to its left, turned against it, and rolling."""
+    along = expert.plan.line.points[point + 1] - expert.plan.line.points[point - 1]
+    course = math.atan2(along[1], along[0])
+    position = expert.plan.line.points[point] + left * np.array([-math.sin(course), math.cos(course)])
+    hull, wheels, heading = world.world.car.hull, world.world.car.wheels, course + turned
+    angle, pivot = heading - math.pi / 2 - hull.angle, np.array(hull.worldCenter)
+    rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    for body in (hull, *wheels):
+        body.position, body.angle = tuple(position + rotation @ (np.array(body.position) - pivot)), body.angle + angle
+        body.linearVelocity = speed * math.cos(heading), speed * math.sin(heading)
+        body.angularVelocity = 0
+    for wheel in wheels:
+        wheel.omega = speed / car.RADIUS
+    expert._nearest = point
+
+
+@pytest.mark.parametrize("turned", [0.0, 1.5, -1.5, 3.0])
+@pytest.mark.parametrize("left", [-40, -20, 20, 40])
+def test_set_down_beside_the_road_it_comes_back(world: CarRacing, left: float, turned: float) -> None:
+    """Twenty metres off and parallel to the road, its distance alone says that it is lost."""
+    expert = CarRacingExpert()
+    world.reset(300)
+    expert.begin(world)
+    set_down(world, expert, 60, left, turned, 20.0)
+    points, kept = expert.plan.line.points, 0
+    for _ in range(300):
+        world.step(expert.act({}))
+        kept = kept + 1 if np.hypot(*(points - world.world.car.hull.position).T).min() < 2 else 0
+        if kept == 25:
+            break
+    assert kept == 25
+
+
 def laps_with_blunders(world: CarRacing, seeds: range) -> tuple[list[float], int]:
     """Returns of laps in which the wheel is held twice for up to 0.8 s -> and the longest way back, in frames."""
     expert, scores, longest = CarRacingExpert(), [], 0

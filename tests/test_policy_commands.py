@@ -222,7 +222,10 @@ WRONG: dict[str, tuple[str, str]] = {
         "the demonstrations of nameless do not name their environment: give --envir",
     ),
     "another action": ("rollout policy --environment plane", "an action of policy has size 1, and one of plane size 2"),
-    "another observation": ("rollout policy --environment blind", "does not show 'state': choose from sound"),
+    "another observation": (
+        "rollout policy --environment blind",
+        "policy sees state, which blind does not show: give another environment",
+    ),
     "json": ("rollout policy --json table.txt", "the name of table.txt must end in .json"),
     "json elsewhere": ("rollout policy --json nowhere/a.json", "nowhere is no folder: make it first"),
     "video": ("rollout policy --video out.avi", "the name of out.avi must end in .mp4 or .gif"),

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from .demonstrations import own
 from .environments import SEEDS, Environment, Observation
-from .episode import Actor
+from .episode import Actor, rehearse
 from .errors import UserError
 from .experts import Expert
 from .randomness import seed_of
@@ -34,15 +35,13 @@ class Settings:
     """What decides which episodes a folder holds. Raises UserError for values out of range."""
 
     driver: str
-    """expert or human"""
+    """whose wishes are recorded: expert or human"""
     seed: int = 0
     """of the first episode; each has the next; in [0, 2^31)"""
     noise: float = 0.0
     """added to what is carried out, and not to what is recorded, in [0, 1]: see `Expert.noise`"""
     min_return: float | None = None
     """episodes that score less are dropped and counted"""
-    policy: str = ""
-    """which one acted while the expert said what it wanted; none: the expert acted"""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < SEEDS:
@@ -57,9 +56,14 @@ class Settings:
 class Pupil:
     """A policy that acts in the expert's place, so that the expert shows what to do where the policy gets to.
 
-    That is DAgger (Ross, Gordon, Bagnell 2011, arXiv 1011.0686), with the policy alone acting (beta = 0).
+    That is DAgger (Ross, Gordon, Bagnell 2011, arXiv 1011.0686), where the expert takes over from a policy that has got
+    too far off, as in HG-DAgger (Kelly et al. 2019, arXiv 1810.02890): it shows the way back, and the episode is worth
+    going on with. Each action is what the expert wants in that frame; those after it in a chunk belong to frames that
+    the policy led to.
     """
 
+    name: str
+    """which one it is, for people; a folder of demonstrations is of one only"""
     policy: Actor
     steps: int = 1
     """passes through its network, for each decision"""
@@ -111,7 +115,8 @@ def drive(
             wanted = expert.act(seen).astype(np.float32)
             observations.append(seen)
             actions.append(wanted)
-            chosen = wanted if pupil is None else pupil.act(seen)
+            chosen = wanted if pupil is None else pupil.act(seen)  # it sees every frame, whoever acts
+            chosen = wanted if expert.takes_over() else chosen
             done = np.clip(chosen + next(shaken), environment.low, environment.high) if noise else chosen
             seen, over = environment.step(done.astype(np.float32))
             bar.update()
@@ -133,11 +138,14 @@ def collect(
         pupil: what acts in the expert's place; none: nothing does.
 
     Raises:
-        UserError: a folder that holds something else, and `PATIENCE` episodes in a row that score too little.
+        UserError: a folder that holds something else, a policy that does not know what is seen, and `PATIENCE`
+            episodes in a row that score too little.
     """
     if episodes < 1:
         raise UserError(f"--episodes must be >= 1, not {episodes}")
-    _begin(out, name, settings)
+    if pupil is not None:
+        rehearse(pupil.policy, environment)
+    _begin(out, name, asdict(settings) | {"policy": "" if pupil is None else pupil.name})
     kept, dropped = own.read_scores(out), _read_dropped(out)
     least = -math.inf if settings.min_return is None else settings.min_return
     in_a_row = 0
@@ -162,14 +170,15 @@ def collect(
     return list(kept.values())
 
 
-def _begin(out: Path, name: str, settings: Settings) -> None:
+def _begin(out: Path, name: str, settings: Mapping[str, Any]) -> None:
     """Make the folder, or raise UserError that names the first setting in which what is there differs."""
-    own.begin(out, name, asdict(settings))
-    earlier = asdict(Settings(settings.driver)) | own.read_header(out)["expert"]
-    for option, value in asdict(settings).items():
-        if earlier[option] != value:
+    own.begin(out, name, settings)
+    earlier = {"policy": ""} | own.read_header(out)["expert"]  # once there were no policies
+    for option, value in settings.items():
+        before = earlier.get(option)
+        if before != value:
             raise UserError(
-                f"{out} was begun with {option.replace('_', '-')} {_shown(earlier[option])}, not {_shown(value)}: "
+                f"{out} was begun with {option.replace('_', '-')} {_shown(before)}, not {_shown(value)}: "
                 f"use the same options to go on, or give another folder with --out"
             )
 

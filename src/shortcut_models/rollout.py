@@ -63,12 +63,15 @@ class Arena:
             functools.partial(open_environment, name, policy.imitation.names),
             processor(policy.device),
         )
-        world = setting.environment()
+        world = open_environment(name, None)
         try:
+            hidden = [seen for seen in policy.imitation.names if seen not in world.sees]
+            if hidden:
+                raise UserError(f"{run} sees {hidden[0]}, which {name} does not show: give another environment")
             size, wanted = policy.task.shape[-1], len(world.low)
             if size != wanted:
                 raise UserError(
-                    f"an action of {run} has size {size}, and one of {name} size {wanted}: give another --environment"
+                    f"an action of {run} has size {size}, and one of {name} size {wanted}: give another environment"
                 )
             return cls(run, policy, name, world.measure, versions(world.packages), setting)
         finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,9 @@ from .shared import check_steps
 if TYPE_CHECKING:
     from ..collecting import Pupil
 
-ABOUT = "let an expert drive, or drive yourself, and keep the episodes as demonstrations"
+ABOUT = (
+    "let an expert drive, drive yourself, or let an expert correct a policy, and keep the episodes as demonstrations"
+)
 
 
 def add_arguments(parser: Parser) -> None:
@@ -34,7 +35,7 @@ def add_arguments(parser: Parser) -> None:
     driver.add_argument("--human", action="store_true", help="drive yourself, with the keyboard or a gamepad")
     driver.add_argument(
         "--policy", type=Path, metavar="RUN",
-        help="let the policy of a run act, and record what the expert wants where that leads (DAgger)",
+        help="let the policy of a run act, on the CPU, and record what the expert wants where that leads (DAgger)",
     )  # fmt: skip
     add("--steps", type=whole_number, metavar="N", help="sampling steps of each of the policy's decisions (default 1)")
     add("--execute", type=whole_number, metavar="N", help="actions of each of its decisions (default: the run's own)")
@@ -50,21 +51,20 @@ def run(args: argparse.Namespace) -> None:
 
     settings = Settings("human" if args.human else "expert", args.seed, args.noise, args.min_return)
     expert = open_expert(args.environment, human=args.human)
-    pupil, policy = _pupil(args)
-    settings = dataclasses.replace(settings, policy=policy)
+    pupil = _pupil(args)
     with contextlib.closing(expert), contextlib.closing(open_environment(args.environment)) as environment:
         say = lambda line: print(line, flush=True)
         scores = collect(args.environment, environment, expert, args.out, args.episodes, settings, say, pupil)
     print(f"mean return {sum(scores) / len(scores):.1f} over {len(scores)} episodes")
 
 
-def _pupil(args: argparse.Namespace) -> tuple[Pupil | None, str]:
-    """The policy that acts, and which one it is: a folder of demonstrations is of one only."""
-    for option in ("steps", "execute"):
-        if args.policy is None and getattr(args, option) is not None:
-            raise UserError(f"--{option} says how a policy decides: give --policy RUN too")
+def _pupil(args: argparse.Namespace) -> Pupil | None:
+    """The policy that acts, if one does."""
     if args.policy is None:
-        return None, ""
+        for option in ("steps", "execute"):
+            if getattr(args, option) is not None:
+                raise UserError(f"--{option} says how a policy decides: give --policy RUN too")
+        return None
     from ..checkpoint import fingerprint
     from ..collecting import Pupil
     from ..rollout import Arena
@@ -72,5 +72,6 @@ def _pupil(args: argparse.Namespace) -> tuple[Pupil | None, str]:
     policy = Arena.open(args.policy, environment=args.environment, execute=args.execute).policy
     steps = 1 if args.steps is None else args.steps
     check_steps(steps, policy)
-    weights = fingerprint(policy.network.state_dict())[:16]
-    return Pupil(policy, steps), f"weights {weights}, --steps {steps}, --execute {policy.execute}"
+    weights = fingerprint(policy.network.state_dict())[:8]
+    run = f"{args.policy.resolve().name} of training step {policy.step:,} (weights {weights})"
+    return Pupil(f"{run} with --steps {steps} --execute {policy.execute}", policy, steps)

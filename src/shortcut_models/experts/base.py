@@ -28,6 +28,10 @@ class Expert(abc.ABC):
         """
         return (environment.high - environment.low) / 2
 
+    def takes_over(self) -> bool:
+        """Whether a policy that acts in its place has got so far off that it acts itself, after `act` of that frame."""
+        return False
+
     def close(self) -> None:
         """Let go of what it holds."""
         return

@@ -140,13 +140,18 @@ class CarRacingExpert(Expert):
             self._plan_from(tile, float(self.plan.line.offsets[-1]), state.speed)
         driven, errors = self._compare(state)
         away, askew = math.dist(self.plan.line.points[self._nearest], state.position), abs(errors[2])
-        self._lost = away > FOUND or askew > STRAIGHT if self._lost else away > LOST or askew > TURNED
+        most, turned = (FOUND, STRAIGHT) if self._lost else (LOST, TURNED)
+        self._lost = away > most or askew > turned
         if self._lost:
             aim = self.plan.at(float(self.plan.distance[self._nearest]) + REJOIN)
             steering, gas, brake = pursue(state, aim.x, aim.y)
         else:
             steering, (gas, brake) = self._steer(state, driven, errors), self._push(state, driven, errors)
         return np.array([-steering, gas, brake], np.float32)
+
+    def takes_over(self) -> bool:
+        """While the car is lost."""
+        return self._lost
 
     def _compare(self, state: CarState) -> tuple[float, Float[np.ndarray, "5"]]:
         """Metres driven, and by how much offset, drift, heading, turn and steering differ from the aim there."""

@@ -20,8 +20,8 @@ TOP = 45.0
 """m/s"""
 URGE = 5.0
 """m/s^2 for each m/s that the car is too slow or too fast"""
-CAUGHT, DAMPED = 0.8, 0.05
-"""share of the angle of a slide that the wheels follow, and radians against each rad/s of spin"""
+CAUGHT = 0.8
+"""share of the angle of a slide that the wheels follow"""
 
 
 def pursue(state: CarState, x: float, y: float) -> tuple[float, float, float]:
@@ -36,8 +36,7 @@ def pursue(state: CarState, x: float, y: float) -> tuple[float, float, float]:
     curvature = 2 * left / away**2 if ahead > 0 else math.copysign(TIGHTEST, left)
     curvature = min(max(curvature, -TIGHTEST), TIGHTEST)
     slide = math.atan2(state.drift, max(abs(state.speed), 5))
-    spin = state.turn - state.speed * curvature
-    steering = math.atan(WHEELBASE * curvature) + CAUGHT * slide - DAMPED * spin
+    steering = math.atan(WHEELBASE * curvature) + CAUGHT * slide
     hold = 0.5 * GRASS * car.GRIP
     speed = min(math.sqrt(hold / max(abs(curvature), 1e-3)), math.sqrt(ARRIVAL**2 + 2 * EASE * away), TOP)
     wanted = URGE * (speed - state.speed)
