@@ -141,7 +141,7 @@ class CarRacingExpert(Expert):
         driven, errors = self._compare(state)
         away, askew = math.dist(self.plan.line.points[self._nearest], state.position), abs(errors[2])
         most, turned = (FOUND, STRAIGHT) if self._lost else (LOST, TURNED)
-        self._lost = away > most or askew > turned
+        self._lost = bool(away > most or askew > turned)
         if self._lost:
             aim = self.plan.at(float(self.plan.distance[self._nearest]) + REJOIN)
             steering, gas, brake = pursue(state, aim.x, aim.y)
