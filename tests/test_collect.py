@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shortcut_models.collecting import Settings, collect, correlated_noise, drive
+from shortcut_models.collecting import Settings, blunders, collect, correlated_noise, drive
 from shortcut_models.environments import CarRacing, Environment, Observation
 from shortcut_models.errors import UserError
 from shortcut_models.experts import Expert
@@ -79,7 +80,14 @@ def test_an_episode_from_end_to_end(tmp_path: Path) -> None:
     assert done.out.splitlines() == [f"seed 7: return {score:.1f}", f"mean return {score:.1f} over 1 episodes"]
     header = json.loads((tmp_path / "demos" / "demonstrations.json").read_text())
     assert (header["format"], header["environment"]) == (1, "car-racing")
-    assert header["expert"] == {"driver": "expert", "seed": 7, "noise": 0.0, "min_return": None, "policy": ""}
+    assert header["expert"] == {
+        "driver": "expert",
+        "seed": 7,
+        "noise": 0.0,
+        "blunders": 0.0,
+        "min_return": None,
+        "policy": "",
+    }
 
 
 @pytest.mark.usefixtures("short")
@@ -150,6 +158,23 @@ def test_noise_has_the_deviation_and_memory_it_should() -> None:
     np.testing.assert_allclose(later, np.exp([-0.1, -1, -2]), atol=0.05)
 
 
+def test_blunders_are_carried_out_and_what_the_expert_wants_is_recorded() -> None:
+    expert, environment = Back(), Line()
+    made = blunders(expert, environment, 20.0, 5)
+    found = [next(made) for _ in range(40000)]
+    lengths = [len(list(run)) for held, run in itertools.groupby(found, key=lambda one: one is not None) if held]
+    assert min(lengths) >= 10
+    assert len(lengths) == pytest.approx(40000 / (50 + 25), rel=0.1)
+    assert np.mean(lengths) == pytest.approx(25, rel=0.1)
+    none = blunders(expert, environment, 0.0, 5)
+    assert all(next(none) is None for _ in range(1000))
+    episode = drive(environment, expert, 3, often=900.0)
+    wanted = np.clip(-episode.observations["state"], -1, 1)
+    np.testing.assert_array_equal(episode.actions, wanted)
+    moved = np.diff(episode.observations["state"], axis=0)
+    assert (moved != wanted[:-1]).any()
+
+
 COMMAND = "collect car-racing --episodes 1 --out new"
 
 
@@ -164,6 +189,8 @@ COMMAND = "collect car-racing --episodes 1 --out new"
         (f"{COMMAND} --seed -1", "--seed must be from 0 to 2147483647, not -1"),
         (f"{COMMAND} --noise 1.5", "--noise must be from 0 to 1, not 1.5"),
         (f"{COMMAND} --noise nan", "--noise must be from 0 to 1, not nan"),
+        (f"{COMMAND} --blunders -1", "--blunders must be at least 0 and less than 1000, not -1.0"),
+        (f"{COMMAND} --blunders nan", "--blunders must be at least 0 and less than 1000, not nan"),
         (f"{COMMAND} --min-return nan", "--min-return must be a finite number, not nan"),
         (f"{COMMAND} --human", "--human needs a screen, and there is none: leave it out, and the expert drives"),
         ("collect car-racing --episodes 1 --out full", "full is not empty and holds no demonstrations"),
@@ -201,81 +228,3 @@ def test_mistakes(words: str, expected: str, tmp_path: Path, monkeypatch: pytest
     assert done.complaint.startswith("shortcut: error: ")
     assert done.out == ""
     assert sorted(Path().rglob("*")) == before
-
-
-def test_a_person_drives_with_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    from shortcut_models.experts import HumanDriver, human
-
-    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    monkeypatch.setattr(human, "NOWHERE", ())
-    import pygame
-
-    driver, environment = HumanDriver(), CarRacing(None)
-    environment.reset(0)
-    pygame.display.set_mode((10, 10))
-    pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_SPACE))
-    driver.begin(environment)
-    held = {pygame.K_LEFT, pygame.K_UP}
-    monkeypatch.setattr(pygame.key, "get_pressed", lambda: Held(held))
-    turned = [driver.act({}) for _ in range(12)]
-    np.testing.assert_allclose([action[0] for action in turned[:3]], [-0.05, -0.1, -0.15], atol=1e-6)
-    np.testing.assert_allclose(turned[-1], [-0.4, 1, 0])
-    held.clear()
-    np.testing.assert_allclose(driver.act({}), [-0.3, 0, 0], atol=1e-6)
-    pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_ESCAPE))
-    with pytest.raises(KeyboardInterrupt):
-        driver.act({})
-    driver.close()
-
-
-class Mapped:
-    """A controller as SDL shows it: axes by their meaning, from -32768 to 32767, triggers from 0."""
-
-    def __init__(self, **axes: int) -> None:
-        import pygame
-
-        self.axes = {getattr(pygame, f"CONTROLLER_AXIS_{name}"): value for name, value in axes.items()}
-
-    def get_axis(self, axis: int) -> int:
-        return self.axes.get(axis, 0)
-
-
-@pytest.mark.parametrize(
-    ("axes", "expected"),
-    [
-        ({"TRIGGERLEFT": 32767}, [0, 0, 1]),
-        ({"TRIGGERRIGHT": 32767}, [0, 1, 0]),
-        ({"LEFTX": -32768, "TRIGGERRIGHT": 16384}, [-0.4, 0.5, 0]),
-        ({"RIGHTX": 32767, "RIGHTY": 32767, "LEFTY": 32767}, [0, 0, 0]),
-        ({"LEFTX": 2000, "TRIGGERLEFT": 2000}, [0, 0, 0]),
-    ],
-)
-def test_a_gamepad_drives_by_what_its_axes_mean(axes: dict[str, int], expected: list[float]) -> None:
-    from shortcut_models.experts.human import Pad
-
-    pad = Pad(Mapped())
-    assert (pad.action() == 0).all()
-    pad._controller = Mapped(**axes)
-    np.testing.assert_allclose(pad.action(), expected, atol=1e-4)
-
-
-def test_a_trigger_counts_once_it_was_seen_at_rest() -> None:
-    """Until it is touched, SDL takes an axis that rests at one end for one in the middle."""
-    from shortcut_models.experts.human import Pad
-
-    pad = Pad(Mapped(TRIGGERRIGHT=16384, TRIGGERLEFT=16384))
-    assert (pad.action() == 0).all()
-    pad._controller = Mapped(TRIGGERRIGHT=0, TRIGGERLEFT=20000)
-    assert (pad.action() == 0).all()
-    pad._controller = Mapped(TRIGGERRIGHT=32767, TRIGGERLEFT=20000)
-    assert pad.action().tolist() == [0, 1, 0]
-
-
-class Held:
-    """The keys that are down."""
-
-    def __init__(self, keys: set[int]) -> None:
-        self.keys = keys
-
-    def __getitem__(self, key: int) -> bool:
-        return key in self.keys

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +29,10 @@ PATIENCE = 20
 """episodes in a row that score too little before it is given up"""
 MEMORY = 10.0
 """frames after which noise is forgotten to 1/e"""
+HELD = (10, 40)
+"""frames that a blunder lasts, at least and at most"""
+OFTEN = 1000
+"""frames in which `Settings.blunders` happen, on average"""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Settings:
     """of the first episode; each has the next; in [0, 2^31)"""
     noise: float = 0.0
     """added to what is carried out, and not to what is recorded, in [0, 1]: see `Expert.noise`"""
+    blunders: float = 0.0
+    """in `OFTEN` frames, on average: an action of no sense is held, and not recorded; >= 0, < `OFTEN`"""
     min_return: float | None = None
     """episodes that score less are dropped and counted"""
 
@@ -48,6 +55,8 @@ class Settings:
             raise UserError(f"--seed must be from 0 to {SEEDS - 1}, not {self.seed}")
         if not 0 <= self.noise <= 1:
             raise UserError(f"--noise must be from 0 to 1, not {self.noise}")
+        if not 0 <= self.blunders < OFTEN:
+            raise UserError(f"--blunders must be at least 0 and less than {OFTEN}, not {self.blunders}")
         if self.min_return is not None and not math.isfinite(self.min_return):
             raise UserError(f"--min-return must be a finite number, not {self.min_return}")
 
@@ -95,18 +104,34 @@ def correlated_noise(scale: Float[np.ndarray, "k"], seed: int) -> Iterator[Float
         state = keep * state + math.sqrt(1 - keep**2) * random.standard_normal(len(scale))
 
 
+def blunders(
+    expert: Expert, environment: Environment, often: float, seed: int
+) -> Iterator[Float[np.ndarray, "k"] | None]:
+    """What is done by mistake in each frame, without end; mostly nothing. often: in `OFTEN` frames, on average."""
+    random = np.random.default_rng([seed, 1])
+    while True:
+        yield from itertools.repeat(None, int(random.geometric(often / OFTEN)) if often else sys.maxsize)
+        yield from itertools.repeat(expert.blunder(environment, random), int(random.integers(*HELD, endpoint=True)))
+
+
 def drive(
-    environment: Environment, expert: Expert, seed: int, noise: float = 0.0, pupil: Pupil | None = None
+    environment: Environment,
+    expert: Expert,
+    seed: int,
+    noise: float = 0.0,
+    pupil: Pupil | None = None,
+    often: float = 0.0,
 ) -> Episode:
     """One episode. What the expert wants is recorded; it, or what the pupil wants, is carried out with noise added.
 
-    noise: in units of `Expert.noise`, 0 for none.
+    noise: in units of `Expert.noise`, 0 for none. often: blunders in `OFTEN` frames, on average.
     """
     seen = environment.reset(seed)
     expert.begin(environment)
     if pupil is not None:
         pupil.policy.reset(seed=seed)
     shaken = correlated_noise(noise * expert.noise(environment), seed_of(seed))
+    mistakes = blunders(expert, environment, often, seed_of(seed))
     observations: list[Observation] = []
     actions: list[np.ndarray] = []
     over = False
@@ -118,6 +143,8 @@ def drive(
             chosen = wanted if pupil is None else pupil.act(seen)  # it sees every frame, whoever acts
             chosen = wanted if expert.takes_over() else chosen
             done = np.clip(chosen + next(shaken), environment.low, environment.high) if noise else chosen
+            mistake = next(mistakes)
+            done = done if mistake is None else mistake
             seen, over = environment.step(done.astype(np.float32))
             bar.update()
     stacked = {name: np.stack([seen[name] for seen in observations]) for name in environment.observations}
@@ -153,7 +180,7 @@ def collect(
         if seed not in kept and seed not in dropped:
             if len(kept) >= episodes:
                 break
-            episode = drive(environment, expert, seed, settings.noise, pupil)
+            episode = drive(environment, expert, seed, settings.noise, pupil, settings.blunders)
             if episode.score >= least:
                 own.write_episode(out, seed, episode.observations, episode.actions, episode.score)
                 kept[seed] = episode.score
@@ -173,7 +200,7 @@ def collect(
 def _begin(out: Path, name: str, settings: Mapping[str, Any]) -> None:
     """Make the folder, or raise UserError that names the first setting in which what is there differs."""
     own.begin(out, name, settings)
-    earlier = {"policy": ""} | own.read_header(out)["expert"]  # once there were no policies
+    earlier = {"policy": "", "blunders": 0.0} | own.read_header(out)["expert"]  # once there were none
     for option, value in settings.items():
         before = earlier.get(option)
         if before != value:

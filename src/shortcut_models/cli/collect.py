@@ -31,6 +31,11 @@ def add_arguments(parser: Parser) -> None:
         help="add noise to what is carried out, and record what the expert wants: it shows how to get back; "
         "0 to 1, which is about the most it recovers from (default 0)",
     )  # fmt: skip
+    add(
+        "--blunders", type=number, default=0.0, metavar="X",
+        help="hold an action of no sense for 10 to 40 frames, X times in 1,000 frames on average, and record what the "
+        "expert wants: it shows how to get back from farther off (default 0)",
+    )  # fmt: skip
     driver = parser.add_mutually_exclusive_group()
     driver.add_argument("--human", action="store_true", help="drive yourself, with the keyboard or a gamepad")
     driver.add_argument(
@@ -49,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     from ..environments import open_environment
     from ..experts import open_expert
 
-    settings = Settings("human" if args.human else "expert", args.seed, args.noise, args.min_return)
+    settings = Settings("human" if args.human else "expert", args.seed, args.noise, args.blunders, args.min_return)
     expert = open_expert(args.environment, human=args.human)
     pupil = _pupil(args)
     with contextlib.closing(expert), contextlib.closing(open_environment(args.environment)) as environment:

@@ -28,6 +28,10 @@ class Expert(abc.ABC):
         """
         return (environment.high - environment.low) / 2
 
+    def blunder(self, environment: Environment, random: np.random.Generator) -> Float[np.ndarray, "n"]:
+        """An action that is held for a while, and that the expert would not have chosen: see `--blunders`."""
+        return random.uniform(environment.low, environment.high)
+
     def takes_over(self) -> bool:
         """Whether a policy that acts in its place has got so far off that it acts itself, after `act` of that frame."""
         return False

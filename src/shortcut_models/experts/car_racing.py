@@ -36,6 +36,8 @@ REJOIN = 8.0
 
 NOISE = (0.05, 0.5, 0.05)
 """of steering, gas and brake"""
+WRONG = (0.1, 0.3)
+"""steering to either side, at least and at most, that a blunder holds"""
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,10 @@ class CarRacingExpert(Expert):
     def noise(self, environment: Environment) -> Float[np.ndarray, "3"]:
         """NOISE: the brake bites hard, and at speed a little steering goes a long way."""
         return np.array(NOISE, np.float32)
+
+    def blunder(self, environment: Environment, random: np.random.Generator) -> Float[np.ndarray, "3"]:
+        """To either side, with any gas: the car leaves the road, or nearly."""
+        return np.array([random.choice([-1, 1]) * random.uniform(*WRONG), random.uniform(), 0.0])
 
     def _plan_from(self, tile: int, offset: float, speed: float) -> None:
         style, road = self.style, self._road.lap(tile, BEYOND)
