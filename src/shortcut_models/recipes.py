@@ -181,7 +181,8 @@ RECIPES: dict[str, Recipe] = {
         execute=2,
         crop=92,
         measured="1 step: return 905.4 +- 95.2 over 100 fresh tracks, middle half 926.3 +- 2.7, from 20 laps (`collect "
-        "--noise 0.5`, `shortcut rollout`; docs/policy-benchmarks.md; 2-core CPU, 2026-11-21)",
+        "--noise 0.5`); 926.1 +- 7.6 with 20 more (`--noise 0.5 --blunders 3`) and `--steps 9000` (`shortcut rollout`; "
+        "docs/policy-benchmarks.md; 2-core CPU, 2026-11-22)",
     ),
     "push-t": _policy(
         "Push-T from its state, with --data: Diffusion Policy's demonstrations",
