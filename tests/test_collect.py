@@ -164,6 +164,7 @@ def test_blunders_are_carried_out_and_what_the_expert_wants_is_recorded() -> Non
     found = [next(made) for _ in range(40000)]
     lengths = [len(list(run)) for held, run in itertools.groupby(found, key=lambda one: one is not None) if held]
     assert min(lengths) >= 10
+    assert max(lengths) < 90  # two that follow each other at once, at most
     assert len(lengths) == pytest.approx(40000 / (50 + 25), rel=0.1)
     assert np.mean(lengths) == pytest.approx(25, rel=0.1)
     none = blunders(expert, environment, 0.0, 5)
@@ -191,6 +192,7 @@ COMMAND = "collect car-racing --episodes 1 --out new"
         (f"{COMMAND} --noise nan", "--noise must be from 0 to 1, not nan"),
         (f"{COMMAND} --blunders -1", "--blunders must be at least 0 and less than 1000, not -1.0"),
         (f"{COMMAND} --blunders nan", "--blunders must be at least 0 and less than 1000, not nan"),
+        (f"{COMMAND} --human --blunders 3", "--blunders are for an expert: leave it out, or --human"),
         (f"{COMMAND} --min-return nan", "--min-return must be a finite number, not nan"),
         (f"{COMMAND} --human", "--human needs a screen, and there is none: leave it out, and the expert drives"),
         ("collect car-racing --episodes 1 --out full", "full is not empty and holds no demonstrations"),

@@ -136,7 +136,7 @@ def test_demonstrations_of_somebody_else_are_not_added_to(place: Path) -> None:
     own.begin(Path("theirs"), "walk", {"by": "a colleague"})
     done = shortcut("collect", "walk", "--episodes", 1, "--out", "theirs")
     assert done.code == 2
-    assert "theirs was begun with driver none, not expert: use the same options" in done.complaint
+    assert "theirs holds demonstrations that `shortcut collect` has not begun: give another folder" in done.complaint
     assert not own.episode_files(Path("theirs"))
 
 

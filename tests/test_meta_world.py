@@ -46,6 +46,20 @@ def test_the_script_solves_its_task(task) -> None:
     world.close()
 
 
+def test_a_blunder_lets_nothing_fall() -> None:
+    world, script = open_environment("meta-world/peg-insert-side-v3"), open_expert("meta-world/peg-insert-side-v3")
+    seen = world.reset(0)
+    script.begin(world)
+    random = np.random.default_rng(0)
+    for _ in range(5):
+        wanted = script.act(seen)
+        blunder = script.blunder(world, random)
+        assert blunder[3] == wanted[3]
+        assert (np.abs(blunder[:3]) <= 1).all()
+        assert np.abs(blunder[:3] - wanted[:3]).max() > 0.01
+        seen, _ = world.step(wanted)
+
+
 def test_an_episode_follows_from_its_seed() -> None:
     world = open_environment("meta-world/push-v3")
     first, second = driven(world, 3), driven(world, 4)

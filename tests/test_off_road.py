@@ -96,13 +96,18 @@ def test_set_down_beside_the_road_it_comes_back(world: CarRacing, left: float, t
     world.reset(300)
     expert.begin(world)
     set_down(world, expert, 60, left, turned, 20.0)
-    points, kept = expert.plan.line.points, 0
+    points, kept, reached = expert.plan.line.points, 0, []
     for _ in range(300):
         world.step(expert.act({}))
-        kept = kept + 1 if np.hypot(*(points - world.world.car.hull.position).T).min() < 2 else 0
+        away = np.hypot(*(points - world.world.car.hull.position).T)
+        kept = kept + 1 if away.min() < 2 else 0
+        reached.append(away.argmin())
         if kept == 25:
             break
     assert kept == 25
+    assert not expert.takes_over()
+    assert (np.diff(reached[-20:]) >= 0).all()  # not the wrong way round
+    assert reached[-1] > reached[-20]
 
 
 def laps_with_blunders(world: CarRacing, seeds: range) -> tuple[list[float], int]:

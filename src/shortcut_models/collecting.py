@@ -32,7 +32,7 @@ MEMORY = 10.0
 HELD = (10, 40)
 """frames that a blunder lasts, at least and at most"""
 OFTEN = 1000
-"""frames in which `Settings.blunders` happen, on average"""
+"""frames, without those of blunders, in which `Settings.blunders` begin, on average"""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Settings:
     noise: float = 0.0
     """added to what is carried out, and not to what is recorded, in [0, 1]: see `Expert.noise`"""
     blunders: float = 0.0
-    """in `OFTEN` frames, on average: an action of no sense is held, and not recorded; >= 0, < `OFTEN`"""
+    """that begin in `OFTEN` frames, on average: an action of no sense is held, and not recorded; >= 0, < `OFTEN`"""
     min_return: float | None = None
     """episodes that score less are dropped and counted"""
 
@@ -57,6 +57,8 @@ class Settings:
             raise UserError(f"--noise must be from 0 to 1, not {self.noise}")
         if not 0 <= self.blunders < OFTEN:
             raise UserError(f"--blunders must be at least 0 and less than {OFTEN}, not {self.blunders}")
+        if self.blunders and self.driver == "human":
+            raise UserError("--blunders are for an expert: leave it out, or --human")
         if self.min_return is not None and not math.isfinite(self.min_return):
             raise UserError(f"--min-return must be a finite number, not {self.min_return}")
 
@@ -65,10 +67,10 @@ class Settings:
 class Pupil:
     """A policy that acts in the expert's place, so that the expert shows what to do where the policy gets to.
 
-    That is DAgger (Ross, Gordon, Bagnell 2011, arXiv 1011.0686), where the expert takes over from a policy that has got
-    too far off, as in HG-DAgger (Kelly et al. 2019, arXiv 1810.02890): it shows the way back, and the episode is worth
-    going on with. Each action is what the expert wants in that frame; those after it in a chunk belong to frames that
-    the policy led to.
+    That is DAgger (Ross, Gordon, Bagnell 2011, arXiv 1011.0686), where an expert that can tell takes over from a policy
+    that has got too far off, as in HG-DAgger (Kelly et al. 2019, arXiv 1810.02890): it shows the way back, and the
+    episode is worth going on with. Each action is what the expert wants in that frame; those after it in a chunk belong
+    to frames that the policy led to.
     """
 
     name: str
@@ -107,7 +109,10 @@ def correlated_noise(scale: Float[np.ndarray, "k"], seed: int) -> Iterator[Float
 def blunders(
     expert: Expert, environment: Environment, often: float, seed: int
 ) -> Iterator[Float[np.ndarray, "k"] | None]:
-    """What is done by mistake in each frame, without end; mostly nothing. often: in `OFTEN` frames, on average."""
+    """What is done by mistake in each frame, without end; mostly nothing.
+
+    often: one begins `OFTEN` / often frames after the last has ended, on average; 0 for none.
+    """
     random = np.random.default_rng([seed, 1])
     while True:
         yield from itertools.repeat(None, int(random.geometric(often / OFTEN)) if often else sys.maxsize)
@@ -124,7 +129,7 @@ def drive(
 ) -> Episode:
     """One episode. What the expert wants is recorded; it, or what the pupil wants, is carried out with noise added.
 
-    noise: in units of `Expert.noise`, 0 for none. often: blunders in `OFTEN` frames, on average.
+    noise: in units of `Expert.noise`, 0 for none. often: as of `blunders`.
     """
     seen = environment.reset(seed)
     expert.begin(environment)
@@ -201,6 +206,10 @@ def _begin(out: Path, name: str, settings: Mapping[str, Any]) -> None:
     """Make the folder, or raise UserError that names the first setting in which what is there differs."""
     own.begin(out, name, settings)
     earlier = {"policy": "", "blunders": 0.0} | own.read_header(out)["expert"]  # once there were none
+    if "driver" not in earlier:
+        raise UserError(
+            f"{out} holds demonstrations that `shortcut collect` has not begun: give another folder with --out"
+        )
     for option, value in settings.items():
         before = earlier.get(option)
         if before != value:

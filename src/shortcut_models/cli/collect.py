@@ -33,8 +33,8 @@ def add_arguments(parser: Parser) -> None:
     )  # fmt: skip
     add(
         "--blunders", type=number, default=0.0, metavar="X",
-        help="hold an action of no sense for 10 to 40 frames, X times in 1,000 frames on average, and record what the "
-        "expert wants: it shows how to get back from farther off (default 0)",
+        help="hold an action of no sense for 10 to 40 frames, 1,000/X frames after the last on average, and record "
+        "what the expert wants: it shows how to get back from farther off (default 0)",
     )  # fmt: skip
     driver = parser.add_mutually_exclusive_group()
     driver.add_argument("--human", action="store_true", help="drive yourself, with the keyboard or a gamepad")

@@ -29,7 +29,13 @@ class MetaWorldExpert(Expert):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it will be cut
             action = self.script.get_action(observation["state"].astype(np.float64))
-        return np.clip(action, self.low, self.high).astype(np.float32)
+        wanted = np.clip(action, self.low, self.high).astype(np.float32)
+        self._gripper = float(wanted[3])
+        return wanted
+
+    def blunder(self, environment: Environment, random: np.random.Generator) -> Float[np.ndarray, "4"]:
+        """The hand goes anywhere; the gripper does what the script wanted last."""
+        return np.append(random.uniform(self.low[:3], self.high[:3]), self._gripper)
 
     def noise(self, environment: Environment) -> Float[np.ndarray, "4"]:
         """A fifth of the hand's speed, and none for the gripper, which would let things fall.
