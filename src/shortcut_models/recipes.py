@@ -206,8 +206,8 @@ RECIPES: dict[str, Recipe] = {
         weight_decay=0.01,
         jitter=0.03,
         execute=5,
-        measured="after 5,000 steps only, with half of the rows bootstrap rows, coverage over 50 fresh worlds .538 in "
-        "1 step, .618 in 16 (`shortcut rollout`; docs/policy-benchmarks.md; 2-core CPU, 2026-11-22)",
+        measured="coverage over 50 fresh worlds .791 in 1 step, .843 in 16 (`shortcut rollout`; "
+        "docs/policy-benchmarks.md; 2-core CPU, 2026-11-22)",
     ),
     "robomimic-lift": _policy(
         "robomimic's Lift from its low-dimensional observations, with --data: an HDF5 file of robomimic",
