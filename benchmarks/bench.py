@@ -24,14 +24,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from shortcut_models.base import Batch, Dataset, Network, Objective, Task, X
-from shortcut_models.data import batches
-from shortcut_models.model import Model
+from shortcut_models.models.model import Model
 from shortcut_models.networks import DiTConfig
 from shortcut_models.objectives import FlowMatching, Shortcut
-from shortcut_models.recipes import RECIPES
-from shortcut_models.state import State
-from shortcut_models.train import train_step
-from shortcut_models.training import Training
+from shortcut_models.recipes.library import RECIPES
+from shortcut_models.training.batches import batches
+from shortcut_models.training.fit import train_step
+from shortcut_models.training.options import Training
+from shortcut_models.training.state import State
 
 
 @dataclass(frozen=True)

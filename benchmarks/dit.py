@@ -26,12 +26,12 @@ from scale import GIB, Sizes, memory
 from stopwatch import Row, Stopwatch
 
 from shortcut_models.base import Batch, Network
-from shortcut_models.inception import AT_ONCE, PACKAGE, SIDE, Inception
-from shortcut_models.model import Model, Precision
+from shortcut_models.evaluation.inception import AT_ONCE, PACKAGE, SIDE, Inception
+from shortcut_models.models.model import Model, Precision
 from shortcut_models.networks import SIZES, DiTConfig
 from shortcut_models.objectives import FlowMatching
-from shortcut_models.train import train_step
-from shortcut_models.training import Training
+from shortcut_models.training.fit import train_step
+from shortcut_models.training.options import Training
 
 SHAPE = (4, 32, 32)
 SPARE = 1.3

@@ -19,9 +19,8 @@ from stopwatch import Row, table
 
 import shortcut_models
 from shortcut_models.errors import UserError
-from shortcut_models.evaluation import machine, processor
-from shortcut_models.memory import keep_freed_memory
-from shortcut_models.training import Training
+from shortcut_models.system.machine import keep_freed_memory, machine, processor
+from shortcut_models.training.options import Training
 
 RESULTS = Path(__file__).parent / "results"
 

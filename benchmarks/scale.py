@@ -11,7 +11,7 @@ import argparse
 from dataclasses import dataclass
 
 from shortcut_models.networks.dit import SIZES
-from shortcut_models.recipes import RECIPES
+from shortcut_models.recipes.library import RECIPES
 
 GIB = 2**30
 STATE_BYTES = 24

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
@@ -9,21 +10,23 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .base import Batch, Frames, Label, Losses, Network, NetworkConfig, Objective, Task, Vector
     from .errors import Stopped, UserError
-    from .evaluation import evaluate
-    from .loading import load
-    from .model import Model
-    from .train import fit
-    from .training import Training
+    from .evaluation.evaluate import evaluate
+    from .models.loading import load
+    from .models.model import Model
+    from .training.fit import fit
+    from .training.options import Training
 
-_WHERE = {
+_MODULES = {
     "base": ("Batch", "Frames", "Label", "Losses", "Network", "NetworkConfig", "Objective", "Task", "Vector"),
     "errors": ("Stopped", "UserError"),
-    "evaluation": ("evaluate",),
-    "loading": ("load",),
-    "model": ("Model",),
-    "train": ("fit",),
-    "training": ("Training",),
+    "evaluation.evaluate": ("evaluate",),
+    "models.loading": ("load",),
+    "models.model": ("Model",),
+    "training.fit": ("fit",),
+    "training.options": ("Training",),
 }
+"""the public names, by the module that defines them"""
+
 __all__ = [
     "Batch",
     "Frames",
@@ -46,10 +49,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use, so that `shortcut --help` need not wait for torch."""
-    import importlib
-
-    for module, names in _WHERE.items():
+    """Import a public name on first use, so that `shortcut --help` does not wait for torch."""
+    for module, names in _MODULES.items():
         if name in names:
             return getattr(importlib.import_module(f".{module}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

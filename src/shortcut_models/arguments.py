@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NoReturn
 
 from .config import Option, kind_text, options
@@ -23,15 +22,6 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message.removeprefix('argument ')} (see `{self.prog} --help`)")
-
-
-def choose(kind: str, name: str, among: Mapping[str, Any]) -> Any:
-    """An entry of a registry by name. Raises UserError that lists the names."""
-    if name in among:
-        return among[name]
-    close = difflib.get_close_matches(name, among, 1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise UserError(f"there is no {kind} {name!r}: {hint}choose one of {', '.join(among)}")
 
 
 def whole_number(text: str) -> int:

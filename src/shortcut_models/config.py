@@ -6,13 +6,14 @@ The same dataclasses are the Python interface, the command line's options, and w
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import itertools
 import math
 import operator
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import annotated_types as at
@@ -170,3 +171,12 @@ def from_dict(cls: type, values: dict[str, Any]) -> Any:
             f"{cls.__name__} has no field {unknown[0]!r}: the file is from another version of shortcut-models"
         )
     return cls(**{name: _swapped(value, list, tuple) for name, value in values.items()})
+
+
+def choose(kind: str, name: str, among: Mapping[str, Any]) -> Any:
+    """An entry of a registry by name. Raises UserError that lists the names."""
+    if name in among:
+        return among[name]
+    close = difflib.get_close_matches(name, among, 1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise UserError(f"there is no {kind} {name!r}: {hint}choose one of {', '.join(among)}")

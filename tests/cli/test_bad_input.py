@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from shortcut_models.checkpoint import STATE
-from spoilt import data, models
-from tiny import DIGITS, POINTS, shell, shortcut
+from helpers.corrupt import data, models
+from helpers.runs import DIGITS, POINTS, shell, shortcut
+from shortcut_models.models.checkpoint import STATE
 
 TINY = " ".join(map(str, DIGITS))
 SHAPES = " ".join(map(str, DIGITS[2:]))

@@ -12,14 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from shortcut_models import __version__
-from shortcut_models.cli.train import add_train_options
-from shortcut_models.recipe_options import parse_recipe
-from shortcut_models.recipes import RECIPES
-from shortcut_models.tasks.image_sources import loading
-from shortcut_models.tasks.images import _judge as image_judge
-from shortcut_models.training import Training
-from tiny import (
+from helpers.runs import (
     DIGITS,
     POINTS,
     same,
@@ -30,6 +23,13 @@ from tiny import (
     train,
     tree,
 )
+from shortcut_models import __version__
+from shortcut_models.cli.train import add_train_options
+from shortcut_models.data.images import loading
+from shortcut_models.recipes.arguments import parse_recipe
+from shortcut_models.recipes.library import RECIPES
+from shortcut_models.tasks.images import _judge as image_judge
+from shortcut_models.training.options import Training
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_sample_writes_arrays_and_a_picture(digits: Path, tmp_path: Path) -> Non
 
 
 def test_the_picture_says_what_is_in_it(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from shortcut_models import figures
+    from shortcut_models.drawing import style as figures
 
     titles: list[str] = []
     stack = figures.stack

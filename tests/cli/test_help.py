@@ -13,19 +13,19 @@ import sys
 
 import pytest
 
-from shortcut_models import __version__
-from shortcut_models.cli import main
-from shortcut_models.config import options
-from shortcut_models.networks import NETWORKS
-from shortcut_models.objectives import OBJECTIVES
-from shortcut_models.options import settable
-from shortcut_models.recipes import RECIPES
-from shortcut_models.training import Training
-from tiny import (
+from helpers.runs import (
     COMMANDS,
     environment,
     shortcut,
 )
+from shortcut_models import __version__
+from shortcut_models.arguments import settable
+from shortcut_models.cli import main
+from shortcut_models.config import options
+from shortcut_models.networks import NETWORKS
+from shortcut_models.objectives import OBJECTIVES
+from shortcut_models.recipes.library import RECIPES
+from shortcut_models.training.options import Training
 
 
 def help_of(*words: str) -> str:

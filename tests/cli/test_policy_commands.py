@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import robots
 import shortcut_models
-from shortcut_models import checkpoint, rollout
-from shortcut_models.episode import play
-from shortcut_models.policy import Policy
-from tiny import fork, shortcut, train, tree
+from helpers import worlds as robots
+from helpers.runs import fork, shortcut, train, tree
+from shortcut_models.models import checkpoint
+from shortcut_models.policies import rollout
+from shortcut_models.policies.episode import play
+from shortcut_models.policies.policy import Policy
 
 BRIEF = ("--steps", 1, 4, "--episodes", 3)
 
@@ -252,7 +253,7 @@ WRONG: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_is_said_in_one_line(place: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    from shortcut_models import fid_stats
+    from shortcut_models.evaluation import fid_reference as fid_stats
 
     monkeypatch.setattr(fid_stats, "read_reference", lambda path: None)  # the policy is what is wrong
     words, message = WRONG[name]

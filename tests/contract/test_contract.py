@@ -12,7 +12,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from contract import (
+from helpers.contract import (
     CONDITIONS,
     DEVICES,
     SMALL,
@@ -26,12 +26,12 @@ from contract import (
     losses_of,
     pair,
 )
-from oracle import wake
+from helpers.oracle import wake
+from helpers.variants import ONE_STEP, VARIANTS
 from shortcut_models.base import Batch, Condition, Network, NetworkConfig, Objective
 from shortcut_models.errors import UserError
 from shortcut_models.objectives import OBJECTIVES
 from shortcut_models.path import grid_times, interpolate
-from variants import ONE_STEP, VARIANTS
 
 
 @pytest.mark.parametrize(

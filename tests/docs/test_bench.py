@@ -9,9 +9,10 @@ from types import ModuleType
 import pytest
 import torch
 
+from helpers.paths import ROOT
 from shortcut_models.networks import DiTConfig
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.fixture

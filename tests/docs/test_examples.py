@@ -17,11 +17,12 @@ import torch
 from PIL import Image
 
 import shortcut_models
-from oracle import GaussianOracle
+from helpers.oracle import GaussianOracle
+from helpers.paths import ROOT
 from shortcut_models.base import Batch
 from shortcut_models.objectives import OBJECTIVES
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = ROOT / "examples"
 SPLIT = ("--objective", "split", "--network.width", 16, "--batch-size", 32, "--task.size", 500, "--snapshots", 0)
 
 

@@ -16,18 +16,18 @@ from typing import NamedTuple
 
 import pytest
 
-from original_maker import Original, write
+from helpers.original_maker import Original, write
+from helpers.paths import ROOT
+from helpers.runs import COMMANDS, shortcut, train
 from shortcut_models.cli import build_parser, compare
 from shortcut_models.cli.train import add_train_options
-from shortcut_models.environments import ENVIRONMENTS
 from shortcut_models.networks import NETWORKS
 from shortcut_models.objectives import OBJECTIVES
-from shortcut_models.recipe_options import parse_recipe
-from shortcut_models.recipes import RECIPES
+from shortcut_models.policies.environments import ENVIRONMENTS
+from shortcut_models.recipes.arguments import parse_recipe
+from shortcut_models.recipes.library import RECIPES
 from shortcut_models.tasks import TASKS
-from tiny import COMMANDS, shortcut, train
 
-ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 

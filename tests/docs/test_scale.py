@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,17 +14,18 @@ from torch.distributed.run import get_args_parser
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from helpers.paths import ROOT
 from shortcut_models.base import Label
 from shortcut_models.networks import DiTConfig
 from shortcut_models.networks.dit import SHORT, SIZES
-from shortcut_models.recipes import RECIPES
+from shortcut_models.recipes.library import RECIPES
 
-PAGE = (Path(__file__).parents[1] / "docs" / "scale.md").read_text()
+PAGE = (ROOT / "docs" / "scale.md").read_text()
 
 
 @pytest.fixture
 def scale(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setattr(sys, "path", [str(Path(__file__).parents[1] / "benchmarks"), *sys.path])
+    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
     import scale
 
     return scale

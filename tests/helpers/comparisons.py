@@ -9,9 +9,10 @@ from typing import TextIO
 
 import pytest
 
-from shortcut_models.compare import Trial
-from shortcut_models.compare_workers import Workers
-from tiny import NETWORK, Outcome, fork, shortcut
+from shortcut_models.compare.comparison import Trial
+from shortcut_models.compare.workers import Workers
+
+from .runs import NETWORK, Outcome, fork, shortcut
 
 SIZES = (*NETWORK, "--batch-size", 32, "--warmup", 3, "--device", "cpu", "--precision", "fp32", "--task.size", 500,
          "--snapshots", 3, "--objective.max-steps", 8)  # fmt: skip

@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from oracle import wake
 from shortcut_models.base import Batch, Condition, Frames, Label, Losses, Network, NetworkConfig, Objective, Vector
 from shortcut_models.errors import UserError
 from shortcut_models.networks import NETWORKS, ChunkDiTConfig, DiTConfig, MLPConfig, UNet1dConfig
 from shortcut_models.objectives import OBJECTIVES
-from shortcut_models.state import losses
-from variants import VARIANTS
+from shortcut_models.training.state import losses
+
+from .oracle import wake
+from .variants import VARIANTS
 
 IMAGES: dict[str, Any] = {"image_width": 4, "image_stages": 1, "keypoints": 3}
 SMALL: dict[str, NetworkConfig] = {

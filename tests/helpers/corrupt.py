@@ -12,9 +12,11 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from shortcut_models import checkpoint
-from shortcut_models.checkpoint import HASH, HEADER, MODEL
-from tiny import DIGITS, POINTS, fork, train
+from shortcut_models.models import checkpoint
+from shortcut_models.models.checkpoint import HEADER, MODEL
+from shortcut_models.system.hashing import HASH
+
+from .runs import DIGITS, POINTS, fork, train
 
 
 def altered(source: Path, target: Path, **change: Any) -> None:

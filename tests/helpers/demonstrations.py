@@ -18,9 +18,10 @@ import pytest
 import zarr
 from pyarrow import parquet
 
-from shortcut_models.cache import cache_folder
-from shortcut_models.demonstrations import own, read
+from shortcut_models.data.demonstrations import native as own
+from shortcut_models.data.demonstrations import read
 from shortcut_models.errors import UserError
+from shortcut_models.system.files import cache_folder
 
 LENGTHS = (12, 5, 9, 7)
 ENDS = np.cumsum(LENGTHS)

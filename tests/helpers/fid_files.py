@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from shortcut_models.errors import UserError
-from shortcut_models.inception import find
+from shortcut_models.evaluation.inception import find
 
 WIDTH = 2
 """channels of every convolution"""

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from original_maker import Original
 from shortcut_models.errors import UserError
-from shortcut_models.original import load_network
+from shortcut_models.original.network import load_network
+
+from .original_maker import Original
 
 CASE = Original(width=8, depth=1, hidden=8, classes=2)
 SENTINEL = "sentinel"

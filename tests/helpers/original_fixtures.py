@@ -20,11 +20,13 @@ import numpy as np
 import pytest
 
 from shortcut_models.base import Network
-from shortcut_models.original import load_network
-from shortcut_models.original_arrays import read_checkpoint
+from shortcut_models.original.arrays import read_checkpoint
+from shortcut_models.original.network import load_network
 
-WHOLE = Path(__file__).resolve().parents[2] / "shared" / "fixtures" / "original"
-TRIMMED = Path(__file__).parent / "data" / "original.npz"
+from .paths import DATA, SHARED
+
+WHOLE = SHARED / "fixtures" / "original"
+TRIMMED = DATA / "original.npz"
 FILES = {"teacher": "original_checkpoint.pkl", "student": "original_checkpoint_student.pkl"}
 SIZES = {"num_heads": 4, "image_size": 8}
 Which = Literal["teacher", "student"]

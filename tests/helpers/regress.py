@@ -15,10 +15,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from shortcut_models.base import Batch, Losses, Network, Objective, Task
-from shortcut_models.model import Model
-from shortcut_models.tasks.arrays import ArrayDataset
-from shortcut_models.train import fit
-from shortcut_models.training import Training
+from shortcut_models.data.arrays import ArrayDataset
+from shortcut_models.models.model import Model
+from shortcut_models.training.fit import fit
+from shortcut_models.training.options import Training
 
 TRAINING = Training(steps=12, batch_size=8, learning_rate=0.05, warmup=4, precision="fp32", device="cpu")
 

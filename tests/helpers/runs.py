@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from shortcut_models import checkpoint
 from shortcut_models.cli import main
+from shortcut_models.models import checkpoint
 
 NETWORK = ("--network", "mlp", "--network.width", 16, "--network.depth", 1)
 OPTIONS = (*NETWORK, "--batch-size", 32, "--warmup", 3, "--steps", 12, "--device", "cpu", "--precision", "fp32")
@@ -102,7 +102,9 @@ def tree(folder: Path) -> dict[str, bytes | None]:
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
 
 
-OURS = [f"shortcut_models.{name}" for name in ("cli", "recipes", "training_runs", "figures", "report")]
+OURS = [
+    f"shortcut_models.{name}" for name in ("cli", "recipes.library", "recipes.train", "drawing.style", "reports.report")
+]
 THEIRS = ["sklearn.datasets", "sklearn.model_selection", "sklearn.svm", "torch._dynamo"]
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 from torch.distributed import TCPStore
 
-from shortcut_models.distributed import Processes, joined
-from tiny import _forks
+from shortcut_models.system.distributed import Processes, joined
+
+from .runs import _forks
 
 Act = Callable[[Processes, Path], None]
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from image_files import make_folder, make_tar, pictures, some_labels
+from .image_files import make_folder, make_tar, pictures, some_labels
+from .paths import SHARED as _SHARED
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+SHARED = _SHARED / "data"
 TAESD, CATS = SHARED / "taesd", SHARED / "afhq-cat-256.tar"
 SIDE, LATENT = 16, (4, 4, 4)
 """of the images, and what the small autoencoders make of them"""

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from shortcut_models.environments import Environment, Observation
-from shortcut_models.rollout_workers import Setting
+from shortcut_models.policies.environments import Environment, Observation
+from shortcut_models.policies.workers import Setting
 
 
 class Walk(Environment):
@@ -109,8 +109,8 @@ def truth(steps: int, seed: int) -> tuple[float, int, str]:
 
 def play_on(folder: Path, seeds: Sequence[int], steps: Sequence[int], workers: int, seconds: float) -> None:
     """A rollout, for a process that is to be killed."""
-    from shortcut_models.rollout import roll_out
-    from shortcut_models.rollout_records import Records
+    from shortcut_models.policies.records import Records
+    from shortcut_models.policies.rollout import roll_out
 
     roll_out(setting(seconds=seconds), Records(folder), steps, seeds, workers=workers, quiet=True)
 
@@ -149,21 +149,21 @@ WORLDS: dict[str, type[Walk]] = {
 
 def open_environment(name: str, observations: Sequence[str] = ()) -> Environment:
     """In the place of the package's own, which does not know these worlds."""
-    from shortcut_models import environments
+    from shortcut_models.policies import environments
 
     return WORLDS[name](observations) if name in WORLDS else environments.open_environment(name, observations)
 
 
 def know_worlds() -> None:
     """Let the commands of this process know these worlds."""
-    from shortcut_models import rollout
+    from shortcut_models.policies import rollout
 
     rollout.open_environment = open_environment
 
 
 def demonstrate(folder: Path, environment: str = "walk", seeds: Sequence[int] = range(5)) -> None:
     """Walks by the walker, as demonstrations."""
-    from shortcut_models.demonstrations import own
+    from shortcut_models.data.demonstrations import native as own
 
     own.begin(folder, environment, {})
     for seed in seeds:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fid_files import real_inception
-from shortcut_models.fid_stats import read_reference
+from helpers.fid_files import real_inception
+from helpers.paths import SHARED
+from helpers.runs import shortcut
+from shortcut_models.evaluation.fid_reference import read_reference
 from shortcut_models.metrics import frechet_distance
-from tiny import shortcut
 
-SHARED = Path(__file__).parents[2] / "shared"
 TRAINING = SHARED / "data" / "fid_stats" / "cifar10_train.npz"
 """moments of the 50,000 training images, computed with the same network by another program"""
 
@@ -22,7 +22,7 @@ TRAINING = SHARED / "data" / "fid_stats" / "cifar10_train.npz"
 def test_features_of_plain_images_lie_where_those_of_photos_do() -> None:
     """Sane numbers, in a second: not negative, mostly small, and as far from the photos' mean as plain images are."""
     real_inception()
-    from shortcut_models.inception import Inception
+    from shortcut_models.evaluation.inception import Inception
 
     if not TRAINING.exists():
         pytest.skip(f"{TRAINING} is not there")

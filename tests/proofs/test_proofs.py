@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import shortcut_models
-from shortcut_models.evaluation import evaluate
-from shortcut_models.runs import Run
+from helpers.paths import ROOT
+from shortcut_models.evaluation.evaluate import evaluate
+from shortcut_models.models.run import Run
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[1]
 SEEDS = (0, 1, 2)
 POWERS = [1, 2, 4, 8, 16, 32, 64, 128]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from oracle import wake
+from helpers.oracle import wake
 from shortcut_models.base import Label, Network
 from shortcut_models.networks import DiTConfig
 from shortcut_models.networks.dit import SHORT

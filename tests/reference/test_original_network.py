@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-import original_fixtures
-from oracle import wake
-from original_fixtures import ALL_ROWS, SOME_ROWS, group, network, trimmed, trimmed_weights
+from helpers import original_fixtures
+from helpers.oracle import wake
+from helpers.original_fixtures import ALL_ROWS, SOME_ROWS, group, network, trimmed, trimmed_weights
 from shortcut_models.base import Label, Network, NetworkConfig, Vector
 from shortcut_models.errors import UserError
 from shortcut_models.networks import DiTConfig, MLPConfig
 from shortcut_models.networks.layers import OriginalTimeStepEmbedding
 from shortcut_models.objectives import Shortcut
-from shortcut_models.original import Sizes, flat_parameters, to_state
+from shortcut_models.original.network import Sizes, flat_parameters, to_state
 
 SMALL = DiTConfig.original(width=16, depth=2, heads=2, patch_size=2)
 

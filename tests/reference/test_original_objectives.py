@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from original_fixtures import fixtures, group, network
+from helpers.original_fixtures import fixtures, group, network
 from shortcut_models.base import Batch, Network
 from shortcut_models.objectives import (
     ConsistencyDistillation,
@@ -138,10 +138,10 @@ DRAWS: list[ShortcutDraws] = []
 
 def test_five_training_steps() -> None:
     """Through our own trainer: losses, gradient norms, and all parameters and their average afterwards."""
-    from shortcut_models.state import State
     from shortcut_models.tasks import Events
-    from shortcut_models.train import train_step
-    from shortcut_models.training import Training
+    from shortcut_models.training.fit import train_step
+    from shortcut_models.training.options import Training
+    from shortcut_models.training.state import State
 
     cases = [shortcut_case(group(f"trajectory/{step}"), guided=False) for step in range(5)]  # skips where trimmed
     expected = group("trajectory")
@@ -169,7 +169,7 @@ def compare(module: Network, expected: Mapping[str, np.ndarray]) -> None:
     A bias of keys shifts all scores of a query alike: its gradient is nothing but rounding, which AdamW scales up to
     whole steps. Those agree to what five steps can move them, and not to any share of it.
     """
-    from shortcut_models.original import flat_parameters
+    from shortcut_models.original.network import flat_parameters
 
     ours = flat_parameters(module)
     assert set(expected) - set(ours) == {"Embed_0.embedding"}

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from regress import TRAINING, Line, Regress, Scale, at, infinite_gradient, lines, nan_loss, train
+from helpers.regress import TRAINING, Line, Regress, Scale, at, infinite_gradient, lines, nan_loss, train
+from helpers.runs import same, steps_of, tensors
 from shortcut_models.base import Network
 from shortcut_models.errors import UserError
-from shortcut_models.state import State
-from shortcut_models.train import PATIENCE, train_step
-from tiny import same, steps_of, tensors
+from shortcut_models.training.fit import PATIENCE, train_step
+from shortcut_models.training.state import State
 
 CPU = torch.device("cpu")
 

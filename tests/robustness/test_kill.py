@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from shortcut_models import checkpoint
-from shortcut_models.runs import Run
-from tiny import DIGITS, command, die_at, environment, fork, same, steps_of, tensors, train, tree
+from helpers.runs import DIGITS, command, die_at, environment, fork, same, steps_of, tensors, train, tree
+from shortcut_models.models import checkpoint
+from shortcut_models.models.run import Run
 
 RUN = (*DIGITS, "--checkpoint-every", 3, "--keep", 2, "--log-every", 2, "--heldout-every", 4)
 LOGGED = [2, 3, 4, 6, 8, 9, 10, 12]

@@ -13,15 +13,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from regress import TRAINING, Line, Regress, Scale, at, lines, train
+from helpers.regress import TRAINING, Line, Regress, Scale, at, lines, train
+from helpers.runs import same, steps_of, tensors, tree
 from shortcut_models.base import Batch, Losses, Network, Objective, Task
 from shortcut_models.errors import Stopped, UserError
+from shortcut_models.models.run import Run
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import Shortcut
-from shortcut_models.runs import Run
 from shortcut_models.tasks import Digits
-from shortcut_models.train import fit
-from tiny import same, steps_of, tensors, tree
+from shortcut_models.training.fit import fit
 
 CPU = torch.device("cpu")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from pair import meeting_point, variables
-from tiny import DIGITS, environment, fork, same, shell, steps_of, tensors
+from helpers.runs import DIGITS, environment, fork, same, shell, steps_of, tensors
+from helpers.torchrun_pair import meeting_point, variables
 
 RUN = (*DIGITS, "--log-every", 1, "--sample-every", 1000)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tiny import (
+from helpers.runs import (
     DIGITS,
     POINTS,
     become_nobody,

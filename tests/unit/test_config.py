@@ -17,7 +17,7 @@ from shortcut_models.errors import UserError
 from shortcut_models.networks import NETWORKS
 from shortcut_models.objectives import OBJECTIVES, Diffusion, Shortcut
 from shortcut_models.tasks import TASKS
-from shortcut_models.training import Training
+from shortcut_models.training.options import Training
 
 pytestmark = pytest.mark.usefixtures("annotations_unchecked")
 

@@ -11,7 +11,7 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from oracle import ClassOracle, GaussianOracle, Spy, wake
+from helpers.oracle import ClassOracle, GaussianOracle, Spy, wake
 from shortcut_models.base import Label
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import Shortcut

@@ -9,9 +9,9 @@ import warnings
 from collections.abc import Sequence
 
 from .._version import __version__
+from ..arguments import Parser
 from ..errors import PeerLost, Stopped, UserError
-from ..launch import first_to_say, several
-from ..options import Parser
+from ..system.torchrun import first_to_say, several
 from . import (
     animate,
     collect,

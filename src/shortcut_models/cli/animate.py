@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..options import Parser
+from ..arguments import Parser
 from .shared import check_out
 
 ABOUT = "draw a 2-D run's learning as GIFs: the rainbow, and raw weights against EMA"
@@ -21,7 +21,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from ..animation import animate as draw
+    from ..reports.animation import animate as draw
 
     check_out(args.out, ".gif")
     for path in draw(args.run, args.out):

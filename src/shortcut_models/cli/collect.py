@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..arguments import Parser, number, whole_number
 from ..errors import UserError
-from ..options import Parser, number, whole_number
 from .shared import check_steps
 
 if TYPE_CHECKING:
-    from ..collecting import Pupil
+    from ..policies.collect import Pupil
 
 ABOUT = (
     "let an expert drive, drive yourself, or let an expert correct a policy, and keep the episodes as demonstrations"
@@ -50,9 +50,9 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     import contextlib
 
-    from ..collecting import Settings, collect
-    from ..environments import open_environment
-    from ..experts import open_expert
+    from ..policies.collect import Settings, collect
+    from ..policies.environments import open_environment
+    from ..policies.experts import open_expert
 
     settings = Settings("human" if args.human else "expert", args.seed, args.noise, args.blunders, args.min_return)
     expert = open_expert(args.environment, human=args.human)
@@ -70,13 +70,13 @@ def _pupil(args: argparse.Namespace) -> Pupil | None:
             if getattr(args, option) is not None:
                 raise UserError(f"--{option} says how a policy decides: give --policy RUN too")
         return None
-    from ..checkpoint import fingerprint
-    from ..collecting import Pupil
-    from ..rollout import Arena
+    from ..policies.collect import Pupil
+    from ..policies.rollout import Arena
+    from ..system.hashing import hash_tensors
 
     policy = Arena.open(args.policy, environment=args.environment, execute=args.execute).policy
     steps = 1 if args.steps is None else args.steps
     check_steps(steps, policy)
-    weights = fingerprint(policy.network.state_dict())[:8]
+    weights = hash_tensors(policy.network.state_dict())[:8]
     run = f"{args.policy.resolve().name} of training step {policy.step:,} (weights {weights})"
     return Pupil(f"{run} with --steps {steps} --execute {policy.execute}", policy, steps)

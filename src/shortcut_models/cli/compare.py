@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ..arguments import Parser, whole_number
+from ..config import choose
 from ..errors import UserError
-from ..options import Parser, choose, whole_number
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from ..compare import Comparison
+    from ..compare.comparison import Comparison
 
 ABOUT = "train methods at equal compute and set their samples side by side"
 DEFAULT_SHARE = 0.4
@@ -29,9 +30,9 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from ..compare import begin, finished, run_trial
-    from ..compare_report import write_report
-    from ..compare_workers import Workers
+    from ..compare.comparison import begin, finished, run_trial
+    from ..compare.report import write_report
+    from ..compare.workers import Workers
 
     comparison, options = read(args.rest)
     trials = {trial.name: trial for trial in comparison.trials()}
@@ -56,9 +57,9 @@ def run(args: argparse.Namespace) -> None:
 
 def read(words: Sequence[str]) -> tuple[Comparison, argparse.Namespace]:
     """The words after `shortcut compare` -> what they ask for."""
-    from ..compare import Comparison
+    from ..compare.comparison import Comparison
     from ..objectives import OBJECTIVES
-    from ..recipe_options import parse_recipe
+    from ..recipes.arguments import parse_recipe
 
     name, recipe, args = parse_recipe(words, "compare", add_compare_options)
     if args.compare_workers < 1:

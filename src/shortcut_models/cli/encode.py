@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..launch import DAY
-from ..options import Parser, whole_number
+from ..arguments import Parser, whole_number
+from ..system.torchrun import DAY
 
 ABOUT = "turn images into latents once, so that training need not do it at every step"
 
@@ -27,13 +27,13 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from ..distributed import joined
-    from ..encoding import encode
     from ..errors import UserError
-    from ..memory import keep_freed_memory
+    from ..system.distributed import joined
+    from ..system.machine import keep_freed_memory
     from ..tasks import Images
-    from ..training import Training
-    from ..vae import open_vae
+    from ..tasks.latents.autoencoder import open_vae
+    from ..tasks.latents.encode import encode
+    from ..training.options import Training
 
     keep_freed_memory()
     vae = open_vae(args.vae)

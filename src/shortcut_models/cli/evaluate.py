@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..arguments import Parser
 from ..errors import UserError
-from ..launch import DAY
-from ..options import Parser
+from ..system.torchrun import DAY
 from .shared import add_network, add_run, add_sampling, budgets_of, check_out, open_generator, open_model
 
 ABOUT = "measure quality against steps; the most are always taken too, to compare with"
@@ -30,9 +30,10 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from .. import evaluation
-    from ..recipe_options import task_at
-    from ..runs import Run
+    from ..evaluation.evaluate import evaluate
+    from ..evaluation.results import table
+    from ..models.run import Run
+    from ..recipes.arguments import task_at
 
     if args.json is not None:
         check_out(args.json, ".json")
@@ -43,10 +44,10 @@ def run(args: argparse.Namespace) -> None:
     model.precision = args.precision
     if args.data is not None:
         model.task = task_at(model.task, args.data, str(args.run))
-    result = evaluation.evaluate(
+    result = evaluate(
         model, budgets_of(args, model), args.num, seed=args.seed, guidance=args.guidance, batch_size=args.batch_size
     )
-    print(evaluation.table(result), flush=True)
+    print(table(result), flush=True)
     write(result, Run(args.run).evaluation, args)
 
 
@@ -55,8 +56,8 @@ def write(result: dict[str, Any], own: Path, args: argparse.Namespace, more: dic
 
     more: what goes to the run in its place, with what was found before.
     """
-    from ..evaluation import better_one
-    from ..runs import write_atomically
+    from ..evaluation.results import better_one
+    from ..system.files import write_atomically
 
     content = lambda found: (json.dumps(found, indent=2) + "\n").encode()
     kept = better_one(own, more or result)
@@ -70,15 +71,15 @@ def write(result: dict[str, Any], own: Path, args: argparse.Namespace, more: dic
 
 def by_fid(args: argparse.Namespace) -> None:
     """FID of a model's samples, by all processes that torchrun started."""
-    from ..cache import cache_folder
-    from ..distributed import joined
-    from ..evaluation import together
-    from ..fid import evaluate_fid, report
-    from ..fid_samples import Maker
-    from ..fid_stats import read_reference
-    from ..inception import Inception
-    from ..memory import keep_freed_memory
-    from ..runs import Run
+    from ..evaluation.fid import evaluate_fid, report
+    from ..evaluation.fid_reference import read_reference
+    from ..evaluation.fid_samples import Maker
+    from ..evaluation.inception import Inception
+    from ..evaluation.results import together
+    from ..models.run import Run
+    from ..system.distributed import joined
+    from ..system.files import cache_folder
+    from ..system.machine import keep_freed_memory
 
     if args.data is not None:
         raise UserError("--data is for measures without FID, which compares with --fid-stats: leave one of them out")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..arguments import Parser, whole_number
 from ..errors import UserError
-from ..options import Parser, whole_number
 from .shared import add_network, check_out
 
 ABOUT = "make the reference statistics of FID from images"
@@ -41,11 +41,11 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Make reference statistics."""
-    from ..fid_stats import measure
-    from ..inception import Inception
-    from ..memory import keep_freed_memory
+    from ..evaluation.fid_reference import measure
+    from ..evaluation.inception import Inception
+    from ..system.machine import keep_freed_memory
     from ..tasks import Images
-    from ..training import Training
+    from ..training.options import Training
 
     check_out(args.out, ".npz")
     if args.keep < 0:

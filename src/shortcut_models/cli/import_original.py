@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..options import Parser, whole_number
+from ..arguments import Parser, whole_number
 
 ABOUT = "turn a checkpoint of the paper's own code into a run to sample from"
 
@@ -28,7 +28,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from ..import_original import import_original
+    from ..original.import_run import import_original
 
     found = import_original(
         args.file, args.out, num_heads=args.num_heads, image_size=args.image_size, ema=not args.raw,

@@ -6,7 +6,7 @@ import argparse
 import io
 from pathlib import Path
 
-from ..options import Parser, whole_number
+from ..arguments import Parser, whole_number
 from .shared import add_run, check_out, open_generator
 
 ABOUT = "draw what lies between pairs of noises"
@@ -27,8 +27,8 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from ..interpolation import interpolate as draw
-    from ..runs import write_atomically
+    from ..reports.interpolation import interpolate as draw
+    from ..system.files import write_atomically
 
     check_out(args.out, ".png")
     model = open_generator(args)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..options import Parser, whole_number
+from ..arguments import Parser, whole_number
 from .shared import check_out
 
 ABOUT = "draw the quality of several runs against the number of steps, or the size of the network"
@@ -27,7 +27,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from ..quality import plot as draw
+    from ..reports.side_by_side import plot as draw
 
     check_out(args.out, ".png")
     draw(args.runs, args.out, args.against, args.steps, args.measures)

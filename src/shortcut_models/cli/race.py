@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..arguments import Parser, number, whole_number
 from ..errors import UserError
-from ..options import Parser, number, whole_number
 from .shared import add_policy, check_seed, check_steps, check_video_out, device_of
 
 if TYPE_CHECKING:
-    from ..rollout import Arena
+    from ..policies.rollout import Arena
 
 ABOUT = "show policies side by side in the same world, or one of them at several numbers of steps"
 
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
         steps = steps * len(runs)
     if len(runs) != len(steps):
         raise UserError(f"--steps must be one number, or one for each of {len(runs)} runs, not {len(steps)}")
-    from ..rollout import Arena
+    from ..policies.rollout import Arena
 
     opened = {run: Arena.open(run, device_of(args), args.environment, args.execute) for run in dict.fromkeys(runs)}
     arenas = [opened[run] for run in runs]
@@ -74,8 +74,8 @@ def watch(
     out: Path, entries: Sequence[tuple[Arena, int]], seed: int, real_time: bool = False, seconds: float | None = None
 ) -> None:
     """Write the video of policies, each at a number of steps, in the world of a seed; print what each scored."""
-    from ..markup import counted
-    from ..race import lanes_of, note_of, write_race
+    from ..policies.race import lanes_of, note_of, write_race
+    from ..text import counted
 
     lanes = lanes_of(entries, seed, real_time=real_time)
     write_race(out, lanes, note_of(entries[0][0], real_time=real_time), seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..options import Parser
+from ..arguments import Parser
 
 ABOUT = "list the recipes, with the results measured with them"
 
@@ -15,7 +15,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from ..recipes import RECIPES
+    from ..recipes.library import RECIPES
 
     for name, recipe in RECIPES.items():
         print(f"{name}\n    {recipe.about}\n    {recipe.measured}")

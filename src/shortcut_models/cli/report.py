@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..options import Parser
+from ..arguments import Parser
 from .shared import add_run, check_out, open_model
 
 ABOUT = "write a self-contained HTML report of a run and print its path"
@@ -19,7 +19,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from ..report import write_report
+    from ..reports.report import write_report
 
     if args.out is not None:
         check_out(args.out, ".html")

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..arguments import Parser, whole_number
 from ..errors import UserError
-from ..options import Parser, whole_number
 from .race import watch
 from .shared import add_policy, budgets_of, check_least, check_out, check_seed, check_video_out, device_of
 
@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> None:
         check_out(args.json, ".json")
     if args.video is not None:
         check_video_out(args.video)
-    from ..rollout import Arena, fresh_seeds, roll_out
-    from ..rollout_table import result, table
-    from ..runs import write_atomically
+    from ..policies.rollout import Arena, fresh_seeds, roll_out
+    from ..policies.table import result, table
+    from ..system.files import write_atomically
 
     arena = Arena.open(args.run, device_of(args), args.environment, args.execute)
     steps = budgets_of(args, arena.policy)

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from ..options import Parser, whole_number
+from ..arguments import Parser, whole_number
 from .shared import add_run, add_sampling, budgets_of, check_out, open_generator
 
 ABOUT = "make samples at one or more budgets of steps"
@@ -32,9 +32,9 @@ def run(args: argparse.Namespace) -> None:
     import numpy as np
     from tqdm import tqdm
 
-    from ..figures import stack
-    from ..markup import counted
-    from ..runs import write_atomically
+    from ..drawing.sheets import stack
+    from ..system.files import write_atomically
+    from ..text import counted
 
     arrays: dict[str, Any] = {}
     for steps in tqdm(budgets, unit="budget", disable=None):

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..arguments import Parser, number, whole_number
 from ..errors import UserError
-from ..options import Parser, number, whole_number
 
 if TYPE_CHECKING:
-    from ..model import Model
+    from ..models.model import Model
 
 
 def add_run(parser: Parser, what: str = "a run directory or a model.safetensors file") -> None:
@@ -69,14 +69,14 @@ def add_network(parser: Parser) -> None:
 
 def device_of(args: argparse.Namespace) -> str:
     """The device asked for. Raises UserError where it is not to be had."""
-    from ..training import Training
+    from ..training.options import Training
 
     return str(Training(device=args.device).torch_device())
 
 
 def open_model(args: argparse.Namespace) -> Model:
     """The model that a command is given. Raises UserError where it is not to be had."""
-    from ..loading import load
+    from ..models.loading import load
     from ..tasks import Latents
 
     model = load(args.run, device=device_of(args))
@@ -89,7 +89,7 @@ def open_model(args: argparse.Namespace) -> Model:
 
 def open_generator(args: argparse.Namespace) -> Model:
     """The model that a command makes samples with. Raises UserError where it is not to be had, or is a policy."""
-    from ..policy import Policy
+    from ..policies.policy import Policy
 
     model = open_model(args)
     if isinstance(model, Policy):
@@ -124,7 +124,7 @@ def check_least(args: argparse.Namespace, **least: int) -> None:
 
 def check_seed(args: argparse.Namespace) -> None:
     """Raise UserError for a world's seed that no environment takes."""
-    from ..environments import SEEDS
+    from ..policies.environments import SEEDS
 
     if not 0 <= args.seed < SEEDS:
         raise UserError(f"--seed must be from 0 to {SEEDS - 1}, not {args.seed}")
@@ -144,7 +144,7 @@ def check_out(path: Path, suffix: str) -> None:
 
 def check_video_out(path: Path) -> None:
     """Raise UserError, before any work, where a video cannot be written."""
-    from ..video import check_video
+    from ..drawing.video import check_video
 
     check_video(path)
     check_out(path, path.suffix)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..launch import first_to_say
-from ..options import Parser
+from ..arguments import Parser
+from ..system.torchrun import first_to_say
 
 ABOUT = "train a recipe, or go on with a run that was stopped"
 
@@ -19,9 +19,9 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from ..recipe_options import parse_recipe
+    from ..recipes.arguments import parse_recipe
+    from ..recipes.train import train_recipe
     from ..tasks import Imitation
-    from ..training_runs import train_recipe
 
     name, recipe, options = parse_recipe(args.rest, "train", add_train_options)
     run = options.run or Path("runs") / name

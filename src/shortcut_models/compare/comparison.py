@@ -13,19 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .base import Objective
-from .checkpoint import MODEL, STATE, newest
-from .config import to_dict
-from .errors import UserError
-from .evaluation import evaluate, read_result
-from .loading import describe, load
-from .model import Model
-from .networks import NETWORKS
-from .objectives import OBJECTIVES, in_place_of
-from .recipes import Recipe
-from .runs import Run, write_atomically
-from .tasks import TASKS
-from .training_runs import teacher_of, train_recipe, with_steps
+from ..base import Objective
+from ..config import to_dict
+from ..errors import UserError
+from ..evaluation.evaluate import evaluate
+from ..evaluation.results import read_result
+from ..models.checkpoint import MODEL, STATE, newest
+from ..models.loading import load
+from ..models.model import Model
+from ..models.parts import describe
+from ..models.run import Run
+from ..networks import NETWORKS
+from ..objectives import OBJECTIVES, in_place_of
+from ..recipes.library import Recipe
+from ..recipes.train import teacher_of, train_recipe, with_steps
+from ..system.files import write_atomically
+from ..tasks import TASKS
 
 TEACHER = "teacher"
 """name of the trials that train what other methods learn from"""

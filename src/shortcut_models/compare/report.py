@@ -15,11 +15,12 @@ from typing import Any
 
 from PIL import Image
 
-from .compare import Comparison, models, results
-from .figures import direction, stack
-from .objectives import OBJECTIVES
-from .quality import Values, against_steps
-from .runs import write_atomically
+from ..drawing.curves import Values, against_steps
+from ..drawing.sheets import stack
+from ..metrics.catalogue import direction
+from ..objectives import OBJECTIVES
+from ..system.files import write_atomically
+from .comparison import Comparison, models, results
 
 SHEET = 16
 """samples of a method at a budget on the sheet"""

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from .compare import Comparison, Trial, finished
-from .errors import Stopped, UserError
+from ..errors import Stopped, UserError
+from .comparison import Comparison, Trial, finished
 
 
 class Workers(contextlib.AbstractContextManager["Workers"]):

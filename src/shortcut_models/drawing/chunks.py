@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from ..figures import new_figure, picture_of, rainbow, styled
+from .style import new_figure, picture_of, rainbow, styled
 
 PANEL = 260, 180
 """width and height in pixels"""

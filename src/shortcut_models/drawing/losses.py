@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .figures import INK, Colour, colour_of, new_figure, picture_of, rainbow, styled
+from .style import INK, Colour, colour_of, new_figure, picture_of, rainbow, styled
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

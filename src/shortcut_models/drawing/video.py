@@ -14,8 +14,8 @@ from jaxtyping import UInt8
 from PIL import Image
 from PIL.GifImagePlugin import getdata
 
-from .cache import writing
-from .errors import UserError
+from ..errors import UserError
+from ..system.files import writing
 
 Frame = UInt8[np.ndarray, "rows columns 3"]
 Indices = UInt8[np.ndarray, "rows columns"]

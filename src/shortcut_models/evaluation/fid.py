@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from .distributed import ALONE, Processes
-from .errors import UserError
-from .evaluation import machine, precision_of
-from .evaluation import table as table_of
+from ..errors import UserError
+from ..metrics import frechet_distance, gaussian_fit, kernel_distance, manifold_measures
+from ..system.distributed import ALONE, Processes
+from ..system.machine import machine
+from ..text import counted
+from .fid_reference import Extractor, Reference, deviation
 from .fid_samples import Made, Maker
-from .fid_stats import Extractor, Reference, deviation
-from .markup import counted
-from .metrics import frechet_distance, gaussian_fit, kernel_distance, manifold_measures
+from .results import precision_of
+from .results import table as table_of
 
 NEIGHBOURS_AMONG = 10_000
 """samples, and real images, among which neighbourhoods are looked at"""

@@ -19,11 +19,10 @@ import torch
 from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
-from .base import Dataset, Task
-from .cache import cache_folder
-from .errors import UserError
-from .metrics import Moments
-from .runs import write_atomically
+from ..base import Dataset, Task
+from ..errors import UserError
+from ..metrics import Moments
+from ..system.files import cache_folder, write_atomically
 
 BLOCK = 256
 """images whose features are a file in the cache"""

@@ -18,15 +18,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt64
 
-from . import checkpoint
-from .errors import UserError
-from .fid_stats import VERSION, Extractor, Features, Images, brightness, image_shape
-from .loading import describe
-from .model import Model
-from .objectives import OBJECTIVES
-from .randomness import sample_noise
-from .runs import write_atomically
-from .tasks import TASKS, Latents
+from ..errors import UserError
+from ..models.model import Model
+from ..models.parts import describe
+from ..objectives import OBJECTIVES
+from ..randomness import sample_noise
+from ..system.files import write_atomically
+from ..system.hashing import hash_tensors
+from ..tasks import TASKS, Latents
+from .fid_reference import VERSION, Extractor, Features, Images, brightness, image_shape
 
 
 class Made(NamedTuple):
@@ -66,7 +66,7 @@ class Maker:
     @functools.cached_property
     def weights(self) -> str:
         """The SHA-256 of the model's weights."""
-        return checkpoint.fingerprint(self.model.network.state_dict())
+        return hash_tensors(self.model.network.state_dict())
 
     @functools.cached_property
     def autoencoder(self) -> dict[str, Any] | None:

@@ -21,10 +21,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from .cache import cache_folder
-from .checkpoint import fingerprint
-from .errors import UserError
-from .torchscript import read_tensors
+from ..errors import UserError
+from ..system.files import cache_folder
+from ..system.hashing import hash_tensors
+from ..system.torchscript import read_tensors
 
 SIDE = 299
 """pixels that the network sees, each way"""
@@ -130,7 +130,7 @@ class Inception:
         path = find() if file is None else download(file) if is_address(file) else Path(file)
         weights = read_weights(path)
         self.device = torch.device(device)
-        self.fingerprint = fingerprint(weights)
+        self.fingerprint = hash_tensors(weights)
         """the SHA-256 of the weights"""
         try:
             network = _Layers(weights).network()

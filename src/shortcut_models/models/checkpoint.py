@@ -8,7 +8,6 @@ has the SHA-256 of its tensors and configuration in its header, wherever it is c
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,46 +18,25 @@ from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
-from .errors import UserError
+from ..errors import UserError
+from ..system.files import sync_directory
+from ..system.hashing import HASH, hash_tensors
 
 MODEL, STATE = "model.safetensors", "state.safetensors"
-HEADER, HASH = "shortcut_models", "sha256"
+HEADER = "shortcut_models"
 
 Content = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors by name, and the configuration that the header holds."""
 Found = TypeVar("Found")
 
 
-def _hash(tensors: Mapping[str, Tensor], header: str) -> str:
-    digest = hashlib.sha256(header.encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """The SHA-256 of weights, by name."""
-    return _hash({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, "")
-
-
 def _bytes(tensors: Mapping[str, Tensor], header: dict[str, Any]) -> bytes:
     # Copied, as the format has no place for weights that share their memory.
     copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     text = json.dumps(header)
-    return safetensors.torch.save(copies, metadata={HEADER: text, HASH: _hash(copies, text)})
-
-
-def sync_directory(path: Path) -> None:
-    """Flush the names of a directory's files to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    return safetensors.torch.save(copies, metadata={HEADER: text, HASH: hash_tensors(copies, text)})
 
 
 def step_of(checkpoint: Path) -> int:
@@ -132,7 +110,7 @@ def read(path: Path) -> Content:
         raise UserError(f"{path} is damaged or no safetensors file ({error}): give another") from None
     if HEADER not in metadata:
         raise UserError(f"{path} is no model of shortcut-models (its header has no {HEADER!r}): give another")
-    if _hash(tensors, metadata[HEADER]) != metadata.get(HASH):
+    if hash_tensors(tensors, metadata[HEADER]) != metadata.get(HASH):
         raise UserError(f"{path} is damaged (its content does not match its hash): give another")
     try:
         return tensors, dict(json.loads(metadata[HEADER]))

@@ -9,15 +9,16 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from ._version import __version__
+from .._version import __version__
+from ..errors import UserError
+from ..networks import NETWORKS
+from ..objectives import OBJECTIVES
+from ..system.files import write_atomically
+from ..tasks import TASKS
 from .checkpoint import HEADER, MODEL
-from .errors import UserError
-from .loading import CONFIG, LAYOUT, describe, load
+from .loading import CONFIG, LAYOUT, load
 from .model import Model
-from .networks import NETWORKS
-from .objectives import OBJECTIVES
-from .runs import write_atomically
-from .tasks import TASKS
+from .parts import describe
 
 try:
     from huggingface_hub import ModelHubMixin, snapshot_download

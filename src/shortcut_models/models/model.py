@@ -14,9 +14,9 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-from .base import Cond, Label, Network, Objective, Task, X
-from .errors import UserError
-from .randomness import sample_noise
+from ..base import Cond, Label, Network, Objective, Task, X
+from ..errors import UserError
+from ..randomness import sample_noise
 
 Precision = Literal["fp32", "bf16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
+from ..errors import UserError
+from ..system.files import write_atomically
 
 FREE_TO_CHANGE = frozenset(
     {"checkpoint_every", "keep", "log_every", "heldout_every", "sample_every", "workers", "device", "tensorboard"}
@@ -20,25 +21,6 @@ FREE_TO_CHANGE = frozenset(
 """Training options that may differ when a run goes on: they do not touch the weights, or follow the machines."""
 PARTS = ("task", "network", "objective", "training")
 """of a configuration"""
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment either the old or the new content is there, whole.
-
-    Raises OSError that names the file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class Run:

@@ -10,8 +10,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from ..base import Batch, T, X
-from ..pairing import Pairing, paired_noise
 from ..path import check_budget, grid_times
+from .pairing import Pairing, paired_noise
 
 Weight = Annotated[float, at.Ge(0)]
 """A guidance weight."""

@@ -9,10 +9,10 @@ import torch
 
 from ..base import Batch, Cond, Losses, Network, Objective, X
 from ..config import PowerOfTwo, Share
-from ..pairing import Pairing, paired_noise
 from ..path import interpolate, velocity
 from ..sampling import euler, last
 from ._shared import Draws, drop_rows, even_times, squared_error
+from .pairing import Pairing, paired_noise
 
 
 @dataclass(frozen=True)

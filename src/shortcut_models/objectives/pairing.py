@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from .base import Batch, Cond, X
-from .errors import UserError
+from ..base import Batch, Cond, X
+from ..errors import UserError
 
 Pairing = Literal["independent", "transport"]
 

@@ -12,19 +12,10 @@ from torch import Tensor
 
 from ..base import Batch, Cond, Losses, Network, Objective, T, X
 from ..config import PowerOfTwo, Share
-from ..pairing import Pairing, paired_noise
-from ..path import (
-    budget_times,
-    grid_times,
-    interpolate,
-    levels_of,
-    step,
-    step_size,
-    stratified_levels,
-    velocity,
-)
+from ..path import budget_times, grid_times, interpolate, levels_of, step, step_size, stratified_levels, velocity
 from ..sampling import euler, last
 from ._shared import Weight, drop_rows, squared_error
+from .pairing import Pairing, paired_noise
 
 
 class Draws(NamedTuple):

@@ -13,10 +13,10 @@ import torch
 
 from ..base import Batch, Cond, Losses, Network, Objective, X
 from ..config import Positive, PowerOfTwo, Share
-from ..pairing import paired_noise
 from ..path import check_budget, velocity
 from ..sampling import euler, last
 from ._shared import Weight, drop_rows, squared_error
+from .pairing import paired_noise
 
 
 @dataclass(frozen=True)

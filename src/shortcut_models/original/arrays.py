@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import UserError
-from .inert_pickle import LONGEST, Made, Name
-from .original_pickle import parse
+from ..errors import UserError
+from ..system.unpickle import LONGEST, Made, Name
+from .parse import parse
 
 KINDS = frozenset({"f2", "f4", "f8"})
 """the kinds of number that a parameter may be of, besides bfloat16"""

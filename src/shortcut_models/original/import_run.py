@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
+from ..errors import UserError
 
 RECIPE = "original"
 """what stands in the run's records for a recipe"""
@@ -37,12 +37,12 @@ def import_original(
         raise UserError(f"{out} is a file: give another directory with --out")
     method = _original_objective(objective)
 
-    from . import checkpoint
-    from .original import read_network
-    from .runs import Run
-    from .tasks import Events
-    from .train import run_config
-    from .training import Training
+    from ..models import checkpoint
+    from ..models.run import Run
+    from ..tasks import Events
+    from ..training.fit import run_config
+    from ..training.options import Training
+    from .network import read_network
 
     network, sizes, step = read_network(file, num_heads=num_heads, image_size=image_size, ema=ema)
     task = Events((sizes.channels, image_size, image_size), sizes.classes)
@@ -65,7 +65,7 @@ def import_original(
 
 def _original_objective(name: str) -> Any:
     """A method as the original has it. Raises UserError where the original does not have it."""
-    from .objectives import OBJECTIVES
+    from ..objectives import OBJECTIVES
 
     known = [name for name, cls in OBJECTIVES.items() if hasattr(cls, "original")]
     if name not in known:

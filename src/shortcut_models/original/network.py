@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .base import Label, Network
-from .errors import UserError
-from .networks import DiT, DiTConfig
-from .original_arrays import Stored, read_checkpoint
+from ..base import Label, Network
+from ..errors import UserError
+from ..networks import DiT, DiTConfig
+from .arrays import Stored, read_checkpoint
 
 UNUSED = "Embed_0.embedding"
 """a table of log-variances that nothing in the original depends on; our network has none"""

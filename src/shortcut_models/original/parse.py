@@ -6,8 +6,8 @@ import mmap
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
-from .inert_pickle import MALFORMED, Reader
+from ..errors import UserError
+from ..system.unpickle import MALFORMED, Reader
 
 JAX = ("jax", "jaxlib", "flax", "optax", "ml_dtypes", "chex", "haiku", "orbax", "ml_collections")
 LIBRARIES = frozenset({*JAX, "numpy", "collections", "datetime", "pathlib"})

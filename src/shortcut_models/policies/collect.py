@@ -15,13 +15,13 @@ import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
-from .demonstrations import own
+from ..data.demonstrations import native as own
+from ..errors import UserError
+from ..randomness import seed_of
+from ..system.files import write_atomically
 from .environments import SEEDS, Environment, Observation
 from .episode import Actor, rehearse
-from .errors import UserError
 from .experts import Expert
-from .randomness import seed_of
-from .runs import write_atomically
 
 DROPPED = "dropped.json"
 """{seed: return} of the episodes that were driven and not kept"""

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 
-from .errors import UserError
-from .model import Model
-from .randomness import sample_noise
-from .tasks.imitation import Imitation
+from ..errors import UserError
+from ..models.model import Model
+from ..randomness import sample_noise
+from ..tasks.imitation import Imitation
 
 Observed = Mapping[str, np.ndarray]
 """What is seen in one environment at one moment, by name."""

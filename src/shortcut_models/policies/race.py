@@ -14,15 +14,15 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
+from ..drawing.style import FAINT, INK, colour_of
+from ..drawing.video import Frame, rate_of, width_of, write_video
+from ..errors import UserError
+from ..models.parts import describe
+from ..objectives import OBJECTIVES
+from ..text import counted
 from .environments import Environment
 from .episode import CRASHED, Actor, Play, rehearse
-from .errors import UserError
-from .figures import FAINT, INK, colour_of
-from .loading import describe
-from .markup import counted
-from .objectives import OBJECTIVES
 from .rollout import Arena
-from .video import Frame, rate_of, width_of, write_video
 
 HOLD = 2.0
 """seconds that the last frame stays"""

@@ -12,15 +12,15 @@ import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from . import checkpoint
-from ._version import __version__
+from .._version import __version__
+from ..errors import UserError
+from ..models.parts import describe
+from ..objectives import OBJECTIVES
+from ..system.files import write_atomically
+from ..system.hashing import hash_tensors
+from ..tasks import TASKS
 from .episode import Episode
-from .errors import UserError
-from .loading import describe
-from .objectives import OBJECTIVES
 from .policy import Policy
-from .runs import write_atomically
-from .tasks import TASKS
 
 VERSION = 2
 """of what decides an episode, beyond what `folder_name` looks at"""
@@ -39,7 +39,7 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 def folder_name(policy: Policy, environment: str, versions: Mapping[str, str]) -> str:
     """Follows from all that an episode follows from, but its seed and the number of steps."""
     parts = describe(policy.objective, OBJECTIVES), describe(policy.task, TASKS)
-    weights = checkpoint.fingerprint(policy.network.state_dict())
+    weights = hash_tensors(policy.network.state_dict())
     facts = [VERSION, weights, *parts, environment, dict(versions), policy.execute, policy.device.type]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     return f"{environment.replace('/', '-')}-{digest}"

@@ -12,18 +12,18 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .cache import cache_folder
+from ..errors import Stopped, UserError
+from ..models.loading import assemble, find, load
+from ..models.model import Model
+from ..models.run import Run
+from ..system.files import cache_folder
+from ..system.machine import processor
+from ..system.signals import StopRequest
 from .environments import SEEDS, open_environment
 from .episode import Episode
-from .errors import Stopped, UserError
-from .evaluation import processor
-from .loading import assemble, find, load
-from .model import Model
 from .policy import Policy
-from .rollout_records import Records, folder_name, versions
-from .rollout_workers import Job, Setting, Workers
-from .runs import Run
-from .stop import StopRequest
+from .records import Records, folder_name, versions
+from .workers import Job, Setting, Workers
 
 FIRST_SEED = 1_000_000
 """of fresh episodes: far from those that people collect with"""

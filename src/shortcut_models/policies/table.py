@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ..models.parts import describe
+from ..objectives import OBJECTIVES
+from ..text import counted
 from .episode import Episode
-from .loading import describe
-from .markup import counted
-from .objectives import OBJECTIVES
 from .rollout import Arena
 
 SHOWN = 10

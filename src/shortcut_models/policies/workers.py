@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import torch
 
+from ..errors import UserError
 from .environments import Environment
 from .episode import Actor, Episode, crash, play, rehearse
-from .errors import UserError
 
 POLL = 0.2
 """seconds after which a request to stop is seen"""

@@ -6,12 +6,13 @@ import argparse
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from .base import Objective, Task
-from .errors import UserError
-from .networks import NETWORKS
-from .objectives import OBJECTIVES, in_place_of
-from .options import Parser, add_options, apply_options, choose
-from .recipes import RECIPES, Recipe
+from ..arguments import Parser, add_options, apply_options
+from ..base import Objective, Task
+from ..config import choose
+from ..errors import UserError
+from ..networks import NETWORKS
+from ..objectives import OBJECTIVES, in_place_of
+from .library import RECIPES, Recipe
 
 
 def parse_recipe(

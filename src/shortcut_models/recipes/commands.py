@@ -6,14 +6,14 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from .evaluation import precision_of
-from .loading import describe
-from .networks import NETWORKS
-from .objectives import OBJECTIVES
-from .options import flag, settable
-from .recipes import RECIPES
-from .tasks import TASKS
-from .training import Training
+from ..arguments import flag, settable
+from ..evaluation.results import precision_of
+from ..models.parts import describe
+from ..networks import NETWORKS
+from ..objectives import OBJECTIVES
+from ..tasks import TASKS
+from ..training.options import Training
+from .library import RECIPES
 
 HOW: dict[str, tuple[str, dict[str, Any]]] = {
     "task": ("task.", TASKS),

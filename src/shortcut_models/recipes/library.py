@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .base import NetworkConfig, Objective, Task
-from .networks import SIZES, DiTConfig, MLPConfig
-from .objectives import Shortcut
-from .tasks import Digits, Images, Imitation, Latents, Toy
-from .training import Training
+from ..base import NetworkConfig, Objective, Task
+from ..networks import SIZES, DiTConfig, MLPConfig
+from ..objectives import Shortcut
+from ..tasks import Digits, Images, Imitation, Latents, Toy
+from ..training.options import Training
 
 
 @dataclass(frozen=True)

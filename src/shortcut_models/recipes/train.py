@@ -7,18 +7,18 @@ from pathlib import Path
 
 import torch
 
-from .base import Task
-from .distributed import joined
-from .errors import UserError
-from .loading import load
-from .model import Model
-from .objectives import FlowMatching, in_place_of
-from .randomness import seed_of
-from .recipes import Recipe
-from .runs import Run
-from .train import fit, run_config
-from .training import Training
-from .warm_start import check_objective
+from ..base import Task
+from ..errors import UserError
+from ..models.loading import load
+from ..models.model import Model
+from ..models.run import Run
+from ..objectives import FlowMatching, in_place_of
+from ..randomness import seed_of
+from ..system.distributed import joined
+from ..training.fit import fit, run_config
+from ..training.options import Training
+from ..training.warm_start import check_objective
+from .library import Recipe
 
 
 def train_recipe(

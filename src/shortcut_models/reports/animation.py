@@ -12,26 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageColor
 
-from .errors import UserError
-from .figures import (
-    DPI,
-    FAINT,
-    INK,
-    LINES,
-    PALE,
-    RAINBOW,
-    Points,
-    colour_of,
-    new_figure,
-    picture_of,
-    plane,
-    rainbow,
-    styled,
-    window,
-)
-from .loading import rebuild
-from .runs import Run, write_atomically
-from .tasks import TASKS
+from ..drawing.points import Points, plane, window
+from ..drawing.style import DPI, FAINT, INK, LINES, PALE, RAINBOW, colour_of, new_figure, picture_of, rainbow, styled
+from ..errors import UserError
+from ..models.parts import rebuild
+from ..models.run import Run
+from ..system.files import write_atomically
+from ..tasks import TASKS
 
 SIDE = 480
 """pixels of a square piece of the plane"""

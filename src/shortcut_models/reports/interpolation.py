@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .errors import UserError
-from .model import Model
-from .randomness import sample_noise
+from ..errors import UserError
+from ..models.model import Model
+from ..randomness import sample_noise
 
 BATCH = 250
 """samples made at once"""

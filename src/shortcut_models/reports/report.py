@@ -10,34 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from . import reproduce
-from ._version import __version__
+from .._version import __version__
+from ..drawing.curves import quality_curves
+from ..drawing.losses import loss_curves, step_size_losses
+from ..drawing.style import RAINBOW, colour_of
+from ..errors import UserError
+from ..evaluation.results import guidance_of, guided, precision_of, read_result
+from ..metrics.catalogue import measures_of
+from ..models.model import Model
+from ..models.run import PARTS, Run
+from ..recipes import commands as reproduce
+from ..system.files import write_atomically
+from ..text import counted, duration, figure, large, plain, shown, time_of
 from .animation import gif, rainbow_frames
-from .errors import UserError
-from .evaluation import guidance_of, guided, precision_of, read_result
-from .figures import RAINBOW, colour_of, measures_of, quality_curves
-from .loss_curves import loss_curves, step_size_losses
-from .markup import (
-    budget,
-    chart,
-    counted,
-    css,
-    duration,
-    embedded,
-    facts,
-    figure,
-    hint,
-    large,
-    measure,
-    paper,
-    plain,
-    section,
-    shown,
-    table,
-    time_of,
-)
-from .model import Model
-from .runs import PARTS, Run, write_atomically
+from .html import budget, chart, css, embedded, facts, hint, measure, paper, section, table
 
 PAPER = "https://arxiv.org/abs/2410.12557"
 MEANING = {

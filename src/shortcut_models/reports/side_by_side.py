@@ -3,85 +3,21 @@
 from __future__ import annotations
 
 import io
-import statistics
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
+from ..drawing.curves import Values, against_size, against_steps
+from ..errors import UserError
+from ..evaluation.results import guidance_of, guided, precision_of, read_result
+from ..metrics.catalogue import measures_of
+from ..models.loading import load
+from ..models.run import Run
+from ..system.files import write_atomically
 
-from .errors import UserError
-from .evaluation import guidance_of, guided, precision_of, read_result
-from .figures import FAINT, colour_of, direction, measures_of, new_figure, picture_of, rainbow, styled
-from .loading import load
-from .markup import counted, large
-from .runs import Run, write_atomically
-
-Values = dict[str, dict[int, dict[str, list[float]]]]
-"""measure -> steps -> method or run -> one value a seed"""
 Results = Mapping[str, dict[str, Any]]
 """what `shortcut evaluate` found, by the names of runs"""
-
-
-def panels(names: Sequence[str], draw: Callable[[Any, str], None]) -> Image.Image:
-    """A panel for each measure, which `draw` fills, with one legend below all."""
-    columns = min(3, len(names))
-    rows = -(-len(names) // columns)
-    figure = new_figure(max(560 * columns, 760), 440 * rows + 120)
-    found = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes in found[len(names) :]:
-        axes.set_visible(False)
-    for axes, measure in zip(found, names, strict=False):
-        draw(axes, measure)
-        axes.set(title=measure.replace("_", " "))
-        axes.set_title(direction(measure), loc="right", fontsize=6.5, color=FAINT, weight="normal")
-        if direction(measure).startswith("lower") and min(line.get_ydata().min() for line in axes.lines) > 0:
-            axes.set_yscale("log")
-    handles, labels = found[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
-    return picture_of(figure)
-
-
-@styled
-def against_steps(values: Values, methods: Sequence[str]) -> Image.Image:
-    """Each measure against the number of steps, a line a method: the mean, and the range over the seeds."""
-    colours = dict(zip(methods, rainbow(len(methods)), strict=True))
-
-    def draw(axes: Any, measure: str) -> None:
-        for method, colour in colours.items():
-            steps = [n for n in sorted(values[measure]) if method in values[measure][n]]
-            found = [values[measure][n][method] for n in steps]
-            look = {"linewidth": 2.2, "zorder": 4} if method == "shortcut" else {}
-            means = np.array([statistics.fmean(x) for x in found])
-            axes.plot(steps, means, "o-", ms=3, color=colour, label=method, **look)
-            axes.fill_between(steps, [min(x) for x in found], [max(x) for x in found], color=colour, alpha=0.12, lw=0)
-        every = sorted(values[measure])
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(every, [str(n) for n in every])
-        axes.set(xlabel="steps")
-
-    return panels(list(values), draw)
-
-
-@styled
-def against_size(values: Values, sizes: Mapping[str, int]) -> Image.Image:
-    """Each measure against the parameters of the network, a line a number of steps."""
-
-    def draw(axes: Any, measure: str) -> None:
-        most = max(values[measure])
-        for steps, by_run in sorted(values[measure].items()):
-            found = sorted((sizes[run], statistics.fmean(numbers)) for run, numbers in by_run.items())
-            x, y = np.array(found).T
-            axes.plot(x, y, "o-", ms=3, color=colour_of(steps, most), label=counted(steps))
-        ticks = sorted(set(sizes.values()))
-        axes.set_xscale("log")
-        axes.set_xticks(ticks, [large(size) for size in ticks])
-        axes.set_xticks([], minor=True)
-        axes.set(xlabel="parameters")
-
-    return panels(list(values), draw)
 
 
 def names_of(runs: Sequence[Path]) -> dict[str, Path]:

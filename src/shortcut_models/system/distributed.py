@@ -19,8 +19,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from .errors import PeerLost, UserError
-from .launch import DAY, TIME_LIMIT, meeting_point, several
+from ..errors import PeerLost, UserError
+from .torchrun import DAY, TIME_LIMIT, meeting_point, several
 
 Value = TypeVar("Value")
 

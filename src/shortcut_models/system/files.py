@@ -1,4 +1,4 @@
-"""Files that are made from the user's data once, and found there by the next start. They may be deleted at any time."""
+"""Files that are written whole or not at all, and the folder of files that may be deleted at any time."""
 
 from __future__ import annotations
 
@@ -28,3 +28,25 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that at any moment either the old or the new content is there, whole.
+
+    Raises:
+        OSError: the disk refused; it names the file.
+    """
+    try:
+        with writing(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def sync_directory(path: Path) -> None:
+    """Flush the names of a directory's files to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
 import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
 _NEVER = 2**31 - 1
@@ -19,3 +26,20 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_TRIM_THRESHOLD, _NEVER)
         mallopt(_MMAP_THRESHOLD, _NEVER)
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What a figure was measured on."""
+    facts = {"system": platform.system(), "architecture": platform.machine(), "cores": os.cpu_count()}
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return facts | {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
+
+
+def processor(device: torch.device) -> str:
+    """The name of the GPU, or that of the processor where the system tells it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    found = None
+    with contextlib.suppress(OSError):
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores"

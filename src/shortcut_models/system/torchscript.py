@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import UserError
-from .inert_pickle import LONGEST, MALFORMED, Made, Name, Outside, Reader
+from ..errors import UserError
+from .unpickle import LONGEST, MALFORMED, Made, Name, Outside, Reader
 
 LIBRARIES = frozenset({"__torch__", "torch", "collections"})
 """whose names such a file may hold; those of its own code begin with __torch__"""

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .errors import UserError
+from ..errors import UserError
 
 MOST = 2_000_000
 """instructions; the largest of the original's networks, XL, takes some 100,000"""

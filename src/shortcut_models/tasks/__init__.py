@@ -2,10 +2,10 @@
 
 from ..base import Task
 from .digits import Digits
-from .events import Events
 from .images import Images
 from .imitation import Imitation
-from .latents import Latents
+from .imported import Events
+from .latents.task import Latents
 from .toy import Toy
 
 TASKS: dict[str, type[Task]] = {

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..base import Label, Task, X
+from ..data.arrays import ArrayDataset
 from ..metrics import frechet_distance, gaussian_fit, manifold_measures
-from .arrays import ArrayDataset
 
 HELD_OUT = 450
 """digits never trained on, a quarter of the 1,797"""
@@ -88,6 +88,6 @@ class Digits(Task):
         return {"accuracy": accuracy, **manifold_measures(real, flat), "pixel_frechet": frechet}
 
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
-        from ..figures import grid
+        from ..drawing.sheets import grid
 
         return grid((255 - samples * 255 / 16).astype(np.uint8)[..., None], columns, scale=4)

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from ..base import Label, Task, X
 from ..config import FILLED_IN
+from ..data.arrays import ArrayDataset
+from ..data.images import ImageSet, InPlaceDataset, InPlaceSet, Reading, load
+from ..data.images.hugging_face import PREFIX
+from ..data.images.layout import ACCEPTED
 from ..errors import UserError
-from .arrays import ArrayDataset
-from .image_judge import PixelJudge
-from .image_sources import ImageSet, InPlaceDataset, InPlaceSet, Reading, load
-from .image_sources.examples import fingerprint
-from .image_sources.hugging_face import PREFIX
-from .image_sources.layout import ACCEPTED
+from ..system.hashing import hash_bytes
+from .pixel_metrics import PixelJudge
 
 _NO_LABELS = "leave --task.classes out, or add labels (a folder for each class, KEY.cls in shards)"
 
@@ -98,7 +98,7 @@ class Images(Task):
             channels=1 if channels == 1 else 3,
             classes=classes,
             class_names=train.class_names if classes else (),
-            images_sha256=fingerprint(train.sha256.encode(), test.sha256.encode()),
+            images_sha256=hash_bytes(train.sha256.encode(), test.sha256.encode()),
         )
 
     def _count_classes(self, train: ImageSet | InPlaceSet, test: ImageSet | InPlaceSet) -> int:
@@ -179,7 +179,7 @@ class Images(Task):
         return _judge(self)(samples, labels)
 
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
-        from ..figures import grid
+        from ..drawing.sheets import grid
 
         return grid(samples, columns, scale=max(1, 64 // samples.shape[1]))
 

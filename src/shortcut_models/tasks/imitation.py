@@ -18,11 +18,11 @@ from torch import Tensor
 
 from ..base import Batch, Cond, Condition, Frames, Task, Vector, X
 from ..config import FILLED_IN, Positive
-from ..demonstrations import ACCEPTED, Demonstrations, read
-from ..demonstrations.windows import Windows, as_conditions
+from ..data.demonstrations import ACCEPTED, Demonstrations, read
+from ..data.demonstrations.normalizing import Normalisation, as_numbers, fit, tensor_of
+from ..data.demonstrations.preprocessing import cropped, parse
+from ..data.demonstrations.windows import Windows, as_conditions
 from ..errors import UserError
-from .normalising import Normalisation, as_numbers, fit, tensor_of
-from .seen import cropped, parse
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ class Imitation(Task):
 
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
         """Each chunk as curves over its frames, dashed as it was shown and solid as generated; see `plot_chunks`."""
-        from .chunk_plot import plot_chunks
+        from ..drawing.chunks import plot_chunks
 
         few = samples[: self.preview[0]]
         shown = self._windows(range(len(few))).data

@@ -48,7 +48,7 @@ class Events(Task):
 
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
         """The first three channels as red, green and blue, or the first one as grey; -1 is black, 1 is white."""
-        from ..figures import grid
+        from ..drawing.sheets import grid
 
         shown = samples[:, : 3 if samples.shape[1] >= 3 else 1].transpose(0, 2, 3, 1)
         pixels = ((shown + 1) * 127.5).round().clip(0, 255).astype(np.uint8)

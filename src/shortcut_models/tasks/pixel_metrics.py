@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 
+from ..data.images import ImageSet, InPlaceSet
 from ..metrics import frechet_distance, gaussian_fit, manifold_measures
-from .image_sources import ImageSet, InPlaceSet
 
 COMPONENTS = 64
 """principal components of the pixels that are looked at"""

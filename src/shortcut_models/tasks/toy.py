@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ..base import Task, X
 from ..config import Positive
+from ..data.arrays import ArrayDataset
 from ..metrics import sliced_wasserstein
 from ..randomness import generator
-from .arrays import ArrayDataset
 
 Distribution = Literal["four-gaussians", "checkerboard", "moons", "spirals"]
 
@@ -93,6 +93,6 @@ class Toy(Task):
         return {"sliced_wasserstein": sliced_wasserstein(samples, fresh)}
 
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
-        from ..figures import scatter
+        from ..drawing.points import scatter
 
         return scatter(samples, where=self.points(self.preview[0], SPLITS["test"]).numpy())

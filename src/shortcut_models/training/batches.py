@@ -13,10 +13,10 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from .base import Batch, Dataset
-from .errors import UserError
-from .randomness import generator
-from .tasks.arrays import ArrayDataset
+from ..base import Batch, Dataset
+from ..data.arrays import ArrayDataset
+from ..errors import UserError
+from ..randomness import generator
 
 Order = Callable[[torch.Generator], Int64[Tensor, "n"]]
 """A generator -> the rows of one pass over the data: each once, a function of the generator's seed."""

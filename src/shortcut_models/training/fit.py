@@ -13,28 +13,30 @@ from typing import Any
 
 from torch.nn.utils import get_total_norm
 
-from ._version import __version__
-from .base import Dataset, Network, NetworkConfig, Objective, Task
-from .data import batches
-from .distillation import facts_of, make_pairs, start_from
-from .distributed import Processes, joined
-from .errors import Stopped, UserError
-from .loading import describe, model_of
+from .._version import __version__
+from ..base import Dataset, Network, NetworkConfig, Objective, Task
+from ..data.arrays import resident
+from ..errors import Stopped, UserError
+from ..models.loading import model_of
+from ..models.model import Model
+from ..models.parts import describe
+from ..models.run import Run
+from ..networks import NETWORKS
+from ..objectives import OBJECTIVES
+from ..system.distributed import Processes, joined
+from ..system.machine import keep_freed_memory
+from ..system.signals import StopRequest
+from ..tasks import TASKS
+from .batches import batches
 from .log import Log, need_tensorboard
-from .memory import keep_freed_memory
-from .model import Model
-from .networks import NETWORKS
-from .objectives import OBJECTIVES
+from .options import Training
+from .pairs import make_pairs
 from .previews import picture, snapshot
-from .runs import Run
 from .saving import Saver, resume, whole_weights
 from .sharding import whole
 from .state import State
 from .step import PATIENCE, heldout_loss, train_step
-from .stop import StopRequest
-from .tasks import TASKS
-from .tasks.arrays import resident
-from .training import Training
+from .teacher import facts_of, start_from
 from .warm_start import begin_as
 
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .distributed import Processes
-from .errors import UserError
-from .runs import Run
-from .training import Training
+from ..errors import UserError
+from ..models.run import Run
+from ..system.distributed import Processes
+from .options import Training
 
 
 def need_tensorboard() -> None:

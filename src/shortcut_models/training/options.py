@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import annotated_types as at
 import torch
 
-from .config import Count, Positive, check
-from .errors import UserError
-from .path import stage_of
+from ..config import Count, Positive, check
+from ..errors import UserError
+from ..path import stage_of
 
 Decay = Annotated[float, at.Ge(0), at.Lt(1)]
 

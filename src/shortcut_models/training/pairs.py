@@ -13,16 +13,14 @@ from jaxtyping import Bool
 from torch import Tensor
 from tqdm import tqdm
 
-from .base import Batch, Cond, Dataset, Network, Objective, Task, X
-from .checkpoint import fingerprint
-from .distributed import ALONE, Processes
-from .errors import Stopped, UserError
-from .model import Model
-from .objectives import FlowMatching, Reflow
-from .randomness import generator, sample_noise, seed_of
-from .runs import write_atomically
-from .stop import StopRequest
-from .warm_start import other_size
+from ..base import Batch, Cond, Dataset, X
+from ..errors import Stopped, UserError
+from ..models.model import Model
+from ..randomness import generator, sample_noise, seed_of
+from ..system.distributed import ALONE, Processes
+from ..system.files import write_atomically
+from ..system.signals import StopRequest
+from .teacher import dropout_of, facts_of
 
 SHARD = 1000
 """pairs in a file"""
@@ -32,73 +30,6 @@ HELD_OUT = 16
 """one pair in so many is not trained on"""
 PAIRS = 2
 """the place of the pairs' noises among all that is random, so that no other samples share them"""
-
-
-def facts_of(source: Model) -> dict[str, Any]:
-    """What a run's config.json says of the model that it learned from."""
-    return {"recipe": source.recipe, "step": source.step, "sha256": fingerprint(source.network.state_dict())}
-
-
-def start_from(network: Network, objective: Objective, task: Task, source: Model | None) -> None:
-    """Give the network the weights of the model that it is to learn from, where both are of the same sizes.
-
-    Raises UserError where the method needs a source and has none or a wrong one, or has one and needs none.
-    """
-    if objective.learns_from == "data":
-        if source is not None:
-            raise UserError("this objective learns from data alone: leave --teacher out")
-        return
-    if source is None:
-        raise UserError("this objective learns from a trained model: give one with --teacher")
-    if source.task.shape != task.shape or dict(source.task.conditions) != dict(task.conditions):
-        raise UserError(
-            f"the teacher makes events of shape {tuple(source.task.shape)} with conditions "
-            f"{sorted(source.task.conditions)}, not {tuple(task.shape)} with {sorted(task.conditions)}: "
-            f"give one that was trained on this task"
-        )
-    if objective.learns_from == "source":
-        _check_velocity(objective, source.objective)
-    _check_null(objective, source)
-    if getattr(objective, "pair_steps", 1) > source.objective.max_steps:
-        raise UserError(
-            f"the teacher takes at most {source.objective.max_steps} steps: give fewer --objective.pair-steps"
-        )
-    weights, mine = source.network.state_dict(), network.state_dict()
-    other = other_size(network, source.network)
-    alike = {name: value.shape for name, value in weights.items()} == {
-        name: value.shape for name, value in mine.items()
-    }
-    if alike and other is None:
-        network.load_state_dict(weights)
-    elif objective.stages > 1:
-        which = "has other sizes" if other is None else "has {} {}, not {}".format(*other)
-        raise UserError(f"the teacher's network {which}, and the student is to take its place: give the same")
-
-
-def _check_velocity(objective: Objective, trained_by: Objective) -> None:
-    """Raise UserError where a model does not give the velocity that a method asks it for."""
-    if not isinstance(trained_by, (FlowMatching, Reflow)):
-        raise UserError("the teacher of this objective must be trained with --objective flow (or reflow): give another")
-    theirs, ours = (getattr(method, "told", 0.0) for method in (trained_by, objective))
-    if theirs != ours:
-        raise UserError(f"the teacher was told a step size of {theirs:g}: give --objective.told {theirs:g}")
-
-
-def _check_null(objective: Objective, source: Model) -> None:
-    """Raise UserError where a model that was never trained without its condition is asked to do without."""
-    if not source.task.conditions or getattr(source.objective, "label_dropout", None) != 0:
-        return
-    for name in ("guidance", "pair_guidance"):
-        if getattr(objective, name, 1) != 1:
-            raise UserError(
-                f"the teacher was trained with label-dropout 0, and cannot be guided: leave "
-                f"--objective.{name.replace('_', '-')} out, or give another"
-            )
-    if dropout_of(objective, source.task):
-        raise UserError(
-            "the teacher was trained with label-dropout 0, and knows nothing without a condition: give "
-            "--objective.label-dropout 0, or another"
-        )
 
 
 class PairDataset:
@@ -157,11 +88,6 @@ def make_pairs(
             if signal_number:
                 raise Stopped(f"stopped after {done} of {count} pairs", signal_number)
     return _read([path for path, _ in shards])
-
-
-def dropout_of(objective: Objective, task: Task) -> float:
-    """The share of examples that lose their condition; 0 where there is none to lose."""
-    return float(getattr(objective, "label_dropout", 0.0)) if task.conditions else 0.0
 
 
 def _note(folder: Path, about: dict[str, Any]) -> None:

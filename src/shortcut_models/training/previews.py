@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .base import Network
-from .markup import counted
-from .model import Model
-from .randomness import sample_noise
-from .runs import write_atomically
+from ..base import Network
+from ..models.model import Model
+from ..randomness import sample_noise
+from ..system.files import write_atomically
+from ..text import counted
 
 SNAPSHOT_POINTS = 256
 """noises whose ends a snapshot holds"""
@@ -22,7 +22,7 @@ def picture(model: Model, path: Path, *, write: bool = True) -> None:
 
     write: whether this process writes the file. All make the samples, as a sharded network needs all of them.
     """
-    from .figures import stack
+    from ..drawing.sheets import stack
 
     budgets = sorted({min(steps, model.objective.max_steps) for steps in (1, 4, 128)})
     num, columns = model.task.preview

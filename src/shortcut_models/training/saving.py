@@ -8,12 +8,13 @@ from typing import Any
 
 from torch import Tensor
 
-from . import checkpoint, sharded_checkpoint
-from .errors import UserError
-from .runs import Run
+from ..errors import UserError
+from ..models import checkpoint
+from ..models.run import Run
+from . import sharded_checkpoint
+from .options import Training
 from .sharding import whole
 from .state import State
-from .training import Training
 
 
 class Saver(contextlib.AbstractContextManager["Saver"]):

@@ -21,10 +21,10 @@ from typing import Any
 import torch.distributed as dist
 from torch import Tensor
 
-from . import checkpoint
-from .distributed import Processes
-from .errors import UserError
-from .runs import write_atomically
+from ..errors import UserError
+from ..models import checkpoint
+from ..system.distributed import Processes
+from ..system.files import write_atomically
 from .state import State
 
 FOLDER, HASHES = "state", "state.json"
@@ -63,7 +63,7 @@ class BackgroundSaver:
         try:
             checkpoint.write(temporary / checkpoint.MODEL, ema, header)
             written.result()
-            hashes = {path.name: _flushed_hash(path) for path in sorted((temporary / FOLDER).iterdir())}
+            hashes = {path.name: _flushedhash_tensors(path) for path in sorted((temporary / FOLDER).iterdir())}
             write_atomically(temporary / HASHES, json.dumps(hashes).encode())
             checkpoint.publish(temporary, self.keep)
         except CheckpointException as error:
@@ -87,7 +87,7 @@ class BackgroundSaver:
         self.thread.shutdown()
 
 
-def _flushed_hash(path: Path) -> str:
+def _flushedhash_tensors(path: Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         os.fsync(file.fileno())
@@ -114,7 +114,7 @@ def check(path: Path, processes: Processes) -> None:
 
 
 def _is_whole(path: Path, hashes: dict[str, str]) -> bool:
-    return path.exists() and _flushed_hash(path) == hashes[path.name]
+    return path.exists() and _flushedhash_tensors(path) == hashes[path.name]
 
 
 def read(path: Path, state: State) -> dict[str, Tensor]:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .base import Network
-from .errors import UserError
+from ..base import Network
+from ..errors import UserError
 
 
 def replicate(loss: nn.Module) -> nn.Module:

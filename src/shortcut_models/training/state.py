@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from .base import Batch, Losses, Network, Objective
-from .distributed import ALONE, Processes
+from ..base import Batch, Losses, Network, Objective
+from ..system.distributed import ALONE, Processes
+from .options import Training
 from .sharding import held, is_sharded, laid_out, replicate, shard
-from .training import Training
 
 
 class LossModule(nn.Module):

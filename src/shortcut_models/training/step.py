@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from .base import Batch, Dataset, Task
-from .randomness import seed_of
+from ..base import Batch, Dataset, Task
+from ..randomness import seed_of
+from .options import Training
 from .sharding import check_gradients, unsynchronised, whole
 from .state import State, losses
-from .training import Training
 
 PATIENCE = 10
 """steps in a row without a finite loss and gradient that end a run"""

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from .base import Network, Objective
-from .errors import UserError
-from .model import Model
-from .networks.layers import OriginalTimeStepEmbedding, TimeStepEmbedding
-from .objectives import BehaviourCloning, Diffusion, Reflow, TwoModel
+from ..base import Network, Objective
+from ..errors import UserError
+from ..models.model import Model
+from ..networks.layers import OriginalTimeStepEmbedding, TimeStepEmbedding
+from ..objectives import BehaviourCloning, Diffusion, Reflow, TwoModel
 
 _ALWAYS_TOLD: dict[type[Objective], float] = {Reflow: 0.0, Diffusion: 0.0, TwoModel: 1.0, BehaviourCloning: 1.0}
 """The one step size that these methods tell their networks; others that have only one keep it in a field `told`."""

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from comparisons import BUDGET, SIZES, compare, processes_that_start_at_once, times
+from helpers.comparisons import BUDGET, SIZES, compare, processes_that_start_at_once, times
+from helpers.runs import same, steps_of, tensors, train
+from shortcut_models.models.run import Run
 from shortcut_models.objectives import OBJECTIVES
-from shortcut_models.runs import Run
-from tiny import same, steps_of, tensors, train
 
 __all__ = ["processes_that_start_at_once"]
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from shortcut_models.cli.compare import methods_of
-from shortcut_models.compare import Comparison
+from shortcut_models.compare.comparison import Comparison
 from shortcut_models.errors import UserError
 from shortcut_models.objectives import OBJECTIVES, FlowMatching, Reflow, Shortcut
-from shortcut_models.recipes import RECIPES
+from shortcut_models.recipes.library import RECIPES
 
 
 def comparison(methods: list[str], objective: Any, budget: int = 10**6) -> Comparison:

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from comparisons import BUDGET, SIZES, compare, processes_that_start_at_once, times
-from shortcut_models.runs import Run
-from tiny import command, environment, shortcut, steps_of, tensors
+from helpers.comparisons import BUDGET, SIZES, compare, processes_that_start_at_once, times
+from helpers.paths import ROOT
+from helpers.runs import command, environment, shortcut, steps_of, tensors
+from shortcut_models.models.run import Run
 
 __all__ = ["processes_that_start_at_once"]
 
@@ -121,9 +122,7 @@ def test_a_method_in_a_file_of_the_users_own_is_known_to_the_processes(tmp_path:
     program = [sys.executable, "examples/my_objective.py", "compare", "four-gaussians"]
     words = (*SIZES, "--budget", BUDGET, "--num", 20, "--steps", 1, "--objectives", "split", "flow", "--workers", 2,
              "--out", tmp_path / "out")  # fmt: skip
-    done = subprocess.run(
-        [*program, *map(str, words)], capture_output=True, text=True, env=environment(), cwd=Path(__file__).parents[1]
-    )
+    done = subprocess.run([*program, *map(str, words)], capture_output=True, text=True, env=environment(), cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "out" / "runs").iterdir()} == {"split-seed0", "flow-seed0"}
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pixels import centre, where
-from shortcut_models import figures
-from shortcut_models.loss_curves import loss_curves, step_size_losses
+from helpers.pixels import centre, where
+from shortcut_models.drawing import style as figures
+from shortcut_models.drawing.losses import loss_curves, step_size_losses
 
 LEVELS = [f"d=1/{2**k}" for k in range(7)]
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixels import where
-from shortcut_models import figures
+from helpers.pixels import where
+from shortcut_models.drawing import style as figures
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -122,7 +122,7 @@ def test_the_users_own_style_is_neither_used_nor_changed() -> None:
 
 def test_matplotlib_is_loaded_when_drawing_and_pyplot_never() -> None:
     code = (
-        "import sys, numpy, shortcut_models.figures as f; assert 'matplotlib' not in sys.modules; "
+        "import sys, numpy, shortcut_models.drawing.style as f; assert 'matplotlib' not in sys.modules; "
         "f.scatter(numpy.zeros((1, 2))); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

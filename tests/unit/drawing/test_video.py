@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
+from shortcut_models.drawing.video import GIF_WIDTH, LOOKED_AT, check_video, rate_of, width_of, write_video
 from shortcut_models.errors import UserError
-from shortcut_models.video import GIF_WIDTH, LOOKED_AT, check_video, rate_of, width_of, write_video
 
 
 def bars(count: int, height: int = 41, width: int = 63) -> Iterator[np.ndarray]:

@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 import torch
 
-from fid_files import FEATURES, tiny_inception
-from image_files import make_npz, pictures, some_labels
+from helpers.fid_files import FEATURES, tiny_inception
+from helpers.image_files import make_npz, pictures, some_labels
+from helpers.runs import DIGITS, die_at, fork, shortcut, train
 from shortcut_models import load
-from shortcut_models.distributed import Processes
-from shortcut_models.evaluation import together
-from shortcut_models.fid import evaluate_fid, report
-from shortcut_models.fid_samples import Maker
-from shortcut_models.fid_stats import Reference, read_reference
-from shortcut_models.inception import Inception
+from shortcut_models.evaluation.fid import evaluate_fid, report
+from shortcut_models.evaluation.fid_reference import Reference, read_reference
+from shortcut_models.evaluation.fid_samples import Maker
+from shortcut_models.evaluation.inception import Inception
+from shortcut_models.evaluation.results import together
 from shortcut_models.metrics import frechet_distance, gaussian_fit, kernel_distance, manifold_measures
-from shortcut_models.model import Model
-from tiny import DIGITS, die_at, fork, shortcut, train
+from shortcut_models.models.model import Model
+from shortcut_models.system.distributed import Processes
 
 NUM = 23
 

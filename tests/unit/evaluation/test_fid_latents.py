@@ -10,15 +10,15 @@ import pytest
 
 pytest.importorskip("diffusers")
 
-from fid_files import tiny_inception
-from shortcut_models.fid_samples import Maker
-from shortcut_models.inception import Inception
-from shortcut_models.model import Model
+from helpers.fid_files import tiny_inception
+from helpers.vaes import LATENT, SIDE, save_kl
+from shortcut_models.evaluation.fid_samples import Maker
+from shortcut_models.evaluation.inception import Inception
+from shortcut_models.models.model import Model
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching
 from shortcut_models.tasks import Latents
-from shortcut_models.vae import _open
-from vaes import LATENT, SIDE, save_kl
+from shortcut_models.tasks.latents.autoencoder import _open
 
 
 def maker_of(place: Path) -> Maker:

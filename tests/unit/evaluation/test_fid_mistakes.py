@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fid_files import FEATURES, tiny_inception
-from image_files import make_folder, make_npz, pictures, png
-from shortcut_models.fid import checks
-from shortcut_models.fid_samples import Made, Maker
-from shortcut_models.fid_stats import Reference, brightness
-from shortcut_models.model import Model
+from helpers.fid_files import FEATURES, tiny_inception
+from helpers.image_files import make_folder, make_npz, pictures, png
+from helpers.runs import DIGITS, POINTS, shortcut, train
+from shortcut_models.evaluation.fid import checks
+from shortcut_models.evaluation.fid_reference import Reference, brightness
+from shortcut_models.evaluation.fid_samples import Made, Maker
+from shortcut_models.models.model import Model
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching
 from shortcut_models.tasks import Images
-from tiny import DIGITS, POINTS, shortcut, train
 
 FID = "--fid-stats good.npz --inception tiny.pt --num 20 --steps 1"
 STATS = "fid-stats --inception tiny.pt --out new.npz"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shortcut_models import fid
-from shortcut_models.fid import floor, measures
-from shortcut_models.fid_samples import Made
-from shortcut_models.fid_stats import Reference
+from shortcut_models.evaluation import fid
+from shortcut_models.evaluation.fid import floor, measures
+from shortcut_models.evaluation.fid_reference import Reference
+from shortcut_models.evaluation.fid_samples import Made
 from shortcut_models.metrics import frechet_distance, gaussian_fit, manifold_measures
 
 CLASSES, IMAGES, AMONG = 20, 4000, 1000

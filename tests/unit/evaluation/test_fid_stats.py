@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from image_files import MAKERS, Maker, pictures, some_labels
+from helpers.image_files import MAKERS, Maker, pictures, some_labels
 from shortcut_models.errors import UserError
-from shortcut_models.fid_stats import Reference, measure, read_reference
+from shortcut_models.evaluation.fid_reference import Reference, measure, read_reference
 from shortcut_models.tasks import Digits, Images, Toy
 
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fid_files import FEATURES, real_inception, save, tiny_inception, weights
+from helpers.fid_files import FEATURES, real_inception, save, tiny_inception, weights
 from shortcut_models.errors import UserError
-from shortcut_models.inception import Inception, find, resize
+from shortcut_models.evaluation.inception import Inception, find, resize
 
 
 def images(count: int, height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:

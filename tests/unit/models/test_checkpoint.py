@@ -15,16 +15,16 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from shortcut_models import checkpoint
-from shortcut_models.checkpoint import MODEL, STATE, list_checkpoints, newest, read, save
+from helpers.runs import same, tree
 from shortcut_models.errors import UserError
+from shortcut_models.models import checkpoint
+from shortcut_models.models.checkpoint import MODEL, STATE, list_checkpoints, newest, read, save
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching, Shortcut
-from shortcut_models.state import State
 from shortcut_models.tasks import Toy
-from shortcut_models.train import train_step
-from shortcut_models.training import Training
-from tiny import same, tree
+from shortcut_models.training.fit import train_step
+from shortcut_models.training.options import Training
+from shortcut_models.training.state import State
 
 CONFIG = {"recipe": "digits", "note": 'é ∞ " \n'}
 

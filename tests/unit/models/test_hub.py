@@ -12,13 +12,13 @@ import pytest
 import safetensors.torch
 import torch
 
+from helpers.runs import shortcut
 from shortcut_models import Model, UserError, load
 from shortcut_models.base import Label
-from shortcut_models.hub import HubModel
+from shortcut_models.models.hub import HubModel
 from shortcut_models.networks import DiTConfig
 from shortcut_models.objectives import Shortcut
 from shortcut_models.tasks import Events
-from tiny import shortcut
 
 SHAPE = (3, 8, 8)
 
@@ -110,6 +110,6 @@ def test_damaged_and_foreign_folders_are_one_line(
 
 def test_without_huggingface_hub_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # type: ignore[arg-type]
-    monkeypatch.delitem(sys.modules, "shortcut_models.hub")
+    monkeypatch.delitem(sys.modules, "shortcut_models.models.hub")
     with pytest.raises(UserError, match=r"pip install 'shortcut-models\[hub\]'"):
-        import shortcut_models.hub  # noqa: F401
+        import shortcut_models.models.hub  # noqa: F401

@@ -15,18 +15,20 @@ import safetensors.torch
 import torch
 
 import shortcut_models
-from shortcut_models import checkpoint
-from shortcut_models.checkpoint import HASH, HEADER, MODEL
+from helpers.runs import POINTS, train
 from shortcut_models.errors import UserError
-from shortcut_models.evaluation import data_deviation, evaluate, table
-from shortcut_models.loading import load
-from shortcut_models.model import Model
+from shortcut_models.evaluation.evaluate import data_deviation, evaluate
+from shortcut_models.evaluation.results import table
+from shortcut_models.models import checkpoint
+from shortcut_models.models.checkpoint import HEADER, MODEL
+from shortcut_models.models.loading import load
+from shortcut_models.models.model import Model
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching
 from shortcut_models.randomness import sample_noise
-from shortcut_models.recipes import RECIPES
+from shortcut_models.recipes.library import RECIPES
+from shortcut_models.system.hashing import HASH
 from shortcut_models.tasks import Digits, Toy
-from tiny import POINTS, train
 
 
 @pytest.fixture(scope="module")

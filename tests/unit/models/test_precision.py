@@ -12,10 +12,10 @@ from torch import nn
 
 from shortcut_models.cli import main
 from shortcut_models.errors import UserError
-from shortcut_models.evaluation import together
-from shortcut_models.loading import load
-from shortcut_models.model import PRECISIONS, Model
-from shortcut_models.reproduce import evaluate_command
+from shortcut_models.evaluation.results import together
+from shortcut_models.models.loading import load
+from shortcut_models.models.model import PRECISIONS, Model
+from shortcut_models.recipes.commands import evaluate_command
 
 TRAINING = "--steps 12 --batch-size 64 --network.width 32 --network.depth 1 --sample-every 12"
 

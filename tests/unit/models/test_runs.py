@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 
+from helpers.runs import tree
 from shortcut_models.base import Network, NetworkConfig
 from shortcut_models.config import options
 from shortcut_models.errors import UserError
+from shortcut_models.models.run import FREE_TO_CHANGE, Run
 from shortcut_models.networks import DiTConfig, MLPConfig
 from shortcut_models.objectives import ConsistencyTraining, FlowMatching, ProgressiveDistillation, Shortcut
-from shortcut_models.runs import FREE_TO_CHANGE, Run, write_atomically
+from shortcut_models.system.files import write_atomically
 from shortcut_models.tasks import Digits, Images, Toy
-from shortcut_models.train import run_config
-from shortcut_models.training import Training
-from tiny import tree
+from shortcut_models.training.fit import run_config
+from shortcut_models.training.options import Training
 
 TRAINING = Training(steps=100, accumulate=2, batch_size=32)
 OTHER_VALUES: dict[str, Any] = {

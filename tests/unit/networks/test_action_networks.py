@@ -13,12 +13,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from by_hand import attention, convolve, gelu, group_norm, layer_norm, linear, mish, silu
-from oracle import wake
+from helpers.by_hand import attention, convolve, gelu, group_norm, layer_norm, linear, mish, silu
+from helpers.oracle import wake
 from shortcut_models.base import Label, NetworkConfig
 from shortcut_models.errors import UserError
-from shortcut_models.hub import HubModel
-from shortcut_models.model import Model
+from shortcut_models.models.hub import HubModel
+from shortcut_models.models.model import Model
 from shortcut_models.networks import ChunkDiT, ChunkDiTConfig, UNet1d, UNet1dConfig
 from shortcut_models.objectives import Shortcut
 from shortcut_models.tasks import Digits

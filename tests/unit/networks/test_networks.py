@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from by_hand import attention, gelu, layer_norm, linear, silu
-from oracle import wake
+from helpers.by_hand import attention, gelu, layer_norm, linear, silu
+from helpers.oracle import wake
 from shortcut_models.base import Label, Network, NetworkConfig, Vector
 from shortcut_models.errors import UserError
 from shortcut_models.networks import NETWORKS, DiT, DiTConfig, MLPConfig

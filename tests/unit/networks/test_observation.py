@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from by_hand import convolve, group_norm, linear, silu
-from oracle import wake
+from helpers.by_hand import convolve, group_norm, linear, silu
+from helpers.oracle import wake
 from shortcut_models.base import Batch, Cond, Condition, Frames, Label, NetworkConfig, Vector
 from shortcut_models.errors import UserError
 from shortcut_models.networks import ChunkDiTConfig, DiTConfig, MLPConfig, UNet1dConfig

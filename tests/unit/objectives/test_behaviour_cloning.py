@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from oracle import Spy
+from helpers.oracle import Spy
 from shortcut_models.base import Batch, Cond, Network
 from shortcut_models.errors import UserError
 from shortcut_models.objectives import BehaviourCloning

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from oracle import Call, ClassOracle, GaussianOracle, Spy, column
+from helpers.oracle import Call, ClassOracle, GaussianOracle, Spy, column
 from shortcut_models.base import Batch, Network, Objective, T, X
 from shortcut_models.objectives import (
     ConsistencyDistillation,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from oracle import GaussianOracle, Spy, wake
+from helpers.oracle import GaussianOracle, Spy, wake
 from shortcut_models.base import Batch, Label
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching

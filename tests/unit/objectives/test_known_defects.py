@@ -42,20 +42,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from oracle import ClassOracle, Spy, wake
-from shortcut_models import checkpoint
+from helpers.oracle import ClassOracle, Spy, wake
+from helpers.runs import same
+from helpers.variants import VARIANTS
 from shortcut_models.base import Batch, Label, Losses, Network, Objective
-from shortcut_models.evaluation import evaluate
-from shortcut_models.loading import load
-from shortcut_models.model import Model
+from shortcut_models.evaluation.evaluate import evaluate
+from shortcut_models.models import checkpoint
+from shortcut_models.models.loading import load
+from shortcut_models.models.model import Model
 from shortcut_models.networks import MLPConfig
 from shortcut_models.networks.layers import TimeStepEmbedding
 from shortcut_models.objectives import OBJECTIVES, ConsistencyDistillation, LiveReflow, ProgressiveDistillation
 from shortcut_models.tasks import Toy
-from shortcut_models.train import fit
-from shortcut_models.training import Training
-from tiny import same
-from variants import VARIANTS
+from shortcut_models.training.fit import fit
+from shortcut_models.training.options import Training
 
 ON_A_GRID = [name for name in VARIANTS if not name.startswith(("flow", "reflow", "two-model", "diffusion"))]
 

@@ -10,7 +10,7 @@ import torch
 from shortcut_models.base import Batch, Network, T, X
 from shortcut_models.errors import UserError
 from shortcut_models.objectives import FlowMatching, Shortcut
-from shortcut_models.pairing import paired_noise, transport
+from shortcut_models.objectives.pairing import paired_noise, transport
 
 
 def total(noise: torch.Tensor, data: torch.Tensor) -> float:

@@ -12,13 +12,13 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from oracle import Call, ClassOracle, GaussianOracle, Spy, column, wake
+from helpers.oracle import Call, ClassOracle, GaussianOracle, Spy, column, wake
+from helpers.runs import POINTS, shortcut
 from shortcut_models.base import Batch, Network
 from shortcut_models.errors import UserError
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import ConsistencyTraining, Diffusion, diffusion
 from shortcut_models.sampling import renoise
-from tiny import POINTS, shortcut
 
 MEAN, STD = torch.tensor([1.0, -0.5], dtype=torch.float64), torch.tensor([0.3, 0.8], dtype=torch.float64)
 ROWS = 6000

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from oracle import Call, ClassOracle, GaussianOracle, Spy, wake
+from helpers.oracle import Call, ClassOracle, GaussianOracle, Spy, wake
 from shortcut_models.base import Batch, Label, Losses, Network
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import Shortcut

@@ -13,14 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
-from original_fixtures import SIZES, checkpoint, group
-from original_maker import Original, write
+from helpers.original_fixtures import SIZES, checkpoint, group
+from helpers.original_maker import Original, write
+from helpers.runs import environment, shortcut, tree
 from shortcut_models import load
 from shortcut_models.errors import UserError
 from shortcut_models.objectives import OBJECTIVES, Shortcut
-from shortcut_models.original import load_network
+from shortcut_models.original.network import load_network
 from shortcut_models.tasks import Events
-from tiny import environment, shortcut, tree
 
 CASE = Original()
 
@@ -152,7 +152,7 @@ pickle.load = pickle.loads = refuse
 class Refused(pickle.Unpickler):
     def __init__(self, *_, **__):
         refuse()
-from shortcut_models.original import load_network
+from shortcut_models.original.network import load_network
 pickle.Unpickler = pickle._Unpickler = Refused
 load_network({str(path)!r}, num_heads=2, image_size=8)
 heavy = {{"jax", "jaxlib", "flax", "optax", "ml_dtypes", "chex"}} & set(sys.modules)

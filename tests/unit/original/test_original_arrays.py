@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hostile import BUFFER, CASE, EMPTY, array, named, refused, state, text
-from original_maker import write
-from shortcut_models.original_arrays import read_checkpoint
+from helpers.hostile import BUFFER, CASE, EMPTY, array, named, refused, state, text
+from helpers.original_maker import write
+from shortcut_models.original.arrays import read_checkpoint
 
 ARRAYS = {
     "a shape much too large": array(shape=b"(I1000000\nI1000000\nt"),

@@ -13,10 +13,10 @@ import pytest
 import safetensors.numpy
 import torch
 
-from hostile import CASE, named, refused, text
+from helpers.hostile import CASE, named, refused, text
 from shortcut_models.errors import UserError
-from shortcut_models.original_arrays import read_checkpoint
-from shortcut_models.original_pickle import parse
+from shortcut_models.original.arrays import read_checkpoint
+from shortcut_models.original.parse import parse
 
 STRANGE = {
     "an unset memo": b"\x80\x04h\x05.",

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hostile import CASE, KIND, refused, text
-from original_maker import write
-from shortcut_models import inert_pickle
+from helpers.hostile import CASE, KIND, refused, text
+from helpers.original_maker import write
+from shortcut_models.system import unpickle as inert_pickle
 
 
 def big(kind: str) -> bytes:

@@ -17,10 +17,10 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from original_maker import Original, write
-from shortcut_models.original import flat_parameters, load_network
-from shortcut_models.original_arrays import read_checkpoint
-from tiny import environment
+from helpers.original_maker import Original, write
+from helpers.runs import environment
+from shortcut_models.original.arrays import read_checkpoint
+from shortcut_models.original.network import flat_parameters, load_network
 
 CASE = Original(width=8, depth=1, hidden=8, classes=2)
 
@@ -192,7 +192,7 @@ def test_large_content_stays_in_the_file(tmp_path: Path) -> None:
     code = f"""
 import resource
 from pathlib import Path
-from shortcut_models.original_arrays import read_checkpoint
+from shortcut_models.original.arrays import read_checkpoint
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 read_checkpoint(Path({str(path)!r}), ema=True)
 grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from hostile import CASE, SENTINEL, load, named, refused, text
-from original_maker import write
-from shortcut_models.inert_pickle import Made, Name
-from shortcut_models.original_pickle import parse
+from helpers.hostile import CASE, SENTINEL, load, named, refused, text
+from helpers.original_maker import write
+from shortcut_models.original.parse import parse
+from shortcut_models.system.unpickle import Made, Name
 
 
 class Call:
@@ -32,7 +32,7 @@ CALLS = [
     ("builtins", "open"), ("builtins", "compile"), ("builtins", "type"), ("__builtin__", "eval"), ("shutil", "rmtree"),
     ("importlib", "import_module"), ("pickle", "loads"), ("codecs", "open"), ("_codecs", "decode"),
     ("webbrowser", "open"), ("runpy", "run_path"), ("pty", "spawn"), ("operator", "attrgetter"), ("types", "CodeType"),
-    ("functools", "partial"), ("torch", "load"), ("shortcut_models.checkpoint", "save"), ("__main__", "main"),
+    ("functools", "partial"), ("torch", "load"), ("shortcut_models.models.checkpoint", "save"), ("__main__", "main"),
     ("numpyx", "array"), ("copyreg", "add_extension"), ("jaxlib_evil", "run"),
 ]  # fmt: skip
 

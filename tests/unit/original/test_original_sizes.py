@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from original_fixtures import group
-from original_maker import Original, write
+from helpers.original_fixtures import group
+from helpers.original_maker import Original, write
 from shortcut_models.errors import UserError
-from shortcut_models.original import load_network
+from shortcut_models.original.network import load_network
 
 CASES = {
     "grey": Original(channels=1),
@@ -83,7 +83,7 @@ def test_checkpoints_of_any_size_give_the_velocities_of_numpy(seed: int, tmp_pat
 
 def test_numpy_agrees_with_the_recorded_velocities() -> None:
     """What the other tests compare with is the original's network."""
-    from original_fixtures import nested, trimmed_weights
+    from helpers.original_fixtures import nested, trimmed_weights
 
     recorded = group("forward")
     case = Original(width=64, heads=4, channels=4, hidden=256, classes=10)

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shortcut_models.collecting import Settings, blunders, collect, correlated_noise, drive
-from shortcut_models.environments import CarRacing, Environment, Observation
+from helpers.runs import shortcut
 from shortcut_models.errors import UserError
-from shortcut_models.experts import Expert
-from tiny import shortcut
+from shortcut_models.policies.collect import Settings, blunders, collect, correlated_noise, drive
+from shortcut_models.policies.environments import CarRacing, Environment, Observation
+from shortcut_models.policies.experts import Expert
 
 gymnasium = pytest.importorskip("gymnasium", reason="needs the extra `car-racing`")
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import robots
 import shortcut_models
-from shortcut_models import environments, experts, rollout
-from shortcut_models.collecting import Pupil, drive
-from shortcut_models.demonstrations import own
-from shortcut_models.environments import Environment, Observation
-from shortcut_models.experts import Expert
-from tiny import shortcut, train
+from helpers import worlds as robots
+from helpers.runs import shortcut, train
+from shortcut_models.data.demonstrations import native as own
+from shortcut_models.policies import environments, experts, rollout
+from shortcut_models.policies.collect import Pupil, drive
+from shortcut_models.policies.environments import Environment, Observation
+from shortcut_models.policies.experts import Expert
 
 
 class Short(robots.Walk):

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-import demos
-from shortcut_models.demonstrations.windows import Windows
+from helpers import demonstrations as demos
+from shortcut_models.data.demonstrations.windows import Windows
 from shortcut_models.errors import UserError
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import Shortcut
-from shortcut_models.policy import Policy
+from shortcut_models.policies.policy import Policy
 from shortcut_models.randomness import sample_noise
 from shortcut_models.tasks import Imitation
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robots import Walk, Walker, truth
+from helpers.worlds import Walk, Walker, truth
 from shortcut_models.errors import UserError
-from shortcut_models.race import HOLD, Entrant, Lane, race, write_race
+from shortcut_models.policies.race import HOLD, Entrant, Lane, race, write_race
 
 RED = np.array([200, 30, 30])
 

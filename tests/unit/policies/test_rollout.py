@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from robots import Walk, Walker, play_on, setting, truth
-from shortcut_models.episode import Episode, play
+from helpers.worlds import Walk, Walker, play_on, setting, truth
 from shortcut_models.errors import UserError
-from shortcut_models.rollout import fresh_seeds, roll_out
-from shortcut_models.rollout_records import Records
-from shortcut_models.rollout_workers import Setting
+from shortcut_models.policies.episode import Episode, play
+from shortcut_models.policies.records import Records
+from shortcut_models.policies.rollout import fresh_seeds, roll_out
+from shortcut_models.policies.workers import Setting
 
 SEEDS, STEPS = range(100, 108), (1, 16)
 

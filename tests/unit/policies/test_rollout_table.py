@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from shortcut_models.episode import Episode
-from shortcut_models.rollout_records import versions
-from shortcut_models.rollout_table import middle_half, summary, table
+from shortcut_models.policies.episode import Episode
+from shortcut_models.policies.records import versions
+from shortcut_models.policies.table import middle_half, summary, table
 
 
 def episode(score: float, *, steps: int = 1, seed: int = 0, ended: str = "done", frames: int = 100) -> Episode:

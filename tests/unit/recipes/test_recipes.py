@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from shortcut_models.base import Label, Network
 from shortcut_models.objectives import FlowMatching, Shortcut
-from shortcut_models.recipe_options import parse_recipe
-from shortcut_models.recipes import RECIPES
+from shortcut_models.recipes.arguments import parse_recipe
+from shortcut_models.recipes.library import RECIPES
 from shortcut_models.tasks import Latents
 
 PUBLISHED = {

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from pixels import centre, where
-from shortcut_models import figures
-from shortcut_models.animation import SIDE, TOP, animate, gif, rainbow_frames
+from helpers.pixels import centre, where
+from shortcut_models.drawing import style as figures
 from shortcut_models.errors import UserError
+from shortcut_models.reports.animation import SIDE, TOP, animate, gif, rainbow_frames
 
 ENDS = np.array([[0.5, 0.25], [0.0, 0.5], [-0.5, -0.75], [1.0, -1.0]])
 """of one noise in 1, 2, 4 and 8 steps"""

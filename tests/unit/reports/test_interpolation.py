@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from shortcut_models.base import Cond, Label, Network, T, X
 from shortcut_models.errors import UserError
-from shortcut_models.interpolation import interpolate
-from shortcut_models.model import Model
+from shortcut_models.models.model import Model
 from shortcut_models.objectives import FlowMatching
 from shortcut_models.randomness import sample_noise
+from shortcut_models.reports.interpolation import interpolate
 from shortcut_models.tasks import Toy
 
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shortcut_models import quality
+from helpers.runs import POINTS, shortcut, train
+from shortcut_models.drawing.curves import against_size, against_steps
 from shortcut_models.errors import UserError
-from shortcut_models.quality import against_size, against_steps, apart, collect, names_of, results_of
-from shortcut_models.runs import Run
-from tiny import POINTS, shortcut, train
+from shortcut_models.models.run import Run
+from shortcut_models.reports import side_by_side as quality
+from shortcut_models.reports.side_by_side import apart, collect, names_of, results_of
 
 
 @pytest.fixture(scope="module")

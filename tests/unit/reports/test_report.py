@@ -16,21 +16,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.paths import ROOT
 from shortcut_models.base import Network, NetworkConfig, Objective, T, Task, X
 from shortcut_models.cli.train import add_train_options
 from shortcut_models.errors import UserError
-from shortcut_models.evaluation import evaluate
-from shortcut_models.model import Model
+from shortcut_models.evaluation.evaluate import evaluate
+from shortcut_models.models.model import Model
+from shortcut_models.models.run import Run
 from shortcut_models.networks import DiTConfig, MLPConfig
 from shortcut_models.objectives import FlowMatching, Shortcut
-from shortcut_models.recipe_options import parse_recipe
-from shortcut_models.recipes import RECIPES
-from shortcut_models.report import read_evaluation, write_report
-from shortcut_models.reproduce import evaluate_command, train_command
-from shortcut_models.runs import Run
+from shortcut_models.recipes.arguments import parse_recipe
+from shortcut_models.recipes.commands import evaluate_command, train_command
+from shortcut_models.recipes.library import RECIPES
+from shortcut_models.reports.report import read_evaluation, write_report
 from shortcut_models.tasks import Digits, Toy
-from shortcut_models.train import run_config
-from shortcut_models.training import Training
+from shortcut_models.training.fit import run_config
+from shortcut_models.training.options import Training
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
@@ -268,5 +269,5 @@ def test_the_evaluate_command_asks_for_the_same_again() -> None:
 
 
 def test_no_colour_or_size_of_the_template_is_left_open() -> None:
-    template = (Path(__file__).parent.parent / "src" / "shortcut_models" / "report.html").read_text(encoding="utf-8")
+    template = (ROOT / "src" / "shortcut_models" / "reports" / "report.html").read_text(encoding="utf-8")
     assert sorted(re.findall(r"\$\w+", template)) == ["$body", "$gradient", "$title"]

@@ -16,19 +16,21 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from pair import together
-from regress import Line, Regress, Scale, at, lines, nan_loss
-from shortcut_models import checkpoint, load, sharded_checkpoint, state, training_runs
+from helpers.regress import Line, Regress, Scale, at, lines, nan_loss
+from helpers.runs import steps_of, tensors
+from helpers.torchrun_pair import together
+from shortcut_models import load
 from shortcut_models.base import Batch, Losses, Network, Objective
-from shortcut_models.distributed import Processes
 from shortcut_models.errors import Stopped, UserError
-from shortcut_models.model import Model
+from shortcut_models.models import checkpoint
+from shortcut_models.models.model import Model
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import OBJECTIVES, FlowMatching, ProgressiveDistillation, Shortcut
-from shortcut_models.recipes import Recipe
-from shortcut_models.train import fit
-from shortcut_models.training import Training
-from tiny import steps_of, tensors
+from shortcut_models.recipes.library import Recipe
+from shortcut_models.recipes.library import train as training_runs
+from shortcut_models.system.distributed import Processes
+from shortcut_models.training.fit import fit
+from shortcut_models.training.options import Training, sharded_checkpoint, state
 
 TRAINING = Training(
     steps=5, batch_size=16, learning_rate=0.01, warmup=2, precision="fp32", device="cpu", log_every=1, sample_every=5

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from shortcut_models import memory
+from shortcut_models.system import machine as memory
 
 SCRIPT = """
 import resource, torch

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fid_files import real_inception, tiny_inception
-from hostile import SENTINEL, named, text
+from helpers.fid_files import real_inception, tiny_inception
+from helpers.hostile import SENTINEL, named, text
 from shortcut_models.errors import UserError
-from shortcut_models.inception import Inception, fingerprint, read_weights
-from shortcut_models.torchscript import read_tensors
+from shortcut_models.evaluation.inception import Inception, read_weights
+from shortcut_models.system.hashing import hash_tensors
+from shortcut_models.system.torchscript import read_tensors
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 
@@ -49,7 +50,7 @@ def test_tensors_are_exactly_those_of_torchscript(tmp_path: Path, kind: str) -> 
     for name, value in expected.items():
         assert (found[name].dtype, found[name].stride()) == (value.dtype, value.stride()), name
         assert torch.equal(found[name], value), name
-    assert fingerprint(found) == fingerprint(expected)
+    assert hash_tensors(found) == hash_tensors(expected)
 
 
 class Hostile(nn.Module):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from image_files import CLASSES, make_tar, pictures
+from helpers.image_files import CLASSES, make_tar, pictures
 from shortcut_models.metrics import frechet_distance
 from shortcut_models.tasks import Images
 

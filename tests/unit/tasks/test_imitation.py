@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 import torch
 
-import demos
 import shortcut_models as sm
-from demos import actions, pictures, states
+from helpers import demonstrations as demos
+from helpers.demonstrations import actions, pictures, states
 from shortcut_models.base import Frames, Vector
 from shortcut_models.config import from_dict, to_dict
-from shortcut_models.demonstrations import own, read
-from shortcut_models.evaluation import evaluate
+from shortcut_models.data.demonstrations import native as own
+from shortcut_models.data.demonstrations import read
+from shortcut_models.data.demonstrations.preprocessing import cropped
+from shortcut_models.evaluation.evaluate import evaluate
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching
 from shortcut_models.tasks import Imitation
-from shortcut_models.tasks.seen import cropped
-from shortcut_models.training import Training
+from shortcut_models.training.options import Training
 
 
 @pytest.fixture(scope="module")

@@ -11,17 +11,17 @@ import h5py
 import numpy as np
 import pytest
 
-import demos
-from demos import actions, pictures, states
+from helpers import demonstrations as demos
+from helpers.demonstrations import actions, pictures, states
+from helpers.runs import shortcut
 from shortcut_models import UserError
-from shortcut_models.demonstrations import own
+from shortcut_models.data.demonstrations import native as own
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching
-from shortcut_models.recipes import RECIPES, Recipe
-from shortcut_models.reproduce import train_command
+from shortcut_models.recipes.commands import train_command
+from shortcut_models.recipes.library import RECIPES, Recipe
 from shortcut_models.tasks import Imitation
-from shortcut_models.training import Training
-from tiny import shortcut
+from shortcut_models.training.options import Training
 
 pytestmark = pytest.mark.usefixtures("annotations_unchecked")
 

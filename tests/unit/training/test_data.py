@@ -7,8 +7,8 @@ import itertools
 import pytest
 import torch
 
-from shortcut_models.data import IndexStream, batches
-from shortcut_models.tasks.arrays import ArrayDataset
+from shortcut_models.data.arrays import ArrayDataset
+from shortcut_models.training.batches import IndexStream, batches
 
 
 def order(examples: int, batch_size: int, steps: int, seed: int = 0, start: int = 0) -> list[list[int]]:

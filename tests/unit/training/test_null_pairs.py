@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 import torch
 
-from oracle import Spy, wake
+from helpers.oracle import Spy, wake
 from shortcut_models.base import Network, Objective
-from shortcut_models.distillation import make_pairs, start_from
+from shortcut_models.data.arrays import ArrayDataset
 from shortcut_models.errors import UserError
-from shortcut_models.model import Model
+from shortcut_models.models.model import Model
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import ConsistencyDistillation, FlowMatching, ProgressiveDistillation, Reflow, TwoModel
-from shortcut_models.stop import StopRequest
+from shortcut_models.system.signals import StopRequest
 from shortcut_models.tasks import Digits, Toy
-from shortcut_models.tasks.arrays import ArrayDataset
+from shortcut_models.training.pairs import make_pairs
+from shortcut_models.training.teacher import start_from
 
 OBJECTIVE = Reflow(max_steps=8, pairs=100, pair_steps=2)
 

@@ -13,22 +13,22 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from oracle import column, wake
-from shortcut_models import distillation
+from helpers.oracle import column, wake
+from helpers.runs import POINTS, same, shortcut, tensors, train
 from shortcut_models.base import Network, Task
-from shortcut_models.distillation import make_pairs
+from shortcut_models.data.arrays import ArrayDataset
 from shortcut_models.errors import Stopped, UserError
-from shortcut_models.model import Model
+from shortcut_models.models.model import Model
+from shortcut_models.models.run import Run
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching, Reflow, TwoModel
 from shortcut_models.randomness import sample_noise
-from shortcut_models.runs import Run
-from shortcut_models.stop import StopRequest
+from shortcut_models.system.signals import StopRequest
 from shortcut_models.tasks import Digits, Toy
-from shortcut_models.tasks.arrays import ArrayDataset
-from shortcut_models.train import fit
-from shortcut_models.training import Training
-from tiny import POINTS, same, shortcut, tensors, train
+from shortcut_models.training.fit import fit
+from shortcut_models.training.options import Training
+from shortcut_models.training.options import pairs as distillation
+from shortcut_models.training.pairs import make_pairs
 
 TRAINING = Training(
     steps=9, batch_size=16, warmup=2, checkpoint_every=99, heldout_every=99, sample_every=99, precision="fp32",

@@ -12,17 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from oracle import wake
-from regress import lines
+from helpers.oracle import wake
+from helpers.regress import lines
+from helpers.runs import same, steps_of, tensors
 from shortcut_models.base import Network
 from shortcut_models.errors import Stopped
-from shortcut_models.model import Model
+from shortcut_models.models.model import Model
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import ConsistencyTraining, FlowMatching, ProgressiveDistillation
 from shortcut_models.tasks import Toy
-from shortcut_models.train import fit
-from shortcut_models.training import Training
-from tiny import same, steps_of, tensors
+from shortcut_models.training.fit import fit
+from shortcut_models.training.options import Training
 
 TASK = Toy(size=200)
 OBJECTIVE = ProgressiveDistillation(max_steps=8)

@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 import torch
 
-from regress import TRAINING, Line, Regress, Scale, at, lines, train
-from shortcut_models.data import IndexStream
+from helpers.regress import TRAINING, Line, Regress, Scale, at, lines, train
+from helpers.runs import DIGITS, fork, same, tensors, tree
 from shortcut_models.errors import UserError
-from shortcut_models.loading import load
+from shortcut_models.models.loading import load
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching, Shortcut
-from shortcut_models.state import State
-from shortcut_models.train import fit, heldout_loss
-from shortcut_models.training import Training
-from tiny import DIGITS, fork, same, tensors, tree
+from shortcut_models.training.batches import IndexStream
+from shortcut_models.training.fit import fit, heldout_loss
+from shortcut_models.training.options import Training
+from shortcut_models.training.state import State
 
 CPU = torch.device("cpu")
 

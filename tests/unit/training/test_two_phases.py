@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from oracle import wake
+from helpers.oracle import wake
+from helpers.runs import NETWORK, POINTS, same, shortcut, steps_of, train, tree
 from shortcut_models.base import Network, Objective
-from shortcut_models.distillation import start_from
 from shortcut_models.errors import UserError
-from shortcut_models.loading import load
-from shortcut_models.model import Model
+from shortcut_models.models.loading import load
+from shortcut_models.models.model import Model
+from shortcut_models.models.run import Run
 from shortcut_models.networks import DiTConfig
 from shortcut_models.objectives import FlowMatching, ProgressiveDistillation, Reflow
-from shortcut_models.runs import Run
 from shortcut_models.tasks import Digits
-from tiny import NETWORK, POINTS, same, shortcut, steps_of, train, tree
+from shortcut_models.training.teacher import start_from
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers.runs import DIGITS, NETWORK, shortcut, steps_of, tensors, train
 from shortcut_models import Label, Model, Network, NetworkConfig, Objective, UserError, load
 from shortcut_models.networks import DiTConfig, MLPConfig
 from shortcut_models.objectives import BehaviourCloning, FlowMatching, Reflow, Shortcut, TwoModel
 from shortcut_models.tasks import Events
-from shortcut_models.warm_start import begin_as
-from tiny import DIGITS, NETWORK, shortcut, steps_of, tensors, train
+from shortcut_models.training.warm_start import begin_as
 
 SHAPE, CONDITIONS = (2, 4, 4), {"label": Label(3)}
 SMALL = DiTConfig(width=16, depth=2, heads=2, patch_size=2)

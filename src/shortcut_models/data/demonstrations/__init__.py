@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..errors import UserError
-from . import lerobot, own, robomimic, zarr
+from ...errors import UserError
+from . import lerobot, robomimic, zarr
+from . import native as own
 from .episodes import Demonstrations
 from .joining import join
 

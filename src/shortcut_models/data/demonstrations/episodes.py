@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64, Shaped
 
-from ..errors import UserError
+from ...errors import UserError
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
 
-from ..cache import cache_folder, writing
-from ..errors import UserError
-from ..options import choose
-from ..runs import write_atomically
+from ...config import choose
+from ...errors import UserError
+from ...system.files import cache_folder, write_atomically, writing
 
 VERSION = 1
 """of the way from files to frames; a change makes every cached file anew"""
@@ -71,7 +70,7 @@ def whole_numbers(where: str, array: np.ndarray) -> Int64[np.ndarray, "k"]:
 def images(name: str, key: str, parts: Callable[[], Iterable[Part]]) -> UInt8[np.ndarray, "n height width channels"]:
     """All frames of a camera, mapped from a file in the cache folder, which is made where it is not there.
 
-    key: stands for all that the frames follow from, see `fingerprint`. Raises UserError where a part has another length
+    key: stands for all that the frames follow from, see `cache_key`. Raises UserError where a part has another length
     or size or holds no pixels, and where the cache cannot be written.
     """
     folder = cache_folder("demonstrations")
@@ -146,7 +145,7 @@ def _size(part: Part) -> str:
     return " x ".join(map(str, part.array.shape[1:])) or "a number"
 
 
-def fingerprint(files: Sequence[Path], *facts: str) -> str:
+def cache_key(files: Sequence[Path], *facts: str) -> str:
     """A key for what is made of these files, as long as none changes."""
     stats = [(str(path.resolve()), path.stat()) for path in files]
     stamps = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]

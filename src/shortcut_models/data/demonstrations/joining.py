@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from ..errors import UserError
-from .arrays import Part, fingerprint, images, vectors
+from ...errors import UserError
 from .episodes import Demonstrations, is_image
+from .frames import Part, cache_key, images, vectors
 
 _AT_ONCE = 1024
 """frames of images that are held in memory"""
@@ -55,7 +55,7 @@ def _observation(name: str, sets: Sequence[tuple[str, Demonstrations]]) -> np.nd
                 piece = array[start : start + _AT_ONCE]
                 yield Part(where, len(piece), piece)
 
-    return images(name, fingerprint([_file(array) for _, array in arrays], name), parts)
+    return images(name, cache_key([_file(array) for _, array in arrays], name), parts)
 
 
 def _file(array: Any) -> Path:

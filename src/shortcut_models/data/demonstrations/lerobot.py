@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
-from .arrays import Part, chosen, fingerprint, images, vectors
-from .columns import Columns
+from ...errors import UserError
 from .episodes import Demonstrations
-from .videos import Video
+from .frames import Part, cache_key, chosen, images, vectors
+from .parquet import Columns
+from .video_reader import Video
 
 INFO = "meta/info.json"
 _AT_ONCE = 128
@@ -52,7 +52,7 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
         elif kind == "image":
             files = sorted((folder / "data").rglob("*.parquet"))
             parts = lambda key=key: (Part(f"frame {row}", 1, table.picture(key, row)[None]) for row in order.tolist())
-            observations[name] = images(name, fingerprint(files, name), parts)
+            observations[name] = images(name, cache_key(files, name), parts)
         else:
             observations[name] = vectors(name, [Part("data", len(order), table.array(key)[order])])
     returns = None
@@ -129,9 +129,7 @@ class _Filmed:
     @property
     def key(self) -> str:
         """Stands for the frames: the videos, and what is taken out of them."""
-        return fingerprint(
-            sorted(set(self.videos)), repr(list(zip(self.videos, self.starts, self.lengths, strict=True)))
-        )
+        return cache_key(sorted(set(self.videos)), repr(list(zip(self.videos, self.starts, self.lengths, strict=True))))
 
     def parts(self) -> Iterator[Part]:
         video: Video | None = None

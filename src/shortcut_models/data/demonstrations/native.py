@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
-from ..runs import write_atomically
-from .arrays import Part, chosen, fingerprint, images, vectors
+from ...errors import UserError
+from ...system.files import write_atomically
 from .episodes import Demonstrations, is_image
+from .frames import Part, cache_key, chosen, images, vectors
 
 HEADER = "demonstrations.json"
 FORMAT = 1
@@ -153,7 +153,7 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
             yield Part(path.name, length, _arrays(path, [PREFIX + name])[PREFIX + name])
 
     observations = {
-        name: images(name, fingerprint(files, name), functools.partial(parts, name))
+        name: images(name, cache_key(files, name), functools.partial(parts, name))
         if is_image(first[name])
         else vectors(name, parts(name))
         for name in chosen(names, list(first))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..errors import UserError
-from .arrays import library
+from ...errors import UserError
+from .frames import library
 
 
 class Columns:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from ..errors import UserError
+from ...errors import UserError
 
 _FORM = re.compile(r"(?P<name>[^\[\]]+)(?P<cut>\[(?P<start>-?\d+)?:(?P<stop>-?\d+)?\])?")
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
-from .arrays import Part, chosen, fingerprint, images, library, vectors
+from ...errors import UserError
 from .episodes import Demonstrations, is_image
+from .frames import Part, cache_key, chosen, images, library, vectors
 
 _ENVIRONMENTS = {"Lift": "robomimic-lift", "TwoArmTransport": "robomimic-transport"}
 """their names for those that we have too"""
@@ -46,7 +46,7 @@ def _read(path: Path, file: Any, names: Sequence[str]) -> Demonstrations:
     observations = {}
     for name in chosen(names, list(_group(demos[0], "obs"))):
         if is_image(_array(demos[0], f"obs/{name}")):
-            key = fingerprint([path], name)
+            key = cache_key([path], name)
             observations[name] = images(name, key, functools.partial(parts, f"obs/{name}"))
         else:
             observations[name] = vectors(name, parts(f"obs/{name}"))

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from ..errors import UserError
-from .arrays import library
+from ...errors import UserError
+from .frames import library
 
 
 class Video:

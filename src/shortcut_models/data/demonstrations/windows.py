@@ -10,7 +10,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..base import Batch
+from ...base import Batch
 from .episodes import Demonstrations
 
 

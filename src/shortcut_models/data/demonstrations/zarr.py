@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
-from .arrays import Part, chosen, fingerprint, images, library, vectors, whole_numbers
+from ...errors import UserError
 from .episodes import Demonstrations, is_image
+from .frames import Part, cache_key, chosen, images, library, vectors, whole_numbers
 
 MARKS = (".zgroup", "zarr.json")
 """files that make a folder a zarr group"""
@@ -97,4 +97,4 @@ def _observation(path: Path, name: str, array: Any) -> np.ndarray:
             yield Part(f"data/{name}", rows.stop - rows.start, _piece(f"data/{name}", array, rows))
 
     files = sorted(file for file in (path / array.path).rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return images(name, fingerprint(files, name), parts)
+    return images(name, cache_key(files, name), parts)

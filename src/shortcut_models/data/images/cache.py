@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from ...cache import cache_folder
-from ...runs import write_atomically
-from .examples import fingerprint
+from ...system.files import cache_folder, write_atomically
+from ...system.hashing import hash_bytes
 
 IN_MEMORY = 2**30
 """bytes; a larger set stays on disk and is mapped into memory"""
@@ -44,7 +43,7 @@ class ImageSet:
     @property
     def sha256(self) -> str:
         """The fingerprint of pixels and labels."""
-        return fingerprint(self.pixels, self.labels)
+        return hash_bytes(self.pixels, self.labels)
 
     def read(
         self, rows: Sequence[int] | np.ndarray

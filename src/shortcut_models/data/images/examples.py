@@ -21,16 +21,6 @@ def encoded(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape")
 
 
-def fingerprint(*parts: bytes | np.ndarray | None) -> str:
-    """The SHA-256 of contiguous arrays and bytes, one after another."""
-    digest = hashlib.sha256()
-    for part in parts:
-        content = part.data.cast("B") if isinstance(part, np.ndarray) else part or b""
-        digest.update(b"%d " % len(content))
-        digest.update(content)
-    return digest.hexdigest()
-
-
 def _open_chosen(opened: Callable[[int], Image.Image], rows: Int64[np.ndarray, "m"], index: int) -> Image.Image:
     return opened(int(rows[index]))
 

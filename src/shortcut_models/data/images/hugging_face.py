@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from ...errors import UserError
-from .arrays import check_labels
 from .examples import Examples
+from .npz_idx import check_labels
 
 PREFIX = "hf:"
 """what a name on the Hub, hf:NAME or hf:NAME:CONFIG, begins with"""

@@ -15,8 +15,9 @@ from torch.utils.data import Dataset, get_worker_info
 
 from ...base import Batch
 from ...errors import UserError
+from ...system.hashing import hash_bytes
 from .decode import ColourFound, Damaged, Target, pixels_of
-from .examples import Examples, encoded, fingerprint
+from .examples import Examples, encoded
 from .order import windowed
 
 NEIGHBOURS = 100
@@ -60,7 +61,7 @@ class InPlaceSet:
     @property
     def sha256(self) -> str:
         """The fingerprint of names and labels: to read all pixels would take as long as a pass over the data."""
-        return fingerprint(*map(encoded, self.examples.names), self.labels)
+        return hash_bytes(*map(encoded, self.examples.names), self.labels)
 
     def read(
         self, rows: Sequence[int] | np.ndarray

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from ...errors import UserError
 from . import hugging_face
-from .arrays import npz_splits
+from .npz_idx import npz_splits
 
 ACCEPTED = "a folder of images, tar shards, an .npz file, MNIST-style idx files or hf:NAME"
 Named = TypeVar("Named")

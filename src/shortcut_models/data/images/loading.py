@@ -13,16 +13,16 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ...cache import cache_folder, writing
 from ...errors import UserError
+from ...system.files import cache_folder, writing
 from . import cache, hugging_face
-from .arrays import read_idx, read_npz
 from .cache import ImageSet
 from .decode import ColourFound, Target, decide, decode, look_around
 from .examples import Examples
 from .folders import list_folder
 from .in_place import InPlaceSet
 from .layout import Part, find_parts
+from .npz_idx import read_idx, read_npz
 from .shards import is_compressed, read_shards, unpacked
 
 VERSION = 1

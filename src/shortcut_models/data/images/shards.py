@@ -30,8 +30,8 @@ from jaxtyping import Int64
 from PIL import Image
 from tqdm import tqdm
 
-from ...cache import cache_folder, writing
 from ...errors import UserError
+from ...system.files import cache_folder, writing
 from .decode import in_threads
 from .examples import Examples
 from .layout import IMAGE_SUFFIXES

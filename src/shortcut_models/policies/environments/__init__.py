@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import UserError
-from ..options import choose
+from ...config import choose
+from ...errors import UserError
 from .base import SEEDS, Environment, Observation
 from .car_racing import CarRacing
 from .meta_world import MetaWorld

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from ..errors import UserError
+from ...errors import UserError
 
 SEEDS = 2**31
 """every environment takes the seeds from 0 to below this"""

@@ -9,7 +9,7 @@ import os
 import sys
 from types import ModuleType
 
-from ..errors import UserError
+from ...errors import UserError
 
 BACKEND = "MUJOCO_GL"
 """the variable by which MuJoCo is told how to draw"""

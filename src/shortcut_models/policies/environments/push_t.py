@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from ..errors import UserError
+from ...errors import UserError
 from .base import Environment, Observation
 
 KEYPOINTS = np.array(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ...errors import UserError
 from ..environments import ENVIRONMENTS, CarRacing, family_of
-from ..errors import UserError
 from .base import Expert
-from .car_racing import CarRacingExpert
+from .car_racing.expert import CarRacingExpert
 from .human import HumanDriver
 from .meta_world import MetaWorldExpert
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ...errors import UserError
 from ..environments import Environment, Observation
-from ..errors import UserError
 from .base import Expert
-from .car import LOCK
+from .car_racing.car import LOCK
 
 KEYS = "the arrows or W, A, S, D drive, or a gamepad's left stick and triggers; Escape ends"
 TURN = 0.05

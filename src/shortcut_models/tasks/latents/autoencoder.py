@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from .checkpoint import fingerprint
-from .errors import UserError
+from ...errors import UserError
+from ...system.hashing import hash_tensors
 
 KINDS = ("AutoencoderKL", "AutoencoderTiny")
 PIXELS_AT_ONCE = 2**20
@@ -63,7 +63,7 @@ class Vae:
     @functools.cached_property
     def sha256(self) -> str:
         """The fingerprint of the weights."""
-        return fingerprint(self.network.state_dict())
+        return hash_tensors(self.network.state_dict())
 
     def latent_shape(self, image_size: int) -> tuple[int, int, int]:
         """The shape of the latent of a square image. Raises UserError where its side does not go into squares."""

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .base import Dataset
-from .distributed import ALONE, Processes
-from .errors import UserError
-from .tasks import Images
-from .tasks.latent_shards import Index, refuse_other_content, shrunk, write_shard
-from .vae import Vae
+from ...base import Dataset
+from ...errors import UserError
+from ...system.distributed import ALONE, Processes
+from .. import Images
+from .autoencoder import Vae
+from .shards import Index, refuse_other_content, shrunk, write_shard
 
 AT_ONCE = 64
 """images fetched in one batch"""

@@ -28,13 +28,13 @@ from jaxtyping import Shaped, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..base import Batch
-from ..checkpoint import HASH, fingerprint
-from ..config import Count, Positive, check, from_dict, to_dict
-from ..errors import UserError
-from ..runs import write_atomically
-from .image_judge import SIDE
-from .image_sources import ImageSet
+from ...base import Batch
+from ...config import Count, Positive, check, from_dict, to_dict
+from ...data.images import ImageSet
+from ...errors import UserError
+from ...system.files import write_atomically
+from ...system.hashing import HASH, hash_tensors
+from ..pixel_metrics import SIDE
 
 INDEX = "index.json"
 FORMAT = "shortcut-models latents 2"
@@ -147,7 +147,7 @@ def shrunk(images: UInt8[Tensor, "b c h w"]) -> UInt8[Tensor, "b c s s"]:
 
 def write_shard(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a shard, whole or not at all. Raises OSError where the disk refuses."""
-    write_atomically(path, safetensors.torch.save(tensors, {HASH: fingerprint(tensors)}))
+    write_atomically(path, safetensors.torch.save(tensors, {HASH: hash_tensors(tensors)}))
 
 
 class LatentDataset(Dataset[Batch]):
@@ -235,5 +235,5 @@ class _Shard(NamedTuple):
 
     def check(self) -> None:
         """Read it. Raises UserError where it is not what was written."""
-        if fingerprint(self.tensors) != self.sha256:
+        if hash_tensors(self.tensors) != self.sha256:
             raise UserError(f"{self.path} is damaged (its content does not match its hash): {_AGAIN}")

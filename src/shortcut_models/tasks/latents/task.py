@@ -18,16 +18,16 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..base import Batch, Label, Task, X
-from ..base import Dataset as Rows
-from ..config import FILLED_IN
-from ..errors import UserError
-from ..vae import Vae, open_vae
-from .image_judge import FIT_ON, PixelJudge
-from .image_sources import ImageSet
-from .image_sources.layout import ACCEPTED
-from .images import Images, check_classes
-from .latent_shards import LatentDataset, is_encoded, read_index, shrunk
+from ...base import Batch, Label, Task, X
+from ...base import Dataset as Rows
+from ...config import FILLED_IN
+from ...data.images import ImageSet
+from ...data.images.layout import ACCEPTED
+from ...errors import UserError
+from ..images import Images, check_classes
+from ..pixel_metrics import FIT_ON, PixelJudge
+from .autoencoder import Vae, open_vae
+from .shards import LatentDataset, is_encoded, read_index, shrunk
 
 AT_ONCE = 64
 """images looked at together by the judge"""
@@ -210,7 +210,7 @@ class Latents(Task):
         return ImageSet(pixels, labels, self.classes or 0, self.class_names)
 
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
-        from ..figures import grid
+        from ...drawing.sheets import grid
 
         return grid(samples, columns, scale=max(1, 64 // samples.shape[1]))
 

@@ -10,12 +10,14 @@ import h5py
 import numpy as np
 import pytest
 
-import demos
-from demos import ENDS, MAKERS, Maker, actions, pictures, states
-from shortcut_models.cache import cache_folder
-from shortcut_models.demonstrations import Demonstrations, own, read
+from helpers import demonstrations as demos
+from helpers.demonstrations import ENDS, MAKERS, Maker, actions, pictures, states
+from helpers.paths import SHARED
+from shortcut_models.data.demonstrations import Demonstrations, read
+from shortcut_models.data.demonstrations import native as own
+from shortcut_models.system.files import cache_folder
 
-PUSH_T = Path(__file__).parents[2] / "shared" / "data" / "pusht_cchi_v7_replay.zarr.zip"
+PUSH_T = SHARED / "data" / "pusht_cchi_v7_replay.zarr.zip"
 LIFT = os.environ.get("ROBOMIMIC_LIFT", "")
 
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import zarr
 
-import demos
-from demos import ENDS, actions, pictures, states
-from shortcut_models.demonstrations import Demonstrations, own, read
+from helpers import demonstrations as demos
+from helpers.demonstrations import ENDS, actions, pictures, states
+from shortcut_models.data.demonstrations import Demonstrations, read
+from shortcut_models.data.demonstrations import native as own
 from shortcut_models.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("annotations_unchecked")

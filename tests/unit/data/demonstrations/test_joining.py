@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import demos
-from demos import ENDS, FRAMES, RETURNS, actions, pictures, states
-from shortcut_models.demonstrations import own, read
+from helpers import demonstrations as demos
+from helpers.demonstrations import ENDS, FRAMES, RETURNS, actions, pictures, states
+from shortcut_models.data.demonstrations import native as own
+from shortcut_models.data.demonstrations import read
 from shortcut_models.errors import UserError
 from shortcut_models.tasks import Imitation
 

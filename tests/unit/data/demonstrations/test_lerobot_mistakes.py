@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-import demos
-from demos import pictures
+from helpers import demonstrations as demos
+from helpers.demonstrations import pictures
 
 pytestmark = pytest.mark.usefixtures("annotations_unchecked")
 

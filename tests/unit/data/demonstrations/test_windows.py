@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from demos import ENDS, EPISODES, FRAMES, LENGTHS, actions, pictures, states
-from shortcut_models.data import batches
-from shortcut_models.demonstrations import Demonstrations
-from shortcut_models.demonstrations.windows import Windows
+from helpers.demonstrations import ENDS, EPISODES, FRAMES, LENGTHS, actions, pictures, states
+from shortcut_models.data.demonstrations import Demonstrations
+from shortcut_models.data.demonstrations.windows import Windows
+from shortcut_models.training.batches import batches
 
 SOURCE = Demonstrations({"image": pictures(), "state": states()}, actions(), ENDS)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from image_files import contents, make_folder, make_npz, make_tar_gz, members, pack, pictures, png, some_labels
-from shortcut_models.data import batches
+from helpers.image_files import contents, make_folder, make_npz, make_tar_gz, members, pack, pictures, png, some_labels
+from helpers.runs import DIGITS, Outcome, same, shortcut, tensors
+from shortcut_models.data.images import loading, order, shards
 from shortcut_models.tasks import Images
-from shortcut_models.tasks.image_sources import loading, order, shards
-from tiny import DIGITS, Outcome, same, shortcut, tensors
+from shortcut_models.training.batches import batches
 
 COUNT, BATCH = 60, 8
 

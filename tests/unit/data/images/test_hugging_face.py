@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from image_files import CLASSES, COUNT, NAMES, SIDE, contents, pictures, png, some_labels
+from helpers.image_files import CLASSES, COUNT, NAMES, SIDE, contents, pictures, png, some_labels
+from helpers.runs import DIGITS, shortcut
+from shortcut_models.data.images import InPlaceDataset, hugging_face
 from shortcut_models.errors import UserError
 from shortcut_models.tasks import Images
-from shortcut_models.tasks.image_sources import InPlaceDataset, hugging_face
-from tiny import DIGITS, shortcut
 
 datasets = pytest.importorskip("datasets", reason="the extra `datasets` is not installed")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from image_files import (
+from helpers.image_files import (
     CLASSES,
     COUNT,
     MAKERS,
@@ -30,9 +30,9 @@ from image_files import (
     png,
     some_labels,
 )
+from shortcut_models.data.images import loading
+from shortcut_models.data.images.examples import Examples
 from shortcut_models.tasks import Images
-from shortcut_models.tasks.image_sources import loading
-from shortcut_models.tasks.image_sources.examples import Examples
 
 
 @pytest.mark.parametrize("labelled", [True, False], ids=["labelled", "unlabelled"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from image_files import (
+from helpers.image_files import (
     COUNT,
     SIDE,
     contents,
@@ -24,9 +24,9 @@ from image_files import (
     png,
     some_labels,
 )
+from shortcut_models.data.images import layout, shards
 from shortcut_models.errors import UserError
 from shortcut_models.tasks import Images
-from shortcut_models.tasks.image_sources import layout, shards
 
 # Mistakes.
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from image_files import CLASSES, COUNT, SIDE, contents, make_folder, make_shards, pictures, png, some_labels
+from helpers.image_files import CLASSES, COUNT, SIDE, contents, make_folder, make_shards, pictures, png, some_labels
 from shortcut_models.config import from_dict, to_dict
+from shortcut_models.data.images import cache, decode, loading
 from shortcut_models.errors import UserError
 from shortcut_models.tasks import TASKS, Images
-from shortcut_models.tasks.image_sources import cache, decode, loading
 
 # Pixels.
 

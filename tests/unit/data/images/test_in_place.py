@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from image_files import (
+from helpers.image_files import (
     COUNT,
     SIDE,
     Maker,
@@ -27,9 +27,9 @@ from image_files import (
     png,
     some_labels,
 )
+from shortcut_models.data.images import InPlaceDataset, cache, loading, shards
 from shortcut_models.errors import UserError
 from shortcut_models.tasks import Images
-from shortcut_models.tasks.image_sources import InPlaceDataset, cache, loading, shards
 
 
 def in_place(data: str, **options: object) -> Images:
@@ -200,7 +200,7 @@ def test_a_colour_or_a_size_found_late(tmp_path: Path, monkeypatch: pytest.Monke
     assert in_place(str(tmp_path)).channels == 3
     (tmp_path / "5.png").write_bytes(png(pictures(1, side=10)[0]))
     loading._LOADED.clear()
-    monkeypatch.setattr("shortcut_models.tasks.image_sources.decode.PROBES", 1)
+    monkeypatch.setattr("shortcut_models.data.images.decode.PROBES", 1)
     dataset = in_place(str(tmp_path)).dataset("train")
     with pytest.raises(UserError, match=r"4\.png is in colour, .* pass --task\.channels 3, or 1|mixed size"):
         dataset.__getitems__(list(range(len(dataset))))

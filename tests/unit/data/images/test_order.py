@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from shortcut_models.data import IndexStream
+from shortcut_models.data.images import order
+from shortcut_models.data.images.order import windowed
 from shortcut_models.randomness import generator
-from shortcut_models.tasks.image_sources import order
-from shortcut_models.tasks.image_sources.order import windowed
+from shortcut_models.training.batches import IndexStream
 
 
 def rows_of(shards: np.ndarray, *place: int) -> np.ndarray:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shortcut_models.environments import ENVIRONMENTS, CarRacing, open_environment
 from shortcut_models.errors import UserError
+from shortcut_models.policies.environments import ENVIRONMENTS, CarRacing, open_environment
 
 gymnasium = pytest.importorskip("gymnasium", reason="needs the extra `car-racing`")
 
@@ -128,7 +128,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ImportError(name)
         return find(name, *rest, **more)
 
-    monkeypatch.delitem(sys.modules, "shortcut_models.environments.car_racing_world", raising=False)
+    monkeypatch.delitem(sys.modules, "shortcut_models.policies.environments.car_racing_world", raising=False)
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UserError, match=r"car-racing needs an extra: pip install 'shortcut-models\[car-racing\]'"):
         open_environment("car-racing")

@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from shortcut_models.environments import MetaWorld, offscreen, open_environment
 from shortcut_models.errors import UserError
-from shortcut_models.experts import open_expert
+from shortcut_models.policies.environments import MetaWorld, offscreen, open_environment
+from shortcut_models.policies.experts import open_expert
 
 metaworld = pytest.importorskip("metaworld", reason="needs metaworld")
 

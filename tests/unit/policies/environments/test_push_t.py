@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from shortcut_models.environments import open_environment
+from helpers.paths import SHARED
 from shortcut_models.errors import UserError
+from shortcut_models.policies.environments import open_environment
 
 pytest.importorskip("gym_pusht", reason="needs gym-pusht")
 
-ZIP = Path(__file__).resolve().parents[2] / "shared/data/pusht_cchi_v7_replay.zarr.zip"
+ZIP = SHARED / "data" / "pusht_cchi_v7_replay.zarr.zip"
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shortcut_models.environments import RobomimicLift, RobomimicTransport, offscreen, open_environment, robomimic
 from shortcut_models.errors import UserError
+from shortcut_models.policies.environments import (
+    RobomimicLift,
+    RobomimicTransport,
+    offscreen,
+    open_environment,
+    robomimic,
+)
 
 PATH = Path(os.environ.get("ROBOMIMIC_LIFT", "no file"))
 VECTORS = [name for name in RobomimicLift.sees if not name.endswith("_image")]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shortcut_models.collecting import drive
-from shortcut_models.environments import CarRacing
-from shortcut_models.experts import CarRacingExpert, car
-from shortcut_models.experts.car import CarState
-from shortcut_models.experts.car_racing import Style
-from shortcut_models.experts.racing_line import Road, _Shape, racing_line
-from shortcut_models.experts.speed_profile import STRAIGHT, Limits, SpeedProfile
+from shortcut_models.policies.collect import drive
+from shortcut_models.policies.environments import CarRacing
+from shortcut_models.policies.experts import CarRacingExpert
+from shortcut_models.policies.experts.car_racing import car
+from shortcut_models.policies.experts.car_racing.car import CarState
+from shortcut_models.policies.experts.car_racing.expert import Style
+from shortcut_models.policies.experts.car_racing.racing_line import Road, _Shape, racing_line
+from shortcut_models.policies.experts.car_racing.speed_profile import STRAIGHT, Limits, SpeedProfile
 
 LIMITS = Limits(grip=100.0, brake=80.0, drive=30.0)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shortcut_models.environments import CarRacing
+from shortcut_models.policies.environments import CarRacing
 
 gymnasium = pytest.importorskip("gymnasium", reason="needs the extra `car-racing`")
 
 
 def test_a_person_drives_with_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    from shortcut_models.experts import HumanDriver, human
+    from shortcut_models.policies.experts import HumanDriver, human
 
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     monkeypatch.setattr(human, "NOWHERE", ())
@@ -58,7 +58,7 @@ class Mapped:
     ],
 )
 def test_a_gamepad_drives_by_what_its_axes_mean(axes: dict[str, int], expected: list[float]) -> None:
-    from shortcut_models.experts.human import Pad
+    from shortcut_models.policies.experts.human import Pad
 
     pad = Pad(Mapped())
     assert (pad.action() == 0).all()
@@ -68,7 +68,7 @@ def test_a_gamepad_drives_by_what_its_axes_mean(axes: dict[str, int], expected: 
 
 def test_a_trigger_counts_once_it_was_seen_at_rest() -> None:
     """Until it is touched, SDL takes an axis that rests at one end for one in the middle."""
-    from shortcut_models.experts.human import Pad
+    from shortcut_models.policies.experts.human import Pad
 
     pad = Pad(Mapped(TRIGGERRIGHT=16384, TRIGGERLEFT=16384))
     assert (pad.action() == 0).all()

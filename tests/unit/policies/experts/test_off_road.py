@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from shortcut_models.environments import CarRacing
-from shortcut_models.experts import CarRacingExpert, car
-from shortcut_models.experts.car import CarState
-from shortcut_models.experts.off_road import GRASS, TOP, pursue
+from shortcut_models.policies.environments import CarRacing
+from shortcut_models.policies.experts import CarRacingExpert
+from shortcut_models.policies.experts.car_racing import car
+from shortcut_models.policies.experts.car_racing.car import CarState
+from shortcut_models.policies.experts.car_racing.off_road import GRASS, TOP, pursue
 
 AROUND = [(distance, math.radians(angle)) for distance in (25, 40, 80) for angle in (0, 40, 80, 120, 179, -60, -150)]
 """distances and bearings, outside the tightest circle"""

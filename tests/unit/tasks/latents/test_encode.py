@@ -13,15 +13,15 @@ import pytest
 import safetensors.torch
 import torch
 
-from image_files import COUNT, NAMES, make_folder, pictures, some_labels
+from helpers.image_files import COUNT, NAMES, make_folder, pictures, some_labels
+from helpers.runs import die_at, fork, shortcut, tree
+from helpers.vaes import LATENT, SIDE, photos, save_kl, save_tiny
 from shortcut_models import UserError
-from shortcut_models.distributed import Processes
-from shortcut_models.encoding import encode
+from shortcut_models.system.distributed import Processes
 from shortcut_models.tasks import Images
-from shortcut_models.tasks.latent_shards import LatentDataset, read_index
-from shortcut_models.vae import open_vae
-from tiny import die_at, fork, shortcut, tree
-from vaes import LATENT, SIDE, photos, save_kl, save_tiny
+from shortcut_models.tasks.latents.autoencoder import open_vae
+from shortcut_models.tasks.latents.encode import encode
+from shortcut_models.tasks.latents.shards import LatentDataset, read_index
 
 
 @pytest.fixture(scope="module")

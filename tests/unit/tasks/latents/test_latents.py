@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.runs import shortcut
+from helpers.vaes import CATS, LATENT, SIDE, TAESD, needs_shared, photos, save_kl, save_tiny
 from shortcut_models import UserError, load
-from shortcut_models.encoding import encode
+from shortcut_models.data.arrays import ArrayDataset, moved, resident
 from shortcut_models.tasks import Images, Latents
-from shortcut_models.tasks.arrays import ArrayDataset, moved, resident
-from shortcut_models.vae import open_vae
-from tiny import shortcut
-from vaes import CATS, LATENT, SIDE, TAESD, needs_shared, photos, save_kl, save_tiny
+from shortcut_models.tasks.latents.autoencoder import open_vae
+from shortcut_models.tasks.latents.encode import encode
 
 SMALL = ("--network.width", 16, "--network.depth", 1, "--network.heads", 2, "--network.patch-size", 2)
 FEW = (*SMALL, "--batch-size", 8, "--steps", 3, "--warmup", 1, "--device", "cpu", "--precision", "fp32")

@@ -10,13 +10,13 @@ import torch
 
 pytest.importorskip("diffusers")
 
+from helpers.vaes import LATENT, SIDE, photos, save_kl
 from shortcut_models.errors import UserError
-from shortcut_models.evaluation import data_deviation
-from shortcut_models.model import Model
+from shortcut_models.evaluation.evaluate import data_deviation
+from shortcut_models.models.model import Model
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching
 from shortcut_models.tasks import Latents
-from vaes import LATENT, SIDE, photos, save_kl
 
 
 @pytest.fixture

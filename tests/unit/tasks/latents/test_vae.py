@@ -15,10 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
-from image_files import pictures
+from helpers.image_files import pictures
+from helpers.vaes import CATS, LATENT, SIDE, TAESD, as_batch, needs_shared, save_kl, save_tiny
 from shortcut_models import UserError
-from shortcut_models.vae import _open, open_vae
-from vaes import CATS, LATENT, SIDE, TAESD, as_batch, needs_shared, save_kl, save_tiny
+from shortcut_models.tasks.latents.autoencoder import _open, open_vae
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_a_tiny_autoencoder_has_no_spread(tiny: str) -> None:
 def test_batches_change_nothing(kl: str, monkeypatch: pytest.MonkeyPatch) -> None:
     vae, latents = open_vae(kl), torch.randn(3, *LATENT)
     whole = *vae.encode(IMAGES), torch.from_numpy(vae.decode(latents))
-    monkeypatch.setattr("shortcut_models.vae.PIXELS_AT_ONCE", 2 * SIDE**2)
+    monkeypatch.setattr("shortcut_models.tasks.latents.autoencoder.PIXELS_AT_ONCE", 2 * SIDE**2)
     parts = *vae.encode(IMAGES), torch.from_numpy(vae.decode(latents))
     for one, other in zip(whole, parts, strict=True):
         torch.testing.assert_close(one.float(), other.float(), atol=1, rtol=1e-4)

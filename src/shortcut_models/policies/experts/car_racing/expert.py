@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ..environments import CarRacing, Environment, Observation
+from ...environments import CarRacing, Environment, Observation
+from ..base import Expert
 from . import car
-from .base import Expert
 from .car import CarState
 from .off_road import pursue
 from .racing_line import DENSITY, Line, Road, racing_line

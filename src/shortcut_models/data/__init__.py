@@ -1,0 +1,1 @@
+"""Files to rows: images and demonstrations. Knows no network and no trainer."""

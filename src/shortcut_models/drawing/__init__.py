@@ -1,0 +1,1 @@
+"""Arrays in, pictures and videos out. Knows no run, model or task."""

@@ -1,0 +1,1 @@
+"""The checkpoints of the paper's own code."""

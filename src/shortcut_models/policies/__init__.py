@@ -1,0 +1,1 @@
+"""Acting: policies, episodes, rollouts, races, and collecting demonstrations."""

@@ -1,0 +1,1 @@
+"""The expert of CarRacing: its line, its speed, its steering."""

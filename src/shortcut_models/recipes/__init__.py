@@ -1,0 +1,1 @@
+"""Named configurations, their words on a command line, and training one."""
