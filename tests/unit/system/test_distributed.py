@@ -26,11 +26,12 @@ from shortcut_models.models import checkpoint
 from shortcut_models.models.model import Model
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import OBJECTIVES, FlowMatching, ProgressiveDistillation, Shortcut
+from shortcut_models.recipes import train as training_runs
 from shortcut_models.recipes.library import Recipe
-from shortcut_models.recipes.library import train as training_runs
 from shortcut_models.system.distributed import Processes
+from shortcut_models.training import sharded_checkpoint, state
 from shortcut_models.training.fit import fit
-from shortcut_models.training.options import Training, sharded_checkpoint, state
+from shortcut_models.training.options import Training
 
 TRAINING = Training(
     steps=5, batch_size=16, learning_rate=0.01, warmup=2, precision="fp32", device="cpu", log_every=1, sample_every=5

@@ -25,9 +25,9 @@ from shortcut_models.objectives import FlowMatching, Reflow, TwoModel
 from shortcut_models.randomness import sample_noise
 from shortcut_models.system.signals import StopRequest
 from shortcut_models.tasks import Digits, Toy
+from shortcut_models.training import pairs as distillation
 from shortcut_models.training.fit import fit
 from shortcut_models.training.options import Training
-from shortcut_models.training.options import pairs as distillation
 from shortcut_models.training.pairs import make_pairs
 
 TRAINING = Training(
