@@ -127,7 +127,7 @@ def training_rows(sizes: Sizes, watch: Stopwatch) -> list[Row]:
     exact = watch.in_turns({"product": product(sizes.product, torch.float32, device)}, min(3, sizes.rounds))
     # A backward pass has two products for each of the forward pass.
     product_flops, flops = 2 * sizes.product**3, 3 * model_flops(network, sizes.shape, sizes.batch)
-    theory = 1 + objective.bootstrap_share * 2 / 3
+    theory = 1 + objective.bootstrap_fraction * 2 / 3
     products, flows = (
         [work / s / 1e12 for s in seconds[name]] for name, work in (("product", product_flops), ("flow", flops))
     )
@@ -178,10 +178,10 @@ def digits_rows(sizes: Sizes, watch: Stopwatch) -> list[Row]:
     stream = iter(batches(task.dataset("train"), training.batch_size, 0, 0, 10**6, 0))
     step = lambda: train_step(state, next(stream), task, training)
     seconds = watch.in_turns({"": step}, sizes.rounds)[""]
-    whole = [s * training.steps / 60 for s in seconds]
+    whole = [s * training.train_steps / 60 for s in seconds]
     return [
         Row("recipe digits, training", "steps/s", [1 / s for s in seconds]),
-        Row(f"recipe digits, its {training.steps} steps", "min", whole),
+        Row(f"recipe digits, its {training.train_steps} steps", "min", whole),
     ]
 
 

@@ -45,7 +45,7 @@ class Sizes:
         return (10 + 2 * r) * w**2 + (11 + r) * w
 
     def other_parameters(self) -> int:
-        """Inlet, embeddings of t, d and the label, last modulation, outlet, and skip."""
+        """Inlet, embeddings of t, d and the label, last modulation, proj_out, and skip."""
         w, p = self.width, self.pixels
         embeddings = 2 * (128 * w + w + w**2 + w) + (self.classes + 1) * w
         return p * w + w + embeddings + 2 * w**2 + 2 * w + w * p + p + w * self.channels + self.channels
@@ -88,7 +88,7 @@ def memory(sizes: Sizes, processes: int, *, fsdp: bool) -> float:
 
 def hours(sizes: Sizes, steps: int, batch: int, flops: float, mfu: float) -> float:
     """GPU hours of a training with the objective of the recipe imagenet-256, guided targets included."""
-    passes = RECIPES["imagenet-256"].objective.evaluations
+    passes = RECIPES["imagenet-256"].objective.nfe_per_example
     return steps * batch * passes * sizes.flops() / (flops * mfu) / 3600
 
 

@@ -43,7 +43,7 @@ def main() -> None:
     print(f"images of shape {task.shape}, classes {', '.join(task.class_names) or 'none'}")
 
     network = DiTConfig(width=64, depth=4, heads=2, patch_size=args.patch_size).build(task.shape, task.conditions)
-    training = sm.Training(steps=args.steps, batch_size=64, learning_rate=5e-3, weight_decay=0.0, warmup=50)
+    training = sm.Training(train_steps=args.steps, batch_size=64, learning_rate=5e-3, weight_decay=0.0, warmup=50)
     model = sm.fit(network, Shortcut(), task, training, args.run)
 
     samples = model.sample(32, steps=1)

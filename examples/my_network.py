@@ -23,11 +23,11 @@ class ConvNet(sm.Network):
         width, depth = 48, 6
         self.embed = TimeStepEmbedding(width)
         self.conditions = ConditionEmbedding(conditions, width)
-        self.inlet = nn.Conv2d(shape[0], width, 4, stride=2, padding=1)
+        self.proj_in = nn.Conv2d(shape[0], width, 4, stride=2, padding=1)
         self.norm = nn.GroupNorm(8, width, affine=False)
         self.modulations = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(depth))
         self.convolutions = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(depth))
-        self.outlet = nn.ConvTranspose2d(width, shape[0], 4, stride=2, padding=1)
+        self.proj_out = nn.ConvTranspose2d(width, shape[0], 4, stride=2, padding=1)
         self.activation = nn.SiLU()
 
     def encode(self, cond: Cond, drop: Tensor | None = None) -> Tensor | None:
@@ -35,11 +35,11 @@ class ConvNet(sm.Network):
 
     def forward(self, x: X, t: T, d: T, context: Tensor | None = None) -> X:
         c = self.activation(self.embed(t, d) if context is None else self.embed(t, d) + context)
-        h = self.inlet(x)
+        h = self.proj_in(x)
         for modulation, convolution in zip(self.modulations, self.convolutions, strict=True):
             shift, scale = modulation(c)[:, :, None, None].chunk(2, 1)
             h = h + convolution(self.activation(modulate(self.norm(h), shift, scale)))
-        return self.outlet(self.activation(h))
+        return self.proj_out(self.activation(h))
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--run", default=tempfile.mkdtemp(), help="the run's directory (default: a temporary one)")
     parser.add_argument("--steps", type=int, default=400, help="optimiser steps; more is better")
     args, task = parser.parse_args(), Digits()
-    training = sm.Training(steps=args.steps, batch_size=64, learning_rate=1e-2, weight_decay=0.0, warmup=50)
+    training = sm.Training(train_steps=args.steps, batch_size=64, learning_rate=1e-2, weight_decay=0.0, warmup=50)
     sm.fit(ConvNet(task.shape, task.conditions), Shortcut(), task, training, args.run)
 
     model = sm.load(args.run, network=ConvNet(task.shape, task.conditions))

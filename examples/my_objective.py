@@ -14,7 +14,7 @@ import torch
 
 from shortcut_models.base import Batch, Cond, Losses, Network, Objective, X
 from shortcut_models.cli import main
-from shortcut_models.config import Positive, Share
+from shortcut_models.config import Fraction, PositiveInt
 from shortcut_models.objectives import OBJECTIVES
 from shortcut_models.path import broadcast, interpolate, step, velocity
 from shortcut_models.sampling import euler, last
@@ -24,22 +24,22 @@ from shortcut_models.sampling import euler, last
 class SplitMeanFlow(Objective):
     """The average velocity over [t, t + d] is the mean of those over its two parts, weighted by their lengths."""
 
-    max_steps: Positive = 128
+    max_steps: PositiveInt = 128
     """the largest number of sampling steps offered"""
-    split_share: Share = 0.5
-    """share of the rows whose target comes from the teacher; the others learn the velocity, at d = 0, from data"""
+    split_share: Fraction = 0.5
+    """share of the rows whose target comes from the target_net; the others learn the velocity, at d = 0, from data"""
     evaluations = property(lambda self: 3 + 2 * self.split_share)
 
-    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
+    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
         data, n = batch.data, int(self.split_share * len(batch))
         noise, (a, b, part) = torch.randn_like(data), torch.rand(3, len(batch), device=data.device)
         t, d = torch.minimum(a, b), (a - b).abs()
         t[n:], d[n:] = a[n:], 0.0
         x, target = interpolate(noise, data, t), velocity(noise, data)
         with torch.no_grad():
-            context, first = teacher.encode(batch[:n].cond), part[:n] * d[:n]
-            v = teacher(x[:n], t[:n], first, context)
-            w = teacher(step(x[:n], first, v), t[:n] + first, d[:n] - first, context)
+            context, first = target_net.encode(batch[:n].cond), part[:n] * d[:n]
+            v = target_net(x[:n], t[:n], first, context)
+            w = target_net(step(x[:n], first, v), t[:n] + first, d[:n] - first, context)
             target[:n] = torch.lerp(w, v, broadcast(part[:n], v))
         loss = (net(x, t, d, net.encode(batch.cond)) - target).square().flatten(1).mean(1)
         return Losses(loss, {"split": loss[:n].detach(), "flow": loss[n:].detach()})

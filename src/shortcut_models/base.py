@@ -136,15 +136,15 @@ class Losses(NamedTuple):
 class Objective(abc.ABC):
     """How targets are made, and how a network trained on them is sampled. A frozen dataclass."""
 
-    uses_teacher: ClassVar[bool] = True
-    """Whether a teacher is kept: for `losses` to look at, or, where there are stages, to be the next one's source."""
-    learns_from: ClassVar[Literal["data", "source", "pairs"]] = "data"
-    """What the method begins with. "source": a trained network, which `losses` gets as a fourth argument, `source`;
+    uses_target_net: ClassVar[bool] = True
+    """Whether the trainer keeps a target network, for `losses`, or for stages, where it becomes the next teacher."""
+    requires: ClassVar[Literal["data", "teacher", "pairs"]] = "data"
+    """What the method begins with. "teacher": a trained network, which `losses` gets as a fourth argument, `teacher`;
     "pairs": a trained model's samples in place of the data, each batch with its noise."""
-    scheduled: ClassVar[bool] = False
+    has_schedule: ClassVar[bool] = False
     """Whether the targets follow `Batch.progress`; where there are stages, they do. Such a training cannot be made
     longer, as its schedule would go back."""
-    generative: ClassVar[bool] = True
+    is_generative: ClassVar[bool] = True
     """Whether samples differ by their noise as the data does; where not, each follows from its conditions alone."""
     max_steps: int
     """The largest budget that `sample` takes."""
@@ -153,18 +153,18 @@ class Objective(abc.ABC):
         check(self)
 
     @property
-    def evaluations(self) -> float:
+    def nfe_per_example(self) -> float:
         """Network evaluations that a training example costs: 1 for each pass, 3 for one with its backward pass."""
         return 3.0
 
     @property
     def stages(self) -> int:
-        """Equal stages of training; at the end of each, what was learned becomes the source of the next."""
+        """Equal stages of training; at the end of each, what was learned becomes the teacher of the next."""
         return 1
 
     @abc.abstractmethod
-    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
-        """Draw noise and times, make targets with the teacher (an EMA of net), return each row's loss."""
+    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
+        """Draw noise and times, make targets with the target_net (an EMA of net), return each row's loss."""
 
     @abc.abstractmethod
     def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
@@ -185,11 +185,11 @@ class Dataset(Protocol):
 class Task(abc.ABC):
     """One dataset or family: shapes, conditions, codec, and how samples are judged. A frozen dataclass."""
 
-    preview: ClassVar[tuple[int, int]] = (16, 16)
+    preview_grid: ClassVar[tuple[int, int]] = (16, 16)
     """how many samples a small picture holds, and in how many columns"""
-    accepts: ClassVar[str] = ""
+    data_help: ClassVar[str] = ""
     """what its field `data` may name, in words, where it has one"""
-    headline: ClassVar[str] = ""
+    primary_metric: ClassVar[str] = ""
     """the measure of `evaluate` that methods are compared by first; "" is the first one"""
 
     def __post_init__(self) -> None:
@@ -225,14 +225,14 @@ class Task(abc.ABC):
         """Vary encoded training examples at random (torch's global generator)."""
         return x
 
-    def observe(self, cond: Cond, *, training: bool = False) -> Cond:
+    def preprocess_cond(self, cond: Cond, *, training: bool = False) -> Cond:
         """Conditions, as the dataset gives them -> what the network is conditioned on.
 
         training: vary them at random (torch's global generator), where the task does that.
         """
         return cond
 
-    def prompts(self, rows: Sequence[int]) -> Cond:
+    def default_cond(self, rows: Sequence[int]) -> Cond:
         """The conditions, as the dataset gives them, of samples `rows` where none are asked for: classes in turn."""
         label = self.conditions.get("label")
         return {"label": torch.as_tensor(rows) % label.count} if isinstance(label, Label) else {}

@@ -36,12 +36,12 @@ def is_power_of_two(value: int) -> bool:
 
 PowerOfTwo = Annotated[int, Rule(is_power_of_two, "a power of two"), at.Le(2**15)]
 """The most sampling steps of an objective; networks tell step sizes apart down to 2^-15."""
-Positive = Annotated[int, at.Ge(1)]
-Count = Annotated[int, at.Ge(0)]
-Share = Annotated[float, at.Ge(0), at.Le(1)]
+PositiveInt = Annotated[int, at.Ge(1)]
+NonNegativeInt = Annotated[int, at.Ge(0)]
+Fraction = Annotated[float, at.Ge(0), at.Le(1)]
 
 
-FILLED_IN = {"settable": False}
+DERIVED = {"settable": False}
 """The metadata of a field that the program fills in."""
 
 
@@ -54,7 +54,7 @@ class Option(NamedTuple):
     rules: tuple[Rule, ...]
     help: str
     settable: bool = True
-    """Whether a user sets it; not so where the field says `metadata=FILLED_IN`."""
+    """Whether a user sets it; not so where the field says `metadata=DERIVED`."""
 
     @property
     def range(self) -> str:
@@ -80,7 +80,7 @@ def _rule(item: Any) -> Rule | None:
 
 
 def _without_rules(kind: Any) -> tuple[Any, tuple[Rule, ...]]:
-    """A type without its constraints, and these; `Positive | None` has those of Positive."""
+    """A type without its constraints, and these; `PositiveInt | None` has those of PositiveInt."""
     if typing.get_origin(kind) is Annotated:
         inner, *metadata = typing.get_args(kind)
         inner, rules = _without_rules(inner)

@@ -66,19 +66,19 @@ def stage_of(progress: float, stages: int) -> int:
     return min(math.floor(stages * progress + 1e-9), stages - 1)  # the share is rounded, as 3/7 is
 
 
-def check_budget(steps: int, max_steps: int) -> None:
+def check_num_steps(steps: int, max_steps: int) -> None:
     """Raise UserError where a number of sampling steps is not in 1..max_steps."""
     if not 1 <= steps <= max_steps:
         raise UserError(f"steps must be a whole number from 1 to {max_steps}, not {steps}")
 
 
-def budget_times(steps: int, max_steps: int) -> list[float]:
+def sampling_times(steps: int, max_steps: int) -> list[float]:
     """Times 0 = t_0 < ... < t_steps = 1 whose steps are powers of two, each on the grid of its size.
 
     Of the largest power of two p <= steps, the last steps - p intervals of 1/p are halved:
     3 = 1/2 + 1/4 + 1/4. Raises UserError where steps is not in 1..max_steps.
     """
-    check_budget(steps, max_steps)
+    check_num_steps(steps, max_steps)
     power = 1 << (steps.bit_length() - 1)
     whole = 2 * power - steps
     halves = range(2 * whole, 2 * power + 1)

@@ -50,13 +50,13 @@ def euler(
     cond: Cond,
     times: Sequence[float],
     *,
-    told: float | None = None,
+    step_cond: float | None = None,
     guidance: float = 1.0,
     drop: Bool[Tensor, "b"] | None = None,
 ) -> Iterator[X]:
     """Step from times[0] to times[-1] and yield x after every step; no gradient is kept.
 
-    told: the step size the network is told; by default the one that is taken.
+    step_cond: the step size that the network is conditioned on; by default the one that is taken.
     drop [b]: rows without their condition, whatever the guidance.
     """
     rows, device = len(noise), noise.device
@@ -66,13 +66,13 @@ def euler(
     full = lambda value: torch.full((rows,), value, device=device)
     for start, end in itertools.pairwise(times):
         with torch.no_grad():  # not around the yield, where the caller's own code runs
-            v = velocity(x, full(start), full(end - start if told is None else told))
+            v = velocity(x, full(start), full(end - start if step_cond is None else step_cond))
             x = step(x, full(end - start), v)
         yield x
 
 
 def renoise(
-    net: Network, noise: X, cond: Cond, times: Sequence[float], *, told: float, guidance: float = 1.0
+    net: Network, noise: X, cond: Cond, times: Sequence[float], *, step_cond: float, guidance: float = 1.0
 ) -> Iterator[X]:
     """Predict the data, go back to the next time with fresh noise, and yield what is there; no gradient is kept.
 
@@ -86,7 +86,7 @@ def renoise(
     full = lambda value: torch.full((rows,), value, device=device)
     for start, end in itertools.pairwise(times):
         with torch.no_grad():
-            x = step(x, full(1 - start), velocity(x, full(start), full(told)))
+            x = step(x, full(1 - start), velocity(x, full(start), full(step_cond)))
             if end < 1:
                 x = interpolate(normal_like(noise, fresh), x, full(end))
         yield x

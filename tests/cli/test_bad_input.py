@@ -28,7 +28,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "train what": ("train", "the following arguments are required: RECIPE"),
     "unknown recipe": ("train digit", "there is no recipe 'digit': did you mean digits? choose one of digits, "),
     "very unknown recipe": ("train 42", "there is no recipe '42': choose one of digits, "),
-    "recipe last": ("train --steps 3 digits", "the recipe comes first, not '--steps'"),
+    "recipe last": ("train --train-steps 3 digits", "the recipe comes first, not '--train-steps'"),
     "two recipes": ("train digits moons", "unrecognized arguments: moons"),
     # numbers
     "unknown option": (f"{TINY} --run new --stepps 3", "unrecognized arguments: --stepps 3"),
@@ -75,7 +75,7 @@ TABLE: dict[str, tuple[str, str]] = {
         "--objective.max-steps must be <= 32768, not",
     ),
     "max steps 100": (f"{TINY} --run new --objective.max-steps 100", "--objective.max-steps must be a power of two"),
-    "share": (f"{TINY} --run new --objective.bootstrap-share 1.5", "--objective.bootstrap-share must be <= 1"),
+    "share": (f"{TINY} --run new --objective.bootstrap-fraction 1.5", "--objective.bootstrap-fraction must be <= 1"),
     "guidance": (f"{TINY} --run new --objective.guidance -1", "--objective.guidance must be >= 0"),
     "no points": (f"{TOY} --run new --task.size 0", "--task.size must be >= 1"),
     "distribution": (f"{TOY} --run new --task.distribution ring", "--task.distribution: must be one of four-gaussians"),

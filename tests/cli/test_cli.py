@@ -72,9 +72,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(digits: Pa
 
 def test_rates_of_logging_and_saving_may_change_when_a_run_goes_on(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    train(run, "--schedule", "constant", "--steps", 5)
+    train(run, "--schedule", "constant", "--train-steps", 5)
     more = ("--checkpoint-every", 2, "--keep", 9, "--log-every", 3, "--heldout-every", 4, "--sample-every", 6)
-    train(run, "--schedule", "constant", "--steps", 12, *more)
+    train(run, "--schedule", "constant", "--train-steps", 12, *more)
     train(tmp_path / "whole", "--schedule", "constant")
     assert same(tensors(run), tensors(tmp_path / "whole"))
     assert steps_of(run) == [5, 6, 8, 10, 12]
@@ -83,7 +83,7 @@ def test_rates_of_logging_and_saving_may_change_when_a_run_goes_on(tmp_path: Pat
 
 def test_a_run_has_a_place_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert shortcut(*POINTS, "--steps", 2).code == 0
+    assert shortcut(*POINTS, "--train-steps", 2).code == 0
     assert steps_of(Path("runs/four-gaussians")) == [2]
 
 

@@ -70,9 +70,9 @@ def test_losses(
     device: str,
 ) -> None:
     rows = 96
-    network, teacher = pair(config, shape, conditions, device)
-    before, mode, at_zero = copy.deepcopy(teacher.state_dict()), network.training, idle(network, shape, conditions)
-    losses = losses_of(objective, network, teacher, batch_of(rows, shape, conditions, device))
+    network, target_net = pair(config, shape, conditions, device)
+    before, mode, at_zero = copy.deepcopy(target_net.state_dict()), network.training, idle(network, shape, conditions)
+    losses = losses_of(objective, network, target_net, batch_of(rows, shape, conditions, device))
     assert losses.per_example.shape == (rows,)
     assert losses.per_example.dtype == torch.float32
     assert losses.per_example.isfinite().all()
@@ -87,9 +87,9 @@ def test_losses(
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.any() == (objective.generative or name not in at_zero), name
-    assert all(parameter.grad is None for parameter in teacher.parameters())
-    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+        assert parameter.grad.any() == (objective.is_generative or name not in at_zero), name
+    assert all(parameter.grad is None for parameter in target_net.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in target_net.state_dict().items())
     assert network.training == mode
 
 
@@ -97,9 +97,9 @@ def test_losses(
 @pytest.mark.parametrize("rows", range(1, 6))
 def test_small_batches_and_their_log(objective: Objective, rows: int) -> None:
     names = []
-    network, teacher = pair(SMALL["mlp"], (2,), CONDITIONS["label"])
+    network, target_net = pair(SMALL["mlp"], (2,), CONDITIONS["label"])
     for _ in range(5):
-        losses = losses_of(objective, network, teacher, batch_of(rows, (2,), CONDITIONS["label"]))
+        losses = losses_of(objective, network, target_net, batch_of(rows, (2,), CONDITIONS["label"]))
         assert losses.per_example.shape == (rows,)
         assert losses.per_example.isfinite().all()
         names.append(list(losses.logs))
@@ -109,13 +109,13 @@ def test_small_batches_and_their_log(objective: Objective, rows: int) -> None:
 @every_objective
 @every_network
 def test_losses_in_bfloat16(objective: Objective, config: NetworkConfig, shape: tuple[int, ...]) -> None:
-    network, teacher = pair(config, shape, CONDITIONS["label"])
+    network, target_net = pair(config, shape, CONDITIONS["label"])
     batch = batch_of(32, shape, CONDITIONS["label"])
     found = []
     for enabled in (False, True):
         torch.manual_seed(1)
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            found.append(losses_of(objective, network, teacher, batch).per_example)
+            found.append(losses_of(objective, network, target_net, batch).per_example)
     assert found[1].dtype == torch.float32
     assert not torch.equal(*found)
     torch.testing.assert_close(found[1].mean(), found[0].mean(), rtol=0.02, atol=0)
@@ -123,23 +123,23 @@ def test_losses_in_bfloat16(objective: Objective, config: NetworkConfig, shape: 
 
 @every_variant
 def test_a_teacher_that_is_not_used_is_not_looked_at(objective: Objective) -> None:
-    network, teacher = pair(SMALL["mlp"], (2,), {})
+    network, target_net = pair(SMALL["mlp"], (2,), {})
     looked: list[None] = []
-    teacher.register_forward_pre_hook(lambda *_: looked.append(None))
-    losses_of(objective, network, teacher, batch_of(64, (2,), {}))
-    # Where there are stages, the trainer looks at it, who makes it the source of the next one.
-    assert bool(looked) == (objective.uses_teacher and objective.stages == 1)
+    target_net.register_forward_pre_hook(lambda *_: looked.append(None))
+    losses_of(objective, network, target_net, batch_of(64, (2,), {}))
+    # Where there are stages, the trainer looks at it, who makes it the teacher of the next one.
+    assert bool(looked) == (objective.uses_target_net and objective.stages == 1)
 
 
 @every_variant
 def test_labels_matter_to_the_loss(objective: Objective) -> None:
-    network, teacher = pair(SMALL["mlp"], (2,), CONDITIONS["label"])
+    network, target_net = pair(SMALL["mlp"], (2,), CONDITIONS["label"])
     batch = batch_of(64, (2,), CONDITIONS["label"])
     found = []
     for shift in (0, 1):
         torch.manual_seed(1)
         cond = {"label": (batch.cond["label"] + shift) % 3}
-        found.append(losses_of(objective, network, teacher, Batch(batch.data, cond)).per_example)
+        found.append(losses_of(objective, network, target_net, Batch(batch.data, cond)).per_example)
     assert (found[0] != found[1]).float().mean() > 0.5
 
 
@@ -186,7 +186,7 @@ def test_samples_follow_from_their_noise_and_label_alone(objective: Objective) -
 def test_samples_differ_by_their_noise_where_the_method_says_so(objective: Objective) -> None:
     network = pair(SMALL["mlp"], (2,), CONDITIONS["label"])[0]
     made = objective.sample(network, torch.randn(4, 2), {"label": torch.ones(4, dtype=torch.int64)}, 1)
-    assert torch.equal(made, made[:1].expand(4, 2)) != objective.generative
+    assert torch.equal(made, made[:1].expand(4, 2)) != objective.is_generative
 
 
 @every_variant
@@ -222,15 +222,15 @@ class Counted(Network):
 def test_evaluations_are_those_counted(objective: Objective) -> None:
     """On average, over all stages of training and the random shares of the rows."""
     rows, draws, count = 50, 28 * 4, []
-    network, teacher, source = (Counted(SMALL["mlp"].build((2,), CONDITIONS["label"]), count) for _ in range(3))
-    more = {"source": source} if objective.learns_from == "source" else {}
+    network, target_net, teacher = (Counted(SMALL["mlp"].build((2,), CONDITIONS["label"]), count) for _ in range(3))
+    more = {"teacher": teacher} if objective.requires == "teacher" else {}
     for draw in range(draws):
         batch = batch_of(rows, (2,), CONDITIONS["label"])
         batch.progress = draw / draws
-        objective.losses(network, teacher, batch, **more)
+        objective.losses(network, target_net, batch, **more)
     # A share that is no whole number of rows is rounded at random: by half a row's worth of passes, at most.
     spread = {"shortcut": 4, "live-reflow": 16}.get(name_of(objective), 0) / 2 / rows
-    assert abs(sum(count) / rows / draws - objective.evaluations) <= 5 * spread / math.sqrt(draws) + 1e-9
+    assert abs(sum(count) / rows / draws - objective.nfe_per_example) <= 5 * spread / math.sqrt(draws) + 1e-9
 
 
 def name_of(objective: Objective) -> str:

@@ -53,7 +53,7 @@ def test_an_example_has_fewer_than_sixty_lines(path: Path) -> None:
 
 
 def test_my_network_is_trained_saved_and_loaded(tmp_path: Path) -> None:
-    said = example("my_network.py", "--run", tmp_path / "run", "--steps", 3, cache=tmp_path)
+    said = example("my_network.py", "--run", tmp_path / "run", "--train-steps", 3, cache=tmp_path)
     assert re.findall(r"(\d+) steps: an SVM sees the digit asked for in [\d.]+% of 200 samples", said) == ["1", "8"]
     with pytest.raises(shortcut_models.UserError, match="ConvNet"):
         shortcut_models.load(tmp_path / "run")
@@ -61,7 +61,7 @@ def test_my_network_is_trained_saved_and_loaded(tmp_path: Path) -> None:
 
 def test_my_objective_is_on_the_command_line(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    example("my_objective.py", "train", "moons", *SPLIT, "--run", run, "--steps", 3, cache=tmp_path)
+    example("my_objective.py", "train", "moons", *SPLIT, "--run", run, "--train-steps", 3, cache=tmp_path)
     said = example("my_objective.py", "evaluate", run, "--steps", 1, 3, "--num", 50, cache=tmp_path)
     assert [line.split()[0] for line in said.splitlines()] == ["steps", "1", "3"]
 
@@ -87,7 +87,7 @@ def test_my_images_takes_a_folder(tmp_path: Path) -> None:
             pixels = np.random.default_rng(number).integers(0, 256, (10, 12, 3), np.uint8)
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
     words = ("--data", tmp_path / "photos", "--image-size", 8, "--patch-size", 4, "--run", tmp_path / "run")
-    said = example("my_images.py", *words, "--steps", 3, cache=tmp_path)
+    said = example("my_images.py", *words, "--train-steps", 3, cache=tmp_path)
     assert "images of shape (3, 8, 8), classes cat, dog" in said
     assert "uint8 samples of shape (32, 8, 8, 3)" in said
     assert (tmp_path / "run" / "one-step.png").exists()
@@ -95,7 +95,7 @@ def test_my_images_takes_a_folder(tmp_path: Path) -> None:
 
 def test_my_images_draws_its_own(tmp_path: Path) -> None:
     assert "classes across, upright" in example(
-        "my_images.py", "--steps", 2, "--patch-size", 8, "--run", tmp_path / "run", cache=tmp_path
+        "my_images.py", "--train-steps", 2, "--patch-size", 8, "--run", tmp_path / "run", cache=tmp_path
     )
 
 

@@ -116,7 +116,7 @@ def parse(words: list[str]) -> None:
 def test_the_snippets_of_a_page_run(
     page: Path, place: Path, registries: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    code = re.sub(r"Training\(steps=\d+", "Training(steps=3", "\n\n".join(blocks(page, "python")))
+    code = re.sub(r"Training\(steps=\d+", "Training(train_steps=3", "\n\n".join(blocks(page, "python")))
     path = tmp_path / "snippets.py"
     path.write_text(re.sub(r"\bnum=\d+", "num=20", code))
     (tmp_path / "runs").mkdir()
@@ -126,12 +126,17 @@ def test_the_snippets_of_a_page_run(
         write(tmp_path / "checkpoint.pkl", Original(48, heads=12, channels=4, classes=1000, image_size=32).checkpoint())
     load_file(path, "snippets")
     if page.name == "your-network.md":
-        train(tmp_path / "line", "--steps", 3, options=("train", "moons", "--network", "line", "--network.width", 32))
+        train(
+            tmp_path / "line",
+            "--train-steps",
+            3,
+            options=("train", "moons", "--network", "line", "--network.width", 32),
+        )
     if page.name == "your-objective.md":
         words = ("train", "moons", "--objective", "four-in-one", "--network.width", 32, "--batch-size", 32)
-        train(tmp_path / "student", "--steps", 3, "--teacher", "runs/source", options=words)
+        train(tmp_path / "student", "--train-steps", 3, "--teacher", "runs/source", options=words)
     if page.name == "architecture.md":
-        train(tmp_path / "ring", "--steps", 3, options=("train", "ring", "--task.radius", 3))
+        train(tmp_path / "ring", "--train-steps", 3, options=("train", "ring", "--task.radius", 3))
         said = shortcut("evaluate", tmp_path / "ring", "--steps", 1, "--num", 20)
         assert "off_the_ring" in said.out
 
@@ -163,7 +168,7 @@ def test_the_command_line_page_has_every_command_and_option() -> None:
     for name in COMMANDS:
         assert f"\n## {name}\n" in page
         assert f"usage: shortcut {name}" in page
-    for option in ("--steps", "--guidance", "--pairs", "--json", "--task.image-size", "--objective.bootstrap-share"):
+    for option in ("--steps", "--guidance", "--pairs", "--json", "--task.image-size", "--objective.bootstrap-fraction"):
         assert option in page
 
 

@@ -77,12 +77,14 @@ def test_activations_are_what_a_pass_keeps(scale: ModuleType, checkpointing: boo
 def test_a_run_costs_what_its_recipe_does(scale: ModuleType) -> None:
     recipe = RECIPES["imagenet-256"]
     training = recipe.training
-    passes = recipe.objective.evaluations
+    passes = recipe.objective.nfe_per_example
     assert f"{passes:.2f} passes" in PAGE
     for name, (width, depth, _) in SIZES.items():
         sizes = scale.Sizes(width, depth)
-        found = scale.hours(sizes, training.steps, training.batch_size, 989e12, 0.4)
-        assert found == pytest.approx(training.steps * training.batch_size * passes * sizes.flops() / 989e12 / 1440)
+        found = scale.hours(sizes, training.train_steps, training.batch_size, 989e12, 0.4)
+        assert found == pytest.approx(
+            training.train_steps * training.batch_size * passes * sizes.flops() / 989e12 / 1440
+        )
         assert f"| DiT-{name.upper()}/2 | {found:.0f} | {found / 192:.{2 if found < 10 else 1}f} |" in PAGE
 
 

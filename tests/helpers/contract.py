@@ -79,7 +79,7 @@ def values_of(kind: Condition, rows: int) -> Tensor:
 def pair(
     config: NetworkConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition], device: str = "cpu"
 ) -> tuple[Network, Network]:
-    """A network with random weights and a teacher with others."""
+    """A network with random weights and a target_net with others."""
     network = config.build(shape, conditions)
     return wake(network).to(device), wake(copy.deepcopy(network)).to(device)
 
@@ -96,8 +96,8 @@ def idle(network: Network, shape: tuple[int, ...], conditions: Mapping[str, Cond
     return {name for name, grad in zip(names, gradients, strict=True) if grad is None or not grad.any()}
 
 
-def losses_of(objective: Objective, network: Network, teacher: Network, batch: Batch) -> Losses:
-    """The objective's losses; where it learns from a trained network, that is one with the teacher's weights."""
-    source = copy.deepcopy(teacher)
-    source._forward_pre_hooks.clear()  # who watches the teacher does not watch this one
-    return losses(objective, network, teacher, batch, source)
+def losses_of(objective: Objective, network: Network, target_net: Network, batch: Batch) -> Losses:
+    """The objective's losses; where it learns from a trained network, that is one with the target_net's weights."""
+    teacher = copy.deepcopy(target_net)
+    teacher._forward_pre_hooks.clear()  # who watches the target_net does not watch this one
+    return losses(objective, network, target_net, batch, teacher)

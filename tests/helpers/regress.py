@@ -20,7 +20,7 @@ from shortcut_models.models.model import Model
 from shortcut_models.training.fit import fit
 from shortcut_models.training.options import Training
 
-TRAINING = Training(steps=12, batch_size=8, learning_rate=0.05, warmup=4, precision="fp32", device="cpu")
+TRAINING = Training(train_steps=12, batch_size=8, learning_rate=0.05, warmup=4, precision="fp32", device="cpu")
 
 
 class Scale(Network):
@@ -39,12 +39,12 @@ class Scale(Network):
 class Regress(Objective):
     """Learn to double the data: without noise, so that any split of a batch gives the same gradient."""
 
-    uses_teacher: ClassVar[bool] = False
+    uses_target_net: ClassVar[bool] = False
     max_steps: int = 4
     before: Callable[[Network, Tensor], Tensor] = lambda net, loss: loss
     """called with each training batch's network and loss; what it returns is the loss"""
 
-    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
+    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
         zeros = torch.zeros(len(batch))
         loss = (net(batch.data, zeros, zeros) - 2 * batch.data).square().mean(1)
         return Losses(self.before(net, loss) if torch.is_grad_enabled() else loss, {"flow": loss.detach()})

@@ -24,7 +24,7 @@ from shortcut_models.cli import main
 from shortcut_models.models import checkpoint
 
 NETWORK = ("--network", "mlp", "--network.width", 16, "--network.depth", 1)
-OPTIONS = (*NETWORK, "--batch-size", 32, "--warmup", 3, "--steps", 12, "--device", "cpu", "--precision", "fp32")
+OPTIONS = (*NETWORK, "--batch-size", 32, "--warmup", 3, "--train-steps", 12, "--device", "cpu", "--precision", "fp32")
 DIGITS = ("train", "digits", *OPTIONS)
 POINTS = ("train", "four-gaussians", *OPTIONS, "--task.size", 500, "--snapshots", 0, "--objective.max-steps", 8)
 COMMANDS = (

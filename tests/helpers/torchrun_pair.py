@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch.distributed import TCPStore
 
-from shortcut_models.system.distributed import Processes, joined
+from shortcut_models.system.distributed import Processes, process_group
 
 from .runs import _forks
 
@@ -25,14 +25,14 @@ def variables(rank: int, port: int) -> dict[str, str]:
     return told | {name: str(number) for name, number in numbers.items()}
 
 
-def meeting_point() -> TCPStore:
+def rendezvous_store() -> TCPStore:
     """Where the processes meet, in the hands of one that outlives them, as torchrun has it."""
     return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
 def together(act: Act, folder: Path) -> None:
     """Let two processes that have joined do this with a folder, and wait for them."""
-    store = meeting_point()
+    store = rendezvous_store()
     told = [variables(rank, store.port) for rank in range(2)]
     processes = [_forks().Process(target=_work, args=(act, folder, each)) for each in told]
     for process in processes:
@@ -48,7 +48,7 @@ def _work(act: Act, folder: Path, env: dict[str, str]) -> None:
     torch.set_num_threads(1)
     code = 0
     try:
-        with joined("cpu") as processes:
+        with process_group("cpu") as processes:
             act(processes, folder)
     except BaseException:
         (folder / f"error{env['RANK']}.txt").write_text(traceback.format_exc())

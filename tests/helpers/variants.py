@@ -16,8 +16,8 @@ from shortcut_models.objectives import (
 
 VARIANTS: dict[str, Objective] = {name: cls() for name, cls in OBJECTIVES.items()} | {
     "shortcut-original": Shortcut.original(),
-    "shortcut-guided": Shortcut(guidance=1.5, bootstrap_share=0.75),
-    "shortcut-unconditional": Shortcut(guidance=0.0, bootstrap_share=0.5, max_steps=16),
+    "shortcut-guided": Shortcut(guidance=1.5, bootstrap_fraction=0.75),
+    "shortcut-unconditional": Shortcut(guidance=0.0, bootstrap_fraction=0.5, max_steps=16),
     "shortcut-paired": Shortcut(pairing="transport"),
     "flow-paired": FlowMatching(pairing="transport"),
     "flow-original": FlowMatching.original(),
@@ -28,7 +28,7 @@ VARIANTS: dict[str, Objective] = {name: cls() for name, cls in OBJECTIVES.items(
     "consistency-distillation-unconditional": ConsistencyDistillation(guidance=0.0),
     "consistency-training-original": ConsistencyTraining.original(),
     "live-reflow-guided": LiveReflow(guidance=2.0, self_steps=3),
-    "live-reflow-unconditional": LiveReflow(guidance=0.0, bootstrap_share=0.3),
+    "live-reflow-unconditional": LiveReflow(guidance=0.0, bootstrap_fraction=0.3),
     "diffusion-ddpm": Diffusion(sampler="ddpm"),
     "diffusion-epsilon": Diffusion(prediction="epsilon", schedule="linear"),
 }

@@ -64,14 +64,14 @@ def test_progressive_distillation(stage: str, guided: bool) -> None:
     found = group(f"progressive_{stage}_cfg{int(guided)}")
     objective = ProgressiveDistillation.original(guidance=1.5 if guided else 1.0)
     batch, draws = batch_and_draws(found)
-    check(objective.targets(network("teacher", ema=True), batch, draws), found)
+    check(objective.targets(network("target_net", ema=True), batch, draws), found)
     assert 2.0 ** -objective.level(batch.progress) == 2.0 ** -{"stage0": 6, "late": 0}[stage]
 
 
 def test_consistency_distillation() -> None:
     found = group("consistency_distillation")
-    teacher, source = network("student", ema=True), network("teacher", ema=True)
-    check(ConsistencyDistillation.original().targets(teacher, source, *batch_and_draws(found)), found)
+    target_net, teacher = network("student", ema=True), network("target_net", ema=True)
+    check(ConsistencyDistillation.original().targets(target_net, teacher, *batch_and_draws(found)), found)
 
 
 @pytest.mark.parametrize("step", [50, 500, 990])
@@ -122,8 +122,8 @@ def test_shortcut(variant: str) -> None:
     config = json.loads(str(found["config"]))
     objective = Shortcut.original(guidance=config["cfg_scale"] if config["bootstrap_cfg"] else 1.0)
     batch, draws, order = shortcut_case(found, bool(config["bootstrap_cfg"]))
-    teacher = network("student", ema=bool(config["bootstrap_ema"]))
-    check(objective.targets(teacher, batch, draws), found, order)
+    target_net = network("student", ema=bool(config["bootstrap_ema"]))
+    check(objective.targets(target_net, batch, draws), found, order)
 
 
 class Recorded(Shortcut):
@@ -138,7 +138,7 @@ DRAWS: list[ShortcutDraws] = []
 
 def test_five_training_steps() -> None:
     """Through our own trainer: losses, gradient norms, and all parameters and their average afterwards."""
-    from shortcut_models.tasks import Events
+    from shortcut_models.tasks import ImportedModel
     from shortcut_models.training.fit import train_step
     from shortcut_models.training.options import Training
     from shortcut_models.training.state import State
@@ -146,14 +146,14 @@ def test_five_training_steps() -> None:
     cases = [shortcut_case(group(f"trajectory/{step}"), guided=False) for step in range(5)]  # skips where trimmed
     expected = group("trajectory")
     training = Training(
-        steps=5, batch_size=64, learning_rate=1e-4, warmup=0, schedule="constant", beta2=0.999, weight_decay=0.1,
-        clip=1e9, ema=0.999, teacher_ema=0.999, ema_warmup=False, precision="fp32", device="cpu",
+        train_steps=5, batch_size=64, learning_rate=1e-4, warmup=0, schedule="constant", beta2=0.999, weight_decay=0.1,
+        clip=1e9, ema=0.999, target_ema=0.999, ema_warmup=False, precision="fp32", device="cpu",
     )  # fmt: skip
     objective = Recorded(sigma_min=1e-5, clip=4.0)
-    state = State.new(network("teacher", ema=False), objective, training, torch.device("cpu"))
-    for average in (state.ema, state.teacher):
-        average.load_state_dict(network("teacher", ema=True).state_dict())
-    task = Events(shape=(4, 8, 8), classes=10)
+    state = State.new(network("target_net", ema=False), objective, training, torch.device("cpu"))
+    for average in (state.ema, state.target_net):
+        average.load_state_dict(network("target_net", ema=True).state_dict())
+    task = ImportedModel(shape=(4, 8, 8), classes=10)
     for step, (batch, draws, _) in enumerate(cases):
         DRAWS.append(draws)
         figures = train_step(state, batch, task, training)

@@ -15,7 +15,7 @@ from helpers.regress import TRAINING, Line, Regress, Scale, at, infinite_gradien
 from helpers.runs import same, steps_of, tensors
 from shortcut_models.base import Network
 from shortcut_models.errors import UserError
-from shortcut_models.training.fit import PATIENCE, train_step
+from shortcut_models.training.fit import MAX_BAD_STEPS, train_step
 from shortcut_models.training.state import State
 
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ def test_a_step_that_is_not_finite_changes_no_weight_and_is_counted(
     final = tensors(tmp_path / "run")
     assert int(final["optimizer.0.step"]) == 9
     assert int(final["skipped"]) == 3
-    assert int(final["streak"]) == 0
+    assert int(final["bad_steps_in_a_row"]) == 0
 
 
 @pytest.mark.parametrize("fault", [nan_loss, infinite_gradient])
@@ -59,20 +59,27 @@ def test_a_part_that_is_not_finite_skips_the_whole_step(tmp_path: Path) -> None:
 
 def test_ten_in_a_row_end_the_run_and_the_last_good_checkpoint_stays(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
-    train(whole, steps=30, checkpoint_every=4, keep=20)
+    train(whole, train_steps=30, checkpoint_every=4, keep=20)
     objective = Regress(before=at(set(range(8, 31)), nan_loss))
-    with pytest.raises(UserError, match=f"not finite in {PATIENCE} steps in a row, up to step 17: .* --learning-rate"):
-        train(tmp_path / "run", objective, steps=30, checkpoint_every=4, keep=1)
+    message = f"not finite in {MAX_BAD_STEPS} steps in a row, up to step 17: .* --learning-rate"
+    with pytest.raises(UserError, match=message):
+        train(tmp_path / "run", objective, train_steps=30, checkpoint_every=4, keep=1)
     assert steps_of(tmp_path / "run") == [4]
     assert same(tensors(tmp_path / "run", 4), tensors(whole, 4))
     with pytest.raises(UserError, match="not finite"):
-        train(tmp_path / "run", Regress(before=at(set(range(4, 31)), nan_loss)), steps=30, checkpoint_every=4, keep=1)
+        train(
+            tmp_path / "run",
+            Regress(before=at(set(range(4, 31)), nan_loss)),
+            train_steps=30,
+            checkpoint_every=4,
+            keep=1,
+        )
     assert steps_of(tmp_path / "run") == [4]
 
 
 def test_nine_in_a_row_do_not_end_a_run(tmp_path: Path) -> None:
     bad = set(range(2, 11)) | set(range(12, 21))
-    train(tmp_path / "run", Regress(before=at(bad, nan_loss)), steps=24)
+    train(tmp_path / "run", Regress(before=at(bad, nan_loss)), train_steps=24)
     assert lines(tmp_path / "run")[-1]["skipped"] == 18
 
 
@@ -87,10 +94,10 @@ def test_ten_in_a_row_are_counted_across_a_resumption(tmp_path: Path) -> None:
         return nan_loss(net, loss)
 
     with pytest.raises(Crash):
-        train(tmp_path / "run", Regress(before=at({9}, crash)), steps=30, checkpoint_every=2)
+        train(tmp_path / "run", Regress(before=at({9}, crash)), train_steps=30, checkpoint_every=2)
     assert steps_of(tmp_path / "run") == [4, 6, 8]
     with pytest.raises(UserError, match="up to step 18"):
-        train(tmp_path / "run", Regress(before=at(set(range(1, 30)), act)), steps=30, checkpoint_every=2)
+        train(tmp_path / "run", Regress(before=at(set(range(1, 30)), act)), train_steps=30, checkpoint_every=2)
     assert steps_of(tmp_path / "run") == [4, 6, 8]
 
 
@@ -104,7 +111,7 @@ def test_a_run_without_a_single_good_step_is_not_trained(tmp_path: Path) -> None
     with pytest.raises(
         UserError, match="not finite in 6 steps in a row, up to step 6: look for bad values in the data"
     ):
-        train(tmp_path / "run", Regress(before=at(set(range(1, 7)), nan_loss)), steps=6)
+        train(tmp_path / "run", Regress(before=at(set(range(1, 7)), nan_loss)), train_steps=6)
     assert steps_of(tmp_path / "run") == []
 
 
@@ -129,5 +136,5 @@ def test_pictures_of_a_network_that_diverges_do_not_stop_it(tmp_path: Path) -> N
         pytest.warns(UserWarning, match=r"no picture of step \d+: the samples are not finite"),
         pytest.raises(UserError, match="in a row, up to step 14"),
     ):
-        train(tmp_path / "run", Regress(before=at({5}, spoil)), steps=20, sample_every=1)
+        train(tmp_path / "run", Regress(before=at({5}, spoil)), train_steps=20, sample_every=1)
     assert sorted(os.listdir(tmp_path / "run" / "samples"))[-1] == "step_00000004.png"

@@ -121,7 +121,7 @@ def test_a_checkpoint_that_was_torn_all_the_same(tmp_path: Path, whole: Path) ->
 def test_twenty_kills_at_random_moments(tmp_path: Path) -> None:
     """Processes of their own: a few are killed while they start, the others in the middle of some step."""
     rng, run, steps, kills = random.Random(0), tmp_path / "run", 400, 20
-    words = (*DIGITS, "--steps", steps, "--checkpoint-every", 5, "--log-every", 1)
+    words = (*DIGITS, "--train-steps", steps, "--checkpoint-every", 5, "--log-every", 1)
     train(tmp_path / "whole", *words[len(DIGITS) :])
     for left in range(kills, 0, -1):
         process = subprocess.Popen(command(*words, "--run", run), stderr=subprocess.DEVNULL, env=environment())

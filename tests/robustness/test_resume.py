@@ -87,12 +87,12 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_constant_rate_is_trained_for_longer_as_if_at_once(tmp_path: Path) -> None:
-    train(tmp_path / "parts", schedule="constant", steps=5)
-    train(tmp_path / "parts", schedule="constant", steps=12)
-    train(tmp_path / "whole", schedule="constant", steps=12)
+    train(tmp_path / "parts", schedule="constant", train_steps=5)
+    train(tmp_path / "parts", schedule="constant", train_steps=12)
+    train(tmp_path / "whole", schedule="constant", train_steps=12)
     assert same(tensors(tmp_path / "parts"), tensors(tmp_path / "whole"))
     with pytest.raises(UserError, match="has been trained for 12 steps already: ask for more"):
-        train(tmp_path / "parts", schedule="constant", steps=8)
+        train(tmp_path / "parts", schedule="constant", train_steps=8)
     assert Run(tmp_path / "parts").read_config()["training"]["steps"] == 12
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from helpers.runs import DIGITS, environment, fork, same, shell, steps_of, tensors
-from helpers.torchrun_pair import meeting_point, variables
+from helpers.torchrun_pair import rendezvous_store, variables
 
 RUN = (*DIGITS, "--log-every", 1, "--sample-every", 1000)
 
@@ -26,7 +26,7 @@ STORES: list[object] = []
 
 def start(folder: Path, *words: object) -> list[BaseProcess]:
     """The two processes of a command, which say what they say to the files said0 and said1."""
-    before, store = dict(os.environ), meeting_point()
+    before, store = dict(os.environ), rendezvous_store()
     STORES.append(store)
     processes: list[BaseProcess] = []
     for rank in range(2):
@@ -89,14 +89,14 @@ def test_a_lost_process_ends_the_other_and_the_run_goes_on(tmp_path: Path, paral
     """Killed, it takes the other along, in a line; told to stop, it takes the other along, in the same step."""
     run, words = tmp_path / "run", (*RUN, "--parallel", parallel, "--checkpoint-every", 5)
     long = (*words, "--schedule", "constant", "--run", run)
-    processes = start(tmp_path, *long, "--steps", 100_000)
+    processes = start(tmp_path, *long, "--train-steps", 100_000)
     wait_until(lambda: bool(steps_of(run)), processes[0])
     processes[1].kill()
     assert end(processes) == [1, -signal.SIGKILL]
     assert said(tmp_path)[-1].startswith("shortcut: another process has ended")
 
     before = logged(run)[-1]  # what comes after the checkpoint is logged a second time
-    processes = start(tmp_path, *long, "--steps", 100_000)
+    processes = start(tmp_path, *long, "--train-steps", 100_000)
     wait_until(lambda: logged(run)[-1] > before, processes[0])
     os.kill(processes[1].pid or 0, signal.SIGTERM)
     assert end(processes) == [143, 143]
@@ -105,7 +105,7 @@ def test_a_lost_process_ends_the_other_and_the_run_goes_on(tmp_path: Path, paral
         f"shortcut: stopped at step {step} of 100000, and saved; run the same command again to go on"
     ]
 
-    assert end(start(tmp_path, *long, "--steps", step + 3)) == [0, 0]
+    assert end(start(tmp_path, *long, "--train-steps", step + 3)) == [0, 0]
     assert sum("is trained" in line for line in said(tmp_path)) == 1
     assert logged(run) == list(range(1, step + 4))
     assert shell("sample", run, "--num", 4, "--out", tmp_path / "samples.npz").code == 0
@@ -114,7 +114,7 @@ def test_a_lost_process_ends_the_other_and_the_run_goes_on(tmp_path: Path, paral
 @pytest.mark.slow
 def test_torchrun_restarts_what_lost_a_process(tmp_path: Path) -> None:
     """One of two processes is killed: all are started again, go on from the last checkpoint, and come to the end."""
-    words = (*RUN, "--steps", 60, "--checkpoint-every", 10)
+    words = (*RUN, "--train-steps", 60, "--checkpoint-every", 10)
     launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "--max-restarts", 3, "-m", "--")
 
     def torchrun(name: str) -> subprocess.Popen[str]:

@@ -36,7 +36,7 @@ from helpers.runs import (
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    words = (*DIGITS, "--run", tmp_path / "run", "--steps", 400, "--log-every", 1)
+    words = (*DIGITS, "--run", tmp_path / "run", "--train-steps", 400, "--log-every", 1)
     process = fork(words, said=tmp_path / "said")
     wait_until(lambda: bool(lines(tmp_path / "run")), process)
     os.kill(process.pid or 0, number)
@@ -53,7 +53,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: signal.Sig
 
 
 def test_a_process_of_its_own_stops_just_so(tmp_path: Path) -> None:
-    words = (*DIGITS, "--run", tmp_path / "run", "--steps", 100_000, "--log-every", 1)
+    words = (*DIGITS, "--run", tmp_path / "run", "--train-steps", 100_000, "--log-every", 1)
     process = subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True, env=environment())
     while not lines(tmp_path / "run"):
         assert process.poll() is None
@@ -72,7 +72,7 @@ def wait_until(true: Callable[[], bool], process: BaseProcess) -> None:
 
 def test_processes_that_read_are_in_nobodys_way(tmp_path: Path) -> None:
     """After a kill they hold on to nothing; a signal to all, as from a terminal or a batch system, leaves them be."""
-    words = (*DIGITS, "--run", tmp_path / "run", "--steps", 100_000, "--log-every", 1, "--workers", 2)
+    words = (*DIGITS, "--run", tmp_path / "run", "--train-steps", 100_000, "--log-every", 1, "--workers", 2)
     for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)):
         (tmp_path / "run" / "metrics.jsonl").unlink(missing_ok=True)
         process = fork(words, os.setsid, tmp_path / "said")
@@ -92,7 +92,7 @@ def lines(run: Path) -> list[str]:
 
 
 def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
-    words = (*DIGITS, "--run", tmp_path / "run", "--steps", 100_000, "--log-every", 1)
+    words = (*DIGITS, "--run", tmp_path / "run", "--train-steps", 100_000, "--log-every", 1)
     first = fork(words)
     try:
         wait_until(lambda: bool(lines(tmp_path / "run")), first)
@@ -111,7 +111,7 @@ def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
 def test_a_full_disk_loses_nothing_and_the_run_goes_on(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: the model fits, and the state, which is larger, does not."""
     run = tmp_path / "run"
-    train(run, "--schedule", "constant", "--steps", 5)
+    train(run, "--schedule", "constant", "--train-steps", 5)
     most = (run / "checkpoints" / "00000005" / "model.safetensors").stat().st_size + 1000
     before = tree(run / "checkpoints")
     limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (most, most))

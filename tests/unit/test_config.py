@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import annotated_types as at
 import pytest
 
-from shortcut_models.config import Positive, PowerOfTwo, Share, check, from_dict, options, to_dict
+from shortcut_models.config import Fraction, PositiveInt, PowerOfTwo, check, from_dict, options, to_dict
 from shortcut_models.errors import UserError
 from shortcut_models.networks import NETWORKS
 from shortcut_models.objectives import OBJECTIVES, Diffusion, Shortcut
@@ -88,15 +88,15 @@ class Example:
     They say what they are in docstrings of their own.
     """
 
-    count: Positive = 1
+    count: PositiveInt = 1
     """how
     many"""
     power: PowerOfTwo = 4
-    share: Share = 0.5
+    share: Fraction = 0.5
     """a share"""
     between: Annotated[float, at.Gt(0), at.Lt(1)] = 0.5
     maybe: Annotated[int | None, at.Ge(1)] = None
-    perhaps: Positive | None = None
+    perhaps: PositiveInt | None = None
     colour: Literal["red", "blue"] = "red"
     on: bool = False
     name: str = ""

@@ -86,14 +86,14 @@ def test_times_are_uniform_over_the_multiples_of_the_step(level: int) -> None:
 
 
 def test_three_steps_are_a_half_and_two_quarters() -> None:
-    assert path.budget_times(3, 128) == [0.0, 0.5, 0.75, 1.0]
-    assert path.budget_times(5, 8) == [0.0, 0.25, 0.5, 0.75, 0.875, 1.0]
+    assert path.sampling_times(3, 128) == [0.0, 0.5, 0.75, 1.0]
+    assert path.sampling_times(5, 8) == [0.0, 0.25, 0.5, 0.75, 0.875, 1.0]
 
 
 @pytest.mark.parametrize("max_steps", [1, 2, 16, 128, 256])
 def test_every_budget_is_made_of_trained_steps_at_trained_times(max_steps: int) -> None:
     for steps in range(1, max_steps + 1):
-        times = path.budget_times(steps, max_steps)
+        times = path.sampling_times(steps, max_steps)
         sizes = [end - start for start, end in itertools.pairwise(times)]
         assert len(sizes) == steps
         assert (times[0], times[-1], sum(sizes)) == (0.0, 1.0, 1.0)
@@ -107,7 +107,7 @@ def test_every_budget_is_made_of_trained_steps_at_trained_times(max_steps: int) 
 @pytest.mark.parametrize(("steps", "max_steps"), [(0, 128), (-1, 128), (129, 128), (2, 1), (17, 16)])
 def test_budgets_out_of_range_are_refused(steps: int, max_steps: int) -> None:
     with pytest.raises(UserError, match=f"from 1 to {max_steps}, not {steps}"):
-        path.budget_times(steps, max_steps)
+        path.sampling_times(steps, max_steps)
 
 
 def test_number_of_levels() -> None:

@@ -15,7 +15,7 @@ from helpers.oracle import ClassOracle, GaussianOracle, Spy, wake
 from shortcut_models.base import Label
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import Shortcut
-from shortcut_models.path import budget_times
+from shortcut_models.path import sampling_times
 from shortcut_models.sampling import euler, last
 
 EVENTS = [(2,), (3, 8, 8), (16, 7)]
@@ -82,7 +82,7 @@ def test_every_grid_and_event_makes_the_same_samples(max_steps: int, event: tupl
 @pytest.mark.parametrize("event", EVENTS)
 def test_euler_yields_every_point_of_the_way(event: tuple[int, ...]) -> None:
     oracle, noise = gaussian(event)
-    before, times = noise.clone(), budget_times(11, 128)
+    before, times = noise.clone(), sampling_times(11, 128)
     points = list(euler(oracle, noise, {}, times))
     assert len(points) == 11
     for x, t in zip(points, times[1:], strict=True):
@@ -92,10 +92,12 @@ def test_euler_yields_every_point_of_the_way(event: tuple[int, ...]) -> None:
     assert torch.equal(last(iter(points)), points[-1])
 
 
-@pytest.mark.parametrize(("told", "sizes"), [(None, [0.5, 0.25, 0.25]), (0.0, [0.0] * 3), (1 / 128, [1 / 128] * 3)])
-def test_what_the_network_is_told(told: float | None, sizes: list[float]) -> None:
+@pytest.mark.parametrize(
+    ("step_cond", "sizes"), [(None, [0.5, 0.25, 0.25]), (0.0, [0.0] * 3), (1 / 128, [1 / 128] * 3)]
+)
+def test_what_the_network_is_conditioned_on(step_cond: float | None, sizes: list[float]) -> None:
     spy = Spy()
-    last(euler(spy, torch.randn(4, 2), {}, [0.0, 0.5, 0.75, 1.0], told=told))
+    last(euler(spy, torch.randn(4, 2), {}, [0.0, 0.5, 0.75, 1.0], step_cond=step_cond))
     assert [call.t.tolist() for call in spy.calls] == [[t] * 4 for t in (0.0, 0.5, 0.75)]
     assert [call.d.tolist() for call in spy.calls] == [[d] * 4 for d in sizes]
     assert all(call.t.dtype == call.d.dtype == torch.float32 for call in spy.calls)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from .._version import __version__
 from ..arguments import Parser
 from ..errors import PeerLost, Stopped, UserError
-from ..system.torchrun import first_to_say, several
+from ..system.torchrun import is_distributed, once_per_job
 from . import (
     animate,
     collect,
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     One of several processes that torchrun started ends here, with that code.
     """
     code = _run(arguments)
-    if several():
+    if is_distributed():
         # The threads that carried messages may abort a process that ends in the ordinary way, after all is done.
         sys.stdout.flush()
         sys.stderr.flush()
@@ -90,7 +90,7 @@ def _say(message: str) -> None:
 
     Names in it may come from a file, so what a terminal would act on is spelled out.
     """
-    if first_to_say(message):
+    if once_per_job(message):
         shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
         print(f"shortcut: {shown}", file=sys.stderr)
 

@@ -69,8 +69,8 @@ def read(words: Sequence[str]) -> tuple[Comparison, argparse.Namespace]:
         OBJECTIVES["diffusion"]().scheduler()  # type: ignore[attr-defined]  # says so now, where diffusers is missing
     budget = args.compare_budget
     if budget is None:
-        each = recipe.training.batch_size * recipe.objective.evaluations
-        budget = round(DEFAULT_SHARE * recipe.training.steps * each)
+        each = recipe.training.batch_size * recipe.objective.nfe_per_example
+        budget = round(DEFAULT_SHARE * recipe.training.train_steps * each)
     steps = list(dict.fromkeys(args.compare_steps))
     out = args.out or Path("comparisons") / name
     return Comparison(name, recipe, methods, budget, args.compare_seeds, steps, args.compare_num, out), args
@@ -80,7 +80,7 @@ def methods_of(names: Sequence[str]) -> list[str]:
     """Names of methods, each once, `all` standing for the generative ones. Raises UserError where there is no such."""
     from ..objectives import OBJECTIVES
 
-    several = {"all": [name for name, method in OBJECTIVES.items() if method.generative]}
+    several = {"all": [name for name, method in OBJECTIVES.items() if method.is_generative]}
     found = dict.fromkeys(method for name in names for method in several.get(name, [name]))
     for method in found:
         choose("objective", method, OBJECTIVES)

@@ -28,7 +28,7 @@ def add_arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from ..errors import UserError
-    from ..system.distributed import joined
+    from ..system.distributed import process_group
     from ..system.machine import keep_freed_memory
     from ..tasks import Images
     from ..tasks.latents.autoencoder import open_vae
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
         )  # fmt: skip
     except UserError as error:
         raise UserError(f"--{error}") from None
-    with joined(args.device, DAY) as processes:
+    with process_group(args.device, DAY) as processes:
         device = Training(device=args.device).torch_device()
         index = encode(images, vae, args.out, device=device, shard_size=args.shard_size, processes=processes)
     if processes.main:

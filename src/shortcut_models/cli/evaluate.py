@@ -56,11 +56,11 @@ def write(result: dict[str, Any], own: Path, args: argparse.Namespace, more: dic
 
     more: what goes to the run in its place, with what was found before.
     """
-    from ..evaluation.results import better_one
+    from ..evaluation.results import describe_better_existing
     from ..system.files import write_atomically
 
     content = lambda found: (json.dumps(found, indent=2) + "\n").encode()
-    kept = better_one(own, more or result)
+    kept = describe_better_existing(own, more or result)
     if kept:
         print(f"{own} stays, as it is of {kept}: give --json FILE to write this result")
     elif args.run.is_dir():
@@ -77,7 +77,7 @@ def by_fid(args: argparse.Namespace) -> None:
     from ..evaluation.inception import Inception
     from ..evaluation.results import together
     from ..models.run import Run
-    from ..system.distributed import joined
+    from ..system.distributed import process_group
     from ..system.files import cache_folder
     from ..system.machine import keep_freed_memory
 
@@ -85,7 +85,7 @@ def by_fid(args: argparse.Namespace) -> None:
         raise UserError("--data is for measures without FID, which compares with --fid-stats: leave one of them out")
     reference = read_reference(args.fid_stats)
     keep_freed_memory()
-    with joined(args.device, DAY) as processes:
+    with process_group(args.device, DAY) as processes:
         model = open_generator(args)
         model.precision = args.precision
         budgets, files = budgets_of(args, model), Run(args.run)

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
         arrays[f"steps_{steps}"] = model.sample(
             args.num, steps=steps, label=args.label, seed=args.seed, guidance=args.guidance, batch_size=args.batch_size
         )
-    num, columns = model.task.preview
+    num, columns = model.task.preview_grid
     drawn = [model.task.draw(made[: 4 * num], columns) for made in arrays.values()]
     picture, content = io.BytesIO(), io.BytesIO()
     stack([counted(steps) for steps in budgets], drawn).save(picture, "PNG")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..arguments import Parser
-from ..system.torchrun import first_to_say
+from ..system.torchrun import once_per_job
 
 ABOUT = "train a recipe, or go on with a run that was stopped"
 
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     acts = isinstance(recipe.task, Imitation)
     next_one = f"rollout {run} --steps 1 4" if acts else f"sample {run} --steps 1 4 --out samples.npz"
     done = f"{run} is trained: try `shortcut {next_one}` or `shortcut evaluate {run}`"
-    if first_to_say(done):
+    if once_per_job(done):
         print(done)
 
 

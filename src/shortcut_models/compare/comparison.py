@@ -23,12 +23,10 @@ from ..models.loading import load
 from ..models.model import Model
 from ..models.parts import describe
 from ..models.run import Run
-from ..networks import NETWORKS
-from ..objectives import OBJECTIVES, in_place_of
+from ..objectives import OBJECTIVES, with_shared_options
 from ..recipes.library import Recipe
 from ..recipes.train import teacher_of, train_recipe, with_steps
 from ..system.files import write_atomically
-from ..tasks import TASKS
 
 TEACHER = "teacher"
 """name of the trials that train what other methods learn from"""
@@ -91,7 +89,7 @@ class Comparison:
         """
         given, cls = self.recipe.objective, OBJECTIVES[method]
         if type(given) is not cls:
-            return in_place_of(given, cls)
+            return with_shared_options(given, cls)
         same_in_all = {"pairing": "independent", "guidance": 1.0, "pair_guidance": 1.0}
         mine: Any = {name: value for name, value in same_in_all.items() if hasattr(given, name)}
         return dataclasses.replace(given, **mine)  # type: ignore[type-var]
@@ -99,7 +97,7 @@ class Comparison:
     def trials(self) -> Iterator[Trial]:
         """All trainings, those that others learn from first. Raises UserError where the budget is too small."""
         for seed in range(self.seeds):
-            if any(OBJECTIVES[method].learns_from != "data" for method in self.methods):
+            if any(OBJECTIVES[method].requires != "data" for method in self.methods):
                 yield self._teacher(seed)
         for method in self.methods:
             for seed in range(self.seeds):
@@ -125,17 +123,17 @@ class Comparison:
 
     def _trial(self, method: str, seed: int) -> Trial:
         objective, left, cost = self.objective(method), self.budget, {}
-        teacher = self._teacher(seed) if objective.learns_from != "data" else None
+        teacher = self._teacher(seed) if objective.requires != "data" else None
         if teacher is not None:
             cost["teacher"] = teacher.cost["training"]
             left -= cost["teacher"]
-        if objective.learns_from == "pairs":
+        if objective.requires == "pairs":
             pair_steps = min(PAIR_STEPS, objective.max_steps)
             pairs = max(int(PAIR_SHARE * left / pair_steps), 1)
             objective = dataclasses.replace(objective, pairs=pairs, pair_steps=pair_steps)  # type: ignore[type-var]
             cost["pairs"] = pairs * pair_steps
             left -= cost["pairs"]
-        each = objective.evaluations * self.recipe.training.batch_size
+        each = objective.nfe_per_example * self.recipe.training.batch_size
         steps = int(left / each)
         if steps < objective.stages:
             what = f"each of {method}'s stages" if objective.stages > 1 else f"one step of {method}"
@@ -153,9 +151,9 @@ class Comparison:
         return {
             "recipe": self.name,
             "budget": self.budget,
-            "task": describe(self.recipe.task, TASKS),
-            "network": describe(self.recipe.network, NETWORKS),
-            "objective": describe(self.recipe.objective, OBJECTIVES),
+            "task": describe(self.recipe.task),
+            "network": describe(self.recipe.network),
+            "objective": describe(self.recipe.objective),
             "training": {k: v for k, v in to_dict(self.recipe.training).items() if k != "steps"},  # the budget decides
         }
 
@@ -232,7 +230,7 @@ def finished(comparison: Comparison, trial: Trial) -> dict[str, Any] | None:
     """
     run = Run(comparison.path(trial.name))
     if trial.method == TEACHER:
-        done = run.checkpoints / f"{trial.recipe.training.steps:08d}"
+        done = run.checkpoints / f"{trial.recipe.training.train_steps:08d}"
         return {} if done.is_dir() else None
     try:
         found = read_result(run.evaluation, run.path)

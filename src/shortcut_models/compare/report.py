@@ -55,7 +55,7 @@ def collect(comparison: Comparison, found: dict[str, dict[str, Any]]) -> Values:
                 for measure, value in found[name]["steps"][str(steps)].items():
                     values[measure][steps][method].append(value)
     shown = [measure for measure in values if measure != "seconds" and not measure.endswith("_real")]
-    headline = comparison.recipe.task.headline or shown[0]
+    headline = comparison.recipe.task.primary_metric or shown[0]
     return {measure: values[measure] for measure in sorted(shown, key=lambda measure: measure != headline)}
 
 
@@ -79,7 +79,7 @@ def groups(methods: Sequence[str]) -> dict[str, list[str]]:
     """The methods as the paper's table has them: those of two phases, and those trained from end to end."""
     found: dict[str, list[str]] = {"Distillation in two phases": [], "Trained from end to end": []}
     for method in methods:
-        found[list(found)[OBJECTIVES[method].learns_from == "data"]].append(method)
+        found[list(found)[OBJECTIVES[method].requires == "data"]].append(method)
     return {title: group for title, group in found.items() if group}
 
 
@@ -143,7 +143,9 @@ def as_json(comparison: Comparison, values: Values, found: dict[str, dict[str, A
 
 def samples(comparison: Comparison) -> Image.Image:
     """Samples of each method (a column each) at each budget (a row each), all from the same noises."""
-    num = min(SHEET, comparison.recipe.task.preview[0]) if comparison.recipe.task.preview[1] > 1 else SHEET * 64
+    num = (
+        min(SHEET, comparison.recipe.task.preview_grid[0]) if comparison.recipe.task.preview_grid[1] > 1 else SHEET * 64
+    )
     found, titles, pictures = models(comparison), [], []
     for steps in comparison.steps:
         for method, model in found.items():

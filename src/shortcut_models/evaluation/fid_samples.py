@@ -21,11 +21,10 @@ from jaxtyping import Float, UInt64
 from ..errors import UserError
 from ..models.model import Model
 from ..models.parts import describe
-from ..objectives import OBJECTIVES
 from ..randomness import sample_noise
 from ..system.files import write_atomically
 from ..system.hashing import hash_tensors
-from ..tasks import TASKS, Latents
+from ..tasks import Latents
 from .fid_reference import VERSION, Extractor, Features, Images, brightness, image_shape
 
 
@@ -79,7 +78,7 @@ class Maker:
     @functools.cached_property
     def key(self) -> str:
         """Follows from all that samples and features follow from, but the number of steps."""
-        parts = describe(self.model.objective, OBJECTIVES), describe(self.model.task, TASKS), self.autoencoder
+        parts = describe(self.model.objective), describe(self.model.task), self.autoencoder
         facts = [VERSION, self.weights, *parts, self.seed, self.guidance, self.network.fingerprint]
         facts += [] if self.model.precision == "fp32" else [self.model.precision]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

@@ -29,7 +29,7 @@ def read_result(path: Path, run: Path) -> dict[str, Any] | None:
     raise UserError(f"{path} is damaged: run `shortcut evaluate {run}` again")
 
 
-def better_one(path: Path, result: dict[str, Any]) -> str:
+def describe_better_existing(path: Path, result: dict[str, Any]) -> str:
     """What a file holds, in words, where that is of the same model and says more than a new result; else ""."""
     try:
         found = json.loads(path.read_bytes())

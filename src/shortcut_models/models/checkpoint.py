@@ -23,6 +23,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..system.files import sync_directory
 from ..system.hashing import HASH, hash_tensors
+from .legacy import upgrade
 
 MODEL, STATE = "model.safetensors", "state.safetensors"
 HEADER = "shortcut_models"
@@ -100,8 +101,11 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> 
         os.fsync(file.fileno())
 
 
-def read(path: Path) -> Content:
-    """What a safetensors file of ours holds. Raises UserError where it is damaged, or not one of ours."""
+def read(path: Path, *, today: bool = True) -> Content:
+    """What a safetensors file of ours holds. Raises UserError where it is damaged, or not one of ours.
+
+    today: whether names of earlier versions are replaced by those of today.
+    """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -113,7 +117,8 @@ def read(path: Path) -> Content:
     if hash_tensors(tensors, metadata[HEADER]) != metadata.get(HASH):
         raise UserError(f"{path} is damaged (its content does not match its hash): give another")
     try:
-        return tensors, dict(json.loads(metadata[HEADER]))
+        config = dict(json.loads(metadata[HEADER]))
+        return upgrade(tensors, config) if today else (tensors, config)
     except (ValueError, TypeError):
         raise UserError(f"{path} is damaged (its configuration is no JSON object): give another") from None
 

@@ -11,10 +11,7 @@ import torch
 
 from .._version import __version__
 from ..errors import UserError
-from ..networks import NETWORKS
-from ..objectives import OBJECTIVES
 from ..system.files import write_atomically
-from ..tasks import TASKS
 from .checkpoint import HEADER, MODEL
 from .loading import CONFIG, LAYOUT, load
 from .model import Model
@@ -64,9 +61,9 @@ class HubModel(
             "version": __version__,
             "recipe": self.recipe,
             "step": self.step,
-            "task": describe(self.task, TASKS),
-            "network": describe(getattr(self.network, "config", self.network), NETWORKS),
-            "objective": describe(self.objective, OBJECTIVES),
+            "task": describe(self.task),
+            "network": describe(getattr(self.network, "config", self.network)),
+            "objective": describe(self.objective),
         }
         state, plain = self.network.state_dict(), torch.contiguous_format
         weights = {name: value.detach().cpu().clone(memory_format=plain) for name, value in state.items()}

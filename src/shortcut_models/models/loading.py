@@ -13,11 +13,10 @@ from torch import Tensor
 
 from ..base import Network, NetworkConfig, Objective, Task
 from ..errors import UserError
-from ..networks import NETWORKS
-from ..objectives import OBJECTIVES
 from ..policies.policy import Policy
-from ..tasks import TASKS, Imitation
+from ..tasks import Imitation
 from . import checkpoint
+from .legacy import upgrade
 from .model import Model
 from .parts import rebuild
 from .run import Run
@@ -37,7 +36,7 @@ def read_layout(folder: Path) -> checkpoint.Content:
     """Weights and configuration of a folder in the Hub's layout. Raises UserError where it is damaged or foreign."""
     try:
         header = json.loads((folder / CONFIG).read_bytes())[checkpoint.HEADER]
-        return safetensors.torch.load_file(folder / checkpoint.MODEL), dict(header)
+        return upgrade(safetensors.torch.load_file(folder / checkpoint.MODEL), dict(header))
     except (KeyError, TypeError):
         raise UserError(f"{folder / CONFIG} is of no model of shortcut-models: give another folder") from None
     except (ValueError, safetensors.SafetensorError) as error:
@@ -59,10 +58,10 @@ def assemble(
     where: what messages call it.
     """
     try:
-        task = rebuild("task", header["task"], TASKS, task)
-        objective = rebuild("objective", header["objective"], OBJECTIVES, objective)
+        task = rebuild("task", header["task"], task)
+        objective = rebuild("objective", header["objective"], objective)
         if network is None:
-            config: NetworkConfig = rebuild("network", header["network"], NETWORKS, None)
+            config: NetworkConfig = rebuild("network", header["network"], None)
             network = config.build(task.shape, task.conditions)
         model = model_of(network, objective, task, int(header["step"]), str(header["recipe"]))
     except UserError as error:

@@ -71,7 +71,7 @@ class Model:
         """
         if self.classes and labels is not None:
             return {"label": torch.as_tensor(labels)}
-        return self.task.prompts(rows)
+        return self.task.default_cond(rows)
 
     def flow(self, noise: X, steps: int, cond: Cond | None = None, guidance: float = 1.0) -> X:
         """Noise [b, *shape] -> what the network makes of it in `steps` passes, as it sees data, on its device.
@@ -82,7 +82,7 @@ class Model:
         """
         if cond is None:
             cond = self.conditions(range(len(noise)))
-        cond = self.task.observe({name: value.to(self.device) for name, value in cond.items()})
+        cond = self.task.preprocess_cond({name: value.to(self.device) for name, value in cond.items()})
         if not isinstance(steps, numbers.Integral):
             raise UserError(f"steps must be a whole number, not {steps}")
         if self.precision not in PRECISIONS:

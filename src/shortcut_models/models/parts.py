@@ -7,25 +7,32 @@ from typing import Any
 
 from ..config import from_dict, to_dict
 from ..errors import UserError
+from ..networks import NETWORKS
+from ..objectives import OBJECTIVES
+from ..tasks import TASKS
+
+REGISTRIES: dict[str, Mapping[str, Any]] = {"task": TASKS, "network": NETWORKS, "objective": OBJECTIVES}
+"""the names of each kind of part"""
 
 
-def describe(part: Any, registry: Mapping[str, Any]) -> dict[str, Any]:
-    """A part of a model as JSON values: its registered name and its fields.
+def describe(part: Any) -> dict[str, Any]:
+    """Return a task, an objective or the configuration of a network as JSON values: its name and its fields.
 
     A part from outside the package has the name None, and its class for the reader's sake: it cannot be rebuilt
     from the file (a class named in a file is never imported), and is passed to `load` instead.
     """
-    name = next((name for name, cls in registry.items() if cls is type(part)), None)
-    if name is None:
-        return {"name": None, "class": f"{type(part).__module__}.{type(part).__qualname__}"}
-    return {"name": name, **to_dict(part)}
+    for registry in REGISTRIES.values():
+        for name, cls in registry.items():
+            if cls is type(part):
+                return {"name": name, **to_dict(part)}
+    return {"name": None, "class": f"{type(part).__module__}.{type(part).__qualname__}"}
 
 
-def rebuild(kind: str, entry: dict[str, Any], registry: Mapping[str, Any], given: Any) -> Any:
-    """The part that `describe` described, or the one given in its place."""
+def rebuild(kind: str, entry: dict[str, Any], given: Any) -> Any:
+    """Return the part that `describe` described, or the one given in its place; kind: task, network or objective."""
     if given is not None:
         return given
-    name, fields = entry.get("name"), {key: value for key, value in entry.items() if key != "name"}
+    registry, name = REGISTRIES[kind], entry.get("name")
     if name is None:
         raise UserError(
             f"this model's {kind} is {entry.get('class')}, from outside the package: pass load(..., {kind}=...)"
@@ -35,4 +42,4 @@ def rebuild(kind: str, entry: dict[str, Any], registry: Mapping[str, Any], given
             f"this model's {kind} {name!r} is unknown: use the script that defines it, pass load(..., {kind}=...), or "
             f"update shortcut-models"
         )
-    return from_dict(registry[name], fields)
+    return from_dict(registry[name], {key: value for key, value in entry.items() if key != "name"})

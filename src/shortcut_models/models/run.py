@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..system.files import write_atomically
+from .legacy import upgrade_config
 
 FREE_TO_CHANGE = frozenset(
     {"checkpoint_every", "keep", "log_every", "heldout_every", "sample_every", "workers", "device", "tensorboard"}
@@ -87,7 +88,7 @@ class Run:
         try:
             config = json.loads(self.config.read_bytes())
             if all(isinstance(config[part], dict) for part in PARTS):
-                return config
+                return upgrade_config(config)
         except FileNotFoundError:
             raise UserError(
                 f"{self.path} is no run, as it has no config.json: train one with `shortcut train`"
@@ -125,7 +126,7 @@ def refuse_other_run(path: Path, earlier: dict[str, Any], config: dict[str, Any]
     """Raise UserError, naming the first difference that matters, where a run holds another configuration."""
     if earlier.get("recipe") != config["recipe"]:
         raise UserError(f"{path} holds a run of recipe {earlier.get('recipe')}: give another directory with --run")
-    if earlier.get("source") != config.get("source"):
+    if earlier.get("teacher") != config.get("teacher"):
         raise UserError(f"{path} was started with another --teacher: give that one, or another directory with --run")
     if earlier.get("init") != config.get("init"):
         raise UserError(
@@ -138,7 +139,11 @@ def refuse_other_run(path: Path, earlier: dict[str, Any], config: dict[str, Any]
                 continue
             if (part, name) == ("task", "skip_damaged"):  # what was read so far is the same with it and without
                 continue
-            if (part, name) == ("training", "steps") and now["schedule"] == "constant" and not config["scheduled"]:
+            if (
+                (part, name) == ("training", "train_steps")
+                and now["schedule"] == "constant"
+                and not config["has_schedule"]
+            ):
                 continue
             option = name.replace("_", "-") if part == "training" else f"{part}.{name.replace('_', '-')}"
             option = part if name == "name" else option

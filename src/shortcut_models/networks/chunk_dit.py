@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..base import Cond, Condition, Network, NetworkConfig, T, X
-from ..config import Positive
+from ..config import PositiveInt
 from ..errors import UserError
 from .dit import Block, initialise, position_features
 from .layers import ConditionEmbedding, TimeStepEmbedding, check_chunk, modulate
@@ -22,11 +22,11 @@ from .observation import ObservationSizes
 class ChunkDiTConfig(ObservationSizes, NetworkConfig):
     """Sizes of a DiT for action chunks (horizon, action), of any length and any number of coordinates."""
 
-    width: Positive = 192
+    width: PositiveInt = 192
     """channels of a token"""
-    depth: Positive = 4
+    depth: PositiveInt = 4
     """blocks"""
-    heads: Positive = 4
+    heads: PositiveInt = 4
     """attention heads; must divide width"""
     mlp_ratio: Annotated[float, at.Gt(0)] = 4.0
     """hidden units of the MLP, as a multiple of width"""
@@ -48,14 +48,14 @@ class ChunkDiT(Network):
         self.config, width = config, config.width
         horizon, size = shape
         self.register_buffer("positions", position_features(torch.arange(horizon), width), persistent=False)
-        self.inlet = nn.Linear(size, width)
+        self.proj_in = nn.Linear(size, width)
         self.embed = TimeStepEmbedding(width)
         self.conditions = ConditionEmbedding(conditions, width, config)
         hidden = int(width * config.mlp_ratio)
         self.blocks = nn.ModuleList(Block(width, config.heads, hidden) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.modulation = nn.Linear(width, 2 * width)
-        self.outlet = nn.Linear(width, size)
+        self.proj_out = nn.Linear(width, size)
         # Velocities are data - noise: a share of x that depends on t and d spares the blocks from carrying the noise.
         self.skip = nn.Linear(width, size)
         self.activation = nn.SiLU()
@@ -70,9 +70,9 @@ class ChunkDiT(Network):
     def forward(self, x: X, t: T, d: T, context: Any = None) -> X:
         c = self.embed(t, d)
         c = self.activation(c if context is None else c + context)
-        h = self.inlet(x) + self.positions
+        h = self.proj_in(x) + self.positions
         for block in self.blocks:
             h = block(h, c)
         shift, scale = self.modulation(c)[:, None].chunk(2, -1)
-        v = self.outlet(modulate(self.norm(h), shift, scale))
+        v = self.proj_out(modulate(self.norm(h), shift, scale))
         return torch.addcmul(v, self.skip(c)[:, None], x).to(x.dtype)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..base import Cond, Condition, Network, NetworkConfig, T, X
-from ..config import Positive
+from ..config import PositiveInt
 from ..errors import UserError
 from .layers import ConditionEmbedding, OriginalTimeStepEmbedding, TimeStepEmbedding, modulate
 
@@ -22,13 +22,13 @@ from .layers import ConditionEmbedding, OriginalTimeStepEmbedding, TimeStepEmbed
 class DiTConfig(NetworkConfig):
     """Sizes of a DiT for images or latents (channels, height, width)."""
 
-    width: Positive = 384
+    width: PositiveInt = 384
     """channels of a token"""
-    depth: Positive = 12
+    depth: PositiveInt = 12
     """blocks"""
-    heads: Positive = 6
+    heads: PositiveInt = 6
     """attention heads; must divide width"""
-    patch_size: Positive = 2
+    patch_size: PositiveInt = 2
     """side of the square of pixels that makes a token; must divide height and width of the image"""
     mlp_ratio: Annotated[float, at.Gt(0)] = 4.0
     """hidden units of the MLP, as a multiple of width"""
@@ -136,7 +136,7 @@ def initialise(network: Network) -> None:
     for name, module in network.named_modules():
         if isinstance(module, nn.Linear) and name.startswith("embed."):
             nn.init.normal_(module.weight, std=0.02)
-        if isinstance(module, nn.Linear) and name.endswith(("modulation", "outlet", "skip")):
+        if isinstance(module, nn.Linear) and name.endswith(("modulation", "proj_out", "skip")):
             nn.init.zeros_(module.weight)
 
 
@@ -149,14 +149,14 @@ class DiT(Network):
         channels, height, across = shape
         self.grid = (height // p, across // p)
         self.register_buffer("positions", position_embedding(width, *self.grid), persistent=False)
-        self.inlet = nn.Linear(channels * p * p, width)
+        self.proj_in = nn.Linear(channels * p * p, width)
         self.embed = (OriginalTimeStepEmbedding if config.variant == "original" else TimeStepEmbedding)(width)
         self.conditions = ConditionEmbedding(conditions, width)
         hidden, power = int(width * config.mlp_ratio), -1.0 if config.variant == "original" else -0.5
         self.blocks = nn.ModuleList(Block(width, config.heads, hidden, power) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.modulation = nn.Linear(width, 2 * width)
-        self.outlet = nn.Linear(width, channels * p * p)
+        self.proj_out = nn.Linear(width, channels * p * p)
         # Velocities are data - noise: a share of x that depends on t and d spares the blocks from carrying the noise
         # through, past normalisations that blur it.
         self.skip = nn.Linear(width, channels) if config.variant == "ours" else None
@@ -184,12 +184,12 @@ class DiT(Network):
     def forward(self, x: X, t: T, d: T, context: Any = None) -> X:
         c = self.embed(t, d)
         c = self.activation(c if context is None else c + context)
-        h = self.inlet(self.patchify(x)) + self.positions
+        h = self.proj_in(self.patchify(x)) + self.positions
         for block in self.blocks:
             if self.config.checkpointing and torch.is_grad_enabled():
                 h = checkpoint(block, h, c, use_reentrant=False)
             else:
                 h = block(h, c)
         shift, scale = self.modulation(c)[:, None].chunk(2, -1)
-        v = self.unpatchify(self.outlet(modulate(self.norm(h), shift, scale)))
+        v = self.unpatchify(self.proj_out(modulate(self.norm(h), shift, scale)))
         return (v if self.skip is None else torch.addcmul(v, self.skip(c)[:, :, None, None], x)).to(x.dtype)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..base import Cond, Condition, Network, NetworkConfig, T, X
-from ..config import Positive
+from ..config import PositiveInt
 from .layers import ConditionEmbedding, TimeStepEmbedding, modulate
 from .observation import ObservationSizes
 
@@ -20,13 +20,13 @@ from .observation import ObservationSizes
 class MLPConfig(ObservationSizes, NetworkConfig):
     """Sizes of a residual MLP with adaptive normalisation; works on events of any shape, flattened."""
 
-    width: Positive = 256
+    width: PositiveInt = 256
     """units of the residual stream"""
-    depth: Positive = 4
+    depth: PositiveInt = 4
     """residual blocks"""
-    expansion: Positive = 2
+    expansion: PositiveInt = 2
     """hidden units of a block, as a multiple of width"""
-    condition_width: Positive = 128
+    condition_width: PositiveInt = 128
     """length of the vector that carries time, step size and conditions to every block"""
 
     def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> MLP:
@@ -58,17 +58,17 @@ class MLP(Network):
         size = math.prod(shape)
         self.embed = TimeStepEmbedding(config.condition_width)
         self.conditions = ConditionEmbedding(conditions, config.condition_width, config)
-        self.inlet = nn.Linear(size, config.width)
+        self.proj_in = nn.Linear(size, config.width)
         hidden = config.expansion * config.width
         self.blocks = nn.ModuleList(Block(config.width, hidden, config.condition_width) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
-        self.outlet = nn.Linear(config.width, size)
+        self.proj_out = nn.Linear(config.width, size)
         # Velocities are data - noise: a share of x that depends on t and d takes the part that is linear in x off
         # the blocks' hands.
         self.skip = nn.Linear(config.condition_width, size)
         self.activation = nn.SiLU()
-        nn.init.zeros_(self.outlet.weight)
-        nn.init.zeros_(self.outlet.bias)
+        nn.init.zeros_(self.proj_out.weight)
+        nn.init.zeros_(self.proj_out.bias)
         nn.init.zeros_(self.skip.weight)
         nn.init.zeros_(self.skip.bias)
 
@@ -82,8 +82,8 @@ class MLP(Network):
         c = self.embed(t, d)
         c = self.activation(c if context is None else c + context)
         flat = x.flatten(1)
-        h = self.inlet(flat)
+        h = self.proj_in(flat)
         for block in self.blocks:
             h = block(h, c)
-        v = torch.addcmul(self.outlet(self.norm(h)), self.skip(c), flat)
+        v = torch.addcmul(self.proj_out(self.norm(h)), self.skip(c), flat)
         return v.reshape(x.shape).to(x.dtype)

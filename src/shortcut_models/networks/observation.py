@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..base import Frames
-from ..config import Positive
+from ..config import PositiveInt
 from ..errors import UserError
 
 PATCH, STRIDE = 8, 4
@@ -24,13 +24,13 @@ PATCH, STRIDE = 8, 4
 class ObservationSizes:
     """The part of a network's configuration that its image encoders have, one for each camera."""
 
-    image_width: Positive = 32
+    image_width: PositiveInt = 32
     """channels of the image encoder's first convolution; each of its stages doubles them"""
     image_stages: Annotated[int, at.Ge(1), at.Le(5)] = 2
     """stages of the image encoder; the first has a place for every 4 x 4 pixels, each further half as many each way"""
-    image_depth: Positive = 1
+    image_depth: PositiveInt = 1
     """residual blocks in each stage of the image encoder"""
-    keypoints: Positive = 64
+    keypoints: PositiveInt = 64
     """points that the image encoder finds in a camera's images; their coordinates are all that it passes on"""
 
 
@@ -85,7 +85,7 @@ class ImageEncoder(nn.Module):
     def __init__(self, frames: Frames, sizes: ObservationSizes, width: int) -> None:
         super().__init__()
         channels = sizes.image_width
-        self.inlet = nn.Conv2d(frames.history * frames.channels, channels, PATCH, STRIDE, (PATCH - STRIDE) // 2)
+        self.proj_in = nn.Conv2d(frames.history * frames.channels, channels, PATCH, STRIDE, (PATCH - STRIDE) // 2)
         rows, columns = frames.height // STRIDE, frames.width // STRIDE
         blocks = []
         for stage in range(sizes.image_stages):
@@ -103,12 +103,12 @@ class ImageEncoder(nn.Module):
         maps = nn.Conv2d(channels, sizes.keypoints, 1)
         # Soft-maxes of nearly even maps put all points into the middle, and hardly learn from there.
         nn.init.normal_(maps.weight, std=2 / channels**0.5)
-        self.outlet = nn.Sequential(group_norm(channels), nn.SiLU(), maps)
+        self.proj_out = nn.Sequential(group_norm(channels), nn.SiLU(), maps)
         self.points = SpatialSoftmax(rows, columns)
         self.mlp = nn.Sequential(nn.Linear(2 * sizes.keypoints, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, images: Float[Tensor, "b history channels height across"]) -> Float[Tensor, "b width"]:
-        return self.mlp(self.points(self.outlet(self.blocks(self.inlet(images.flatten(1, 2))))))
+        return self.mlp(self.points(self.proj_out(self.blocks(self.proj_in(images.flatten(1, 2))))))
 
 
 def vector_encoder(size: int, width: int) -> nn.Module:

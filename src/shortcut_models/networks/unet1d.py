@@ -1,4 +1,4 @@
-"""The conditional 1-D U-Net of Diffusion Policy (Chi et al. 2023, arXiv 2303.04137), told the step size as well."""
+"""The conditional 1-D U-Net of Diffusion Policy (Chi et al. 2023, arXiv 2303.04137), with the step size as an input."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..base import Cond, Condition, Network, NetworkConfig, T, X
-from ..config import Positive, Rule
+from ..config import PositiveInt, Rule
 from .layers import ConditionEmbedding, TimeStepEmbedding, check_chunk
 from .observation import ObservationSizes, group_norm
 
@@ -22,13 +22,13 @@ from .observation import ObservationSizes, group_norm
 class UNet1dConfig(ObservationSizes, NetworkConfig):
     """Sizes of a U-Net for action chunks (horizon, action), of any length and any number of coordinates."""
 
-    width: Positive = 64
+    width: PositiveInt = 64
     """channels of the finest level; each further level doubles them"""
     levels: Annotated[int, at.Ge(1), at.Le(6)] = 2
     """resolutions: the chunk in full, a half of it, a quarter, ..."""
     kernel: Annotated[int, at.Ge(1), Rule(lambda size: size % 2 == 1, "odd")] = 5
     """actions that a convolution sees at once"""
-    condition_width: Positive = 256
+    condition_width: PositiveInt = 256
     """length of the vector that carries time, step size and conditions to every block"""
 
     def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> UNet1d:
@@ -102,11 +102,11 @@ class UNet1d(Network):
             nn.ConvTranspose2d(width, width, (1, 4), (1, 2), (0, 1)) for width in reversed(widths[:-1])
         )
         self.last = ConvolutionBlock(widths[0], widths[0], config.kernel)
-        self.outlet = convolution(widths[0], size, 1)
+        self.proj_out = convolution(widths[0], size, 1)
         # Velocities are data - noise: a share of x that depends on t and d spares the levels from carrying the noise.
         self.skip = nn.Linear(config.condition_width, size)
         self.activation = nn.Mish()
-        for module in (self.outlet, self.skip):
+        for module in (self.proj_out, self.skip):
             nn.init.zeros_(module.weight)
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
@@ -128,5 +128,5 @@ class UNet1d(Network):
         h = self.middle(h, c)
         for blocks, finer in zip(self.up, self.finer, strict=True):
             h = finer(blocks(torch.cat([h, across.pop()], 1), c))
-        v = self.outlet(self.last(h)).squeeze(2).mT[:, : x.shape[1]]
+        v = self.proj_out(self.last(h)).squeeze(2).mT[:, : x.shape[1]]
         return torch.addcmul(v, self.skip(c)[:, None], x).to(x.dtype)

@@ -27,11 +27,11 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "bc": BehaviourCloning,
 }
 
-SHARED = ("max_steps", "label_dropout", "told", "sigma_min")
+SHARED = ("max_steps", "label_dropout", "conditioned_step_size", "sigma_min")
 """options that say the same in every method that has them"""
 
 
-def in_place_of(given: Objective, method: type[Objective]) -> Objective:
+def with_shared_options(given: Objective, method: type[Objective]) -> Objective:
     """A method with the options that it shares with another, and its own defaults for the rest."""
     fields: Any = dataclasses.fields
     mine = {field.name for field in fields(method) if field.init}
@@ -50,5 +50,5 @@ __all__ = [
     "Reflow",
     "Shortcut",
     "TwoModel",
-    "in_place_of",
+    "with_shared_options",
 ]

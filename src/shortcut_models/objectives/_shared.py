@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from ..base import Batch, T, X
-from ..path import check_budget, grid_times
+from ..path import check_num_steps, grid_times
 from .pairing import Pairing, paired_noise
 
 Weight = Annotated[float, at.Ge(0)]
@@ -47,5 +47,5 @@ def drop_rows(batch: Batch, share: float) -> Bool[Tensor, "b"]:
 
 def even_times(steps: int, max_steps: int) -> list[float]:
     """Times 0, 1/steps, ..., 1. Raises UserError where a number of sampling steps is not in 1..max_steps."""
-    check_budget(steps, max_steps)
+    check_num_steps(steps, max_steps)
     return [i / steps for i in range(steps + 1)]

@@ -13,8 +13,8 @@ from typing import ClassVar
 import torch
 
 from ..base import Batch, Cond, Losses, Network, Objective, X
-from ..config import PowerOfTwo, Share
-from ..path import check_budget
+from ..config import Fraction, PowerOfTwo
+from ..path import check_num_steps
 from ..sampling import euler, last
 from ._shared import drop_rows, squared_error
 
@@ -23,15 +23,15 @@ from ._shared import drop_rows, squared_error
 class BehaviourCloning(Objective):
     """Regress the data on its conditions, without any noise."""
 
-    uses_teacher: ClassVar[bool] = False
-    generative: ClassVar[bool] = False
+    uses_target_net: ClassVar[bool] = False
+    is_generative: ClassVar[bool] = False
 
     max_steps: PowerOfTwo = 1
     """the largest number of sampling steps that may be asked for; one is taken, whatever it is"""
-    label_dropout: Share = 0.1
+    label_dropout: Fraction = 0.1
     """share of rows trained without their condition, so that guidance can be chosen when sampling"""
 
-    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
+    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
         drop = drop_rows(batch, self.label_dropout)
         start = torch.zeros(len(batch), device=batch.data.device)
         answer = net(torch.zeros_like(batch.data), start, torch.ones_like(start), net.encode(batch.cond, drop))
@@ -39,5 +39,5 @@ class BehaviourCloning(Objective):
         return Losses(loss, {"regression": loss.detach()})
 
     def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
-        check_budget(steps, self.max_steps)
+        check_num_steps(steps, self.max_steps)
         return last(euler(net, torch.zeros_like(noise), cond, [0.0, 1.0], guidance=guidance))

@@ -13,16 +13,16 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from ..base import Batch, Cond, Losses, Network, Objective, T, X
-from ..config import PowerOfTwo, Share
+from ..config import Fraction, PowerOfTwo
 from ..path import broadcast, interpolate, levels_of, stage_of, step
 from ..sampling import guided, last, renoise
 from ._shared import Draws, Weight, draw_on_grid, even_times, squared_error
 
 
-def consistency_target(teacher: Network, x: X, t: T, neighbour: X, d: T, told: float, context: Any) -> X:
-    """The velocity from x at t to where the teacher says that the path through the neighbour at t + d ends."""
+def consistency_target(target_net: Network, x: X, t: T, neighbour: X, d: T, step_cond: float, context: Any) -> X:
+    """The velocity from x at t to where the target_net says that the path through the neighbour at t + d ends."""
     end = t + d
-    data = step(neighbour, 1 - end, teacher(neighbour, end, torch.full_like(t, told), context))
+    data = step(neighbour, 1 - end, target_net(neighbour, end, torch.full_like(t, step_cond), context))
     return (data - x) / broadcast(1 - t, x)
 
 
@@ -30,26 +30,26 @@ def consistency_target(teacher: Network, x: X, t: T, neighbour: X, d: T, told: f
 class ConsistencyDistillation(Objective):
     """Agree with oneself, after one small step of a trained flow model."""
 
-    learns_from: ClassVar[Literal["data", "source", "pairs"]] = "source"
+    requires: ClassVar[Literal["data", "teacher", "pairs"]] = "teacher"
 
     max_steps: PowerOfTwo = 128
     """the trained model takes steps of 1 / max_steps; also the largest number of sampling steps"""
-    label_dropout: Share = 0.1
+    label_dropout: Fraction = 0.1
     """share of rows trained without their condition, so that guidance can be chosen when sampling"""
     guidance: Weight = 1.0
     """guidance weight of the trained model's step; 1 is none"""
-    told: Share = 0.0
-    """the step size that the network is told, always the same"""
-    sigma_min: Share = 0.0
+    conditioned_step_size: Fraction = 0.0
+    """the step size that the network is conditioned on, always the same"""
+    sigma_min: Fraction = 0.0
     """share of the noise that is left in the data's end of the path"""
 
     @classmethod
     def original(cls, **changes: Any) -> ConsistencyDistillation:
         """As the paper's authors have it."""
-        return replace(cls(told=1.0, sigma_min=1e-5), **changes)
+        return replace(cls(conditioned_step_size=1.0, sigma_min=1e-5), **changes)
 
     @property
-    def evaluations(self) -> float:
+    def nfe_per_example(self) -> float:
         return 4.0 + (1 if self.guidance in (0, 1) else 2)
 
     def draw(self, batch: Batch) -> Draws:
@@ -57,51 +57,54 @@ class ConsistencyDistillation(Objective):
         return draw_on_grid(batch, levels_of(self.max_steps), self.label_dropout)
 
     @torch.no_grad()
-    def targets(self, teacher: Network, source: Network, batch: Batch, draws: Draws) -> tuple[X, X]:
+    def targets(self, target_net: Network, teacher: Network, batch: Batch, draws: Draws) -> tuple[X, X]:
         """(x_t, target) for every row; nothing in here is random."""
         x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
-        d, told = torch.full_like(draws.t, 1 / self.max_steps), torch.full_like(draws.t, self.told)
-        velocity = guided(source, batch.cond, self.guidance, len(batch), x.device, draws.drop)
-        neighbour = step(x, d, velocity(x, draws.t, told))
-        context = teacher.encode(batch.cond, draws.drop)
-        return x, consistency_target(teacher, x, draws.t, neighbour, d, self.told, context)
+        d, step_cond = (
+            torch.full_like(draws.t, 1 / self.max_steps),
+            torch.full_like(draws.t, self.conditioned_step_size),
+        )
+        velocity = guided(teacher, batch.cond, self.guidance, len(batch), x.device, draws.drop)
+        neighbour = step(x, d, velocity(x, draws.t, step_cond))
+        context = target_net.encode(batch.cond, draws.drop)
+        return x, consistency_target(target_net, x, draws.t, neighbour, d, self.conditioned_step_size, context)
 
-    def losses(  # type: ignore[override]  # see `learns_from`
-        self, net: Network, teacher: Network, batch: Batch, source: Network
+    def losses(  # type: ignore[override]  # see `requires`
+        self, net: Network, target_net: Network, batch: Batch, teacher: Network
     ) -> Losses:
         draws = self.draw(batch)
-        x, target = self.targets(teacher, source, batch, draws)
-        told = torch.full_like(draws.t, self.told)
-        loss = squared_error(net(x, draws.t, told, net.encode(batch.cond, draws.drop)), target)
+        x, target = self.targets(target_net, teacher, batch, draws)
+        step_cond = torch.full_like(draws.t, self.conditioned_step_size)
+        loss = squared_error(net(x, draws.t, step_cond, net.encode(batch.cond, draws.drop)), target)
         return Losses(loss, {"consistency": loss.detach()})
 
     def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
         times = even_times(steps, self.max_steps)
-        return last(renoise(net, noise, cond, times, told=self.told, guidance=guidance))
+        return last(renoise(net, noise, cond, times, step_cond=self.conditioned_step_size, guidance=guidance))
 
 
 @dataclass(frozen=True)
 class ConsistencyTraining(Objective):
     """Agree with oneself at the next point between a noise and its data, which comes nearer as training goes on."""
 
-    scheduled: ClassVar[bool] = True
+    has_schedule: ClassVar[bool] = True
 
     max_steps: PowerOfTwo = 128
     """the next point is 1, 1/2, ..., at last 2 / max_steps away; also the largest number of sampling steps"""
-    label_dropout: Share = 0.1
+    label_dropout: Fraction = 0.1
     """share of rows trained without their condition, so that guidance can be chosen when sampling"""
-    told: Share = 0.0
-    """the step size that the network is told, always the same"""
-    sigma_min: Share = 0.0
+    conditioned_step_size: Fraction = 0.0
+    """the step size that the network is conditioned on, always the same"""
+    sigma_min: Fraction = 0.0
     """share of the noise that is left in the data's end of the path"""
 
     @classmethod
     def original(cls, **changes: Any) -> ConsistencyTraining:
         """As the paper's authors have it."""
-        return replace(cls(told=1.0, sigma_min=1e-5), **changes)
+        return replace(cls(conditioned_step_size=1.0, sigma_min=1e-5), **changes)
 
     @property
-    def evaluations(self) -> float:
+    def nfe_per_example(self) -> float:
         return 4.0
 
     def level(self, progress: float) -> int:
@@ -113,21 +116,21 @@ class ConsistencyTraining(Objective):
         return draw_on_grid(batch, self.level(batch.progress), self.label_dropout)
 
     @torch.no_grad()
-    def targets(self, teacher: Network, batch: Batch, draws: Draws) -> tuple[X, X]:
+    def targets(self, target_net: Network, batch: Batch, draws: Draws) -> tuple[X, X]:
         """(x_t, target) for every row; nothing in here is random."""
         d = torch.full_like(draws.t, 2.0 ** -self.level(batch.progress))
         x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
         neighbour = interpolate(draws.noise, batch.data, draws.t + d, self.sigma_min)
-        context = teacher.encode(batch.cond, draws.drop)
-        return x, consistency_target(teacher, x, draws.t, neighbour, d, self.told, context)
+        context = target_net.encode(batch.cond, draws.drop)
+        return x, consistency_target(target_net, x, draws.t, neighbour, d, self.conditioned_step_size, context)
 
-    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
+    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
         draws = self.draw(batch)
-        x, target = self.targets(teacher, batch, draws)
-        told = torch.full_like(draws.t, self.told)
-        loss = squared_error(net(x, draws.t, told, net.encode(batch.cond, draws.drop)), target)
+        x, target = self.targets(target_net, batch, draws)
+        step_cond = torch.full_like(draws.t, self.conditioned_step_size)
+        loss = squared_error(net(x, draws.t, step_cond, net.encode(batch.cond, draws.drop)), target)
         return Losses(loss, {"consistency": loss.detach()})
 
     def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
         times = even_times(steps, self.max_steps)
-        return last(renoise(net, noise, cond, times, told=self.told, guidance=guidance))
+        return last(renoise(net, noise, cond, times, step_cond=self.conditioned_step_size, guidance=guidance))

@@ -1,6 +1,6 @@
 """Diffusion (Ho et al. 2020), with the noise schedules and the DDPM sampler of Hugging Face's diffusers.
 
-The network is told t = 1 - (k + 1) / 1000 for timestep k of 0..999, so that here, too, 0 is noise and 1 is data. What
+The network gets t = 1 - (k + 1) / 1000 for timestep k of 0..999, so that here, too, 0 is noise and 1 is data. What
 it predicts is no velocity of the straight path, but v (Salimans and Ho 2022) or the noise (epsilon).
 """
 
@@ -17,9 +17,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ..base import Batch, Cond, Losses, Network, Objective, T, X
-from ..config import PowerOfTwo, Share
+from ..config import Fraction, PowerOfTwo
 from ..errors import UserError
-from ..path import check_budget
+from ..path import check_num_steps
 from ..randomness import generators_of
 from ..sampling import guided
 from ._shared import drop_rows, squared_error
@@ -32,11 +32,11 @@ TIMESTEPS = 1000
 class Diffusion(Objective):
     """Learn to remove noise, a thousand levels of it; generate by removing it in steps."""
 
-    uses_teacher: ClassVar[bool] = False
+    uses_target_net: ClassVar[bool] = False
 
     max_steps: PowerOfTwo = 128
     """the largest number of sampling steps offered"""
-    label_dropout: Share = 0.1
+    label_dropout: Fraction = 0.1
     """share of rows trained without their condition, so that guidance can be chosen when sampling"""
     schedule: Literal["cosine", "linear"] = "cosine"
     """how fast noise drowns the data"""
@@ -63,10 +63,10 @@ class Diffusion(Objective):
 
     @staticmethod
     def time(timesteps: Int[Tensor, "b"]) -> T:
-        """What the network is told: 0 for the last timestep, all noise."""
+        """The time that the network gets: 0 for the last timestep, all noise."""
         return 1 - (timesteps.float() + 1) / TIMESTEPS
 
-    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
+    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
         data, scheduler = batch.data, self.scheduler()
         noise = torch.randn_like(data)
         timesteps = torch.randint(TIMESTEPS, (len(batch),), device=data.device)
@@ -79,7 +79,7 @@ class Diffusion(Objective):
 
     @torch.no_grad()
     def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
-        check_budget(steps, self.max_steps)
+        check_num_steps(steps, self.max_steps)
         scheduler, rows = copy.copy(self.scheduler()), len(noise)  # its timesteps are this call's own
         scheduler.set_timesteps(steps)
         kept = [*scheduler.alphas_cumprod.tolist(), 1.0]  # at -1 all of the data is

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 
 from ..base import Batch, Cond, Losses, Network, Objective, X
-from ..config import PowerOfTwo, Share
+from ..config import Fraction, PowerOfTwo
 from ..path import interpolate, velocity
 from ..sampling import euler, last
 from ._shared import Draws, drop_rows, even_times, squared_error
@@ -19,23 +19,23 @@ from .pairing import Pairing, paired_noise
 class FlowMatching(Objective):
     """Learn the instantaneous velocity; generate by integrating it."""
 
-    uses_teacher: ClassVar[bool] = False
+    uses_target_net: ClassVar[bool] = False
 
     max_steps: PowerOfTwo = 128
     """the largest number of sampling steps offered"""
-    label_dropout: Share = 0.1
+    label_dropout: Fraction = 0.1
     """share of rows trained without their condition, so that guidance can be chosen when sampling"""
     pairing: Pairing = "independent"
     """noise goes with data independently, or by optimal transport among a batch's rows of one label"""
-    told: Share = 0.0
-    """the step size that the network is told, always the same"""
-    sigma_min: Share = 0.0
+    conditioned_step_size: Fraction = 0.0
+    """the step size that the network is conditioned on, always the same"""
+    sigma_min: Fraction = 0.0
     """share of the noise that is left in the data's end of the path"""
 
     @classmethod
     def original(cls, **changes: Any) -> FlowMatching:
         """As the paper's authors have it."""
-        return replace(cls(told=1.0, sigma_min=1e-5), **changes)
+        return replace(cls(conditioned_step_size=1.0, sigma_min=1e-5), **changes)
 
     def draw(self, batch: Batch) -> Draws:
         """Noise, times, and the rows that lose their condition."""
@@ -47,13 +47,13 @@ class FlowMatching(Objective):
         x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
         return x, velocity(draws.noise, batch.data, self.sigma_min)
 
-    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
+    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
         draws = self.draw(batch)
         x, target = self.targets(batch, draws)
         context = net.encode(batch.cond, draws.drop)
-        loss = squared_error(net(x, draws.t, torch.full_like(draws.t, self.told), context), target)
+        loss = squared_error(net(x, draws.t, torch.full_like(draws.t, self.conditioned_step_size), context), target)
         return Losses(loss, {"flow": loss.detach()})
 
     def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
         times = even_times(steps, self.max_steps)
-        return last(euler(net, noise, cond, times, told=self.told, guidance=guidance))
+        return last(euler(net, noise, cond, times, step_cond=self.conditioned_step_size, guidance=guidance))

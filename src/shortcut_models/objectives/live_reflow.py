@@ -1,7 +1,7 @@
 """Live reflow (Frans et al. 2024, section 5): one network, trained at once on data and on its own samples.
 
-Flow rows learn the velocity of the data, told a step of 1 / max_steps. Reflow rows learn the straight line between a
-noise and what the network itself makes of that noise in a few steps, told a step of 1. The switch from the one to the
+Flow rows learn the velocity of the data, with step size 1 / max_steps. Reflow rows learn the straight line between a
+noise and what the network itself makes of that noise in a few steps, with step size 1. The switch from the one to the
 other is the step size: the "self-distilled flow" of the authors' blog.
 """
 
@@ -16,7 +16,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from ..base import Batch, Cond, Losses, Network, Objective, T, X
-from ..config import PowerOfTwo, Share
+from ..config import Fraction, PowerOfTwo
 from ..path import interpolate, levels_of, velocity
 from ..sampling import euler, last
 from ._shared import Draws, Weight, draw_on_grid, even_times, squared_error
@@ -28,15 +28,15 @@ class LiveReflow(Objective):
 
     max_steps: PowerOfTwo = 128
     """M: at this budget the network samples what it learned from data; below, what it learned from itself"""
-    bootstrap_share: Share = 0.125
-    """share of the rows trained on the network's own samples"""
+    bootstrap_fraction: Fraction = 0.125
+    """share of the rows trained on the network's num_self_rows samples"""
     self_steps: Annotated[int, at.Ge(1), at.Le(1024)] = 8
     """Euler steps that make such a sample: each costs as much as a third of a flow row"""
-    label_dropout: Share = 0.1
+    label_dropout: Fraction = 0.1
     """share of rows trained without their condition, so that guidance can be chosen when sampling"""
     guidance: Weight = 1.0
-    """guidance weight of the network's own samples; 1 is none"""
-    sigma_min: Share = 0.0
+    """guidance weight of the network's num_self_rows samples; 1 is none"""
+    sigma_min: Fraction = 0.0
     """share of the noise that is left in the data's end of the path"""
 
     @classmethod
@@ -45,39 +45,40 @@ class LiveReflow(Objective):
         return replace(cls(sigma_min=1e-5), **changes)
 
     @property
-    def evaluations(self) -> float:
-        return 3 + self.bootstrap_share * self.self_steps * (1 if self.guidance in (0, 1) else 2)
+    def nfe_per_example(self) -> float:
+        return 3 + self.bootstrap_fraction * self.self_steps * (1 if self.guidance in (0, 1) else 2)
 
     def draw(self, batch: Batch) -> Draws:
         """Noise, times on the finest grid, and the rows that lose their condition."""
         return draw_on_grid(batch, levels_of(self.max_steps), self.label_dropout)
 
-    def own(self, rows: int) -> int:
-        """How many of the rows learn from the network's own samples: the share, rounded up or down at random."""
-        return int(self.bootstrap_share * rows + torch.rand(()).item())
+    def num_self_rows(self, rows: int) -> int:
+        """How many of the rows learn from the network's own samples: the fraction, rounded at random."""
+        return int(self.bootstrap_fraction * rows + torch.rand(()).item())
 
-    def targets(self, teacher: Network, batch: Batch, draws: Draws, own: int) -> tuple[X, X, T]:
-        """(x_t, target, step size told) for every row, the network's own samples first; nothing here is random."""
-        data, told = batch.data, torch.full_like(draws.t, 1 / self.max_steps)
-        if own:
-            made = self._own_samples(teacher, draws.noise[:own], batch[:own].cond, draws.drop[:own])
-            data = torch.cat([made.to(data.dtype), data[own:]])
-            told[:own] = 1.0
+    def targets(self, target_net: Network, batch: Batch, draws: Draws, num_self_rows: int) -> tuple[X, X, T]:
+        """(x_t, target, step size) for every row, the network's own samples first; nothing here is random."""
+        data, step_cond = batch.data, torch.full_like(draws.t, 1 / self.max_steps)
+        if num_self_rows:
+            rows = slice(num_self_rows)
+            made = self._own_samples(target_net, draws.noise[rows], batch[rows].cond, draws.drop[rows])
+            data = torch.cat([made.to(data.dtype), data[num_self_rows:]])
+            step_cond[:num_self_rows] = 1.0
         x = interpolate(draws.noise, data, draws.t, self.sigma_min)
-        return x, velocity(draws.noise, data, self.sigma_min), told
+        return x, velocity(draws.noise, data, self.sigma_min), step_cond
 
     def _own_samples(self, net: Network, noise: X, cond: Cond, drop: Bool[Tensor, "b"]) -> X:
         times = [i / self.self_steps for i in range(self.self_steps + 1)]
-        return last(euler(net, noise, cond, times, told=1 / self.max_steps, guidance=self.guidance, drop=drop))
+        return last(euler(net, noise, cond, times, step_cond=1 / self.max_steps, guidance=self.guidance, drop=drop))
 
-    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
-        draws, own = self.draw(batch), self.own(len(batch))
-        x, target, told = self.targets(teacher, batch, draws, own)
-        loss = squared_error(net(x, draws.t, told, net.encode(batch.cond, draws.drop)), target)
+    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
+        draws, num_self_rows = self.draw(batch), self.num_self_rows(len(batch))
+        x, target, step_cond = self.targets(target_net, batch, draws, num_self_rows)
+        loss = squared_error(net(x, draws.t, step_cond, net.encode(batch.cond, draws.drop)), target)
         seen = loss.detach()
-        return Losses(loss, {"flow": seen[own:], "own": seen[:own]})
+        return Losses(loss, {"flow": seen[num_self_rows:], "own": seen[:num_self_rows]})
 
     def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
         times = even_times(steps, self.max_steps)
-        told = 1 / steps if steps == self.max_steps else 1.0
-        return last(euler(net, noise, cond, times, told=told, guidance=guidance))
+        step_cond = 1 / steps if steps == self.max_steps else 1.0
+        return last(euler(net, noise, cond, times, step_cond=step_cond, guidance=guidance))

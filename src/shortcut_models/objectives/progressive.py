@@ -1,7 +1,7 @@
-"""Progressive distillation (Salimans and Ho 2022), on the straight path: two steps of the teacher become one.
+"""Progressive distillation (Salimans and Ho 2022), on the straight path: two steps of the target_net become one.
 
-Training has log2(max_steps) stages. In each, the student learns to do in one step what its teacher does in two; then
-it becomes the teacher of the next, whose steps are twice as large. At the end it has learned whole steps alone.
+Training has log2(max_steps) stages. In each, the student learns to do in one step what its target_net does in two; then
+it becomes the target_net of the next, whose steps are twice as large. At the end it has learned whole steps alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import annotated_types as at
 import torch
 
 from ..base import Batch, Cond, Losses, Network, Objective, X
-from ..config import PowerOfTwo, Share
+from ..config import Fraction, PowerOfTwo
 from ..path import interpolate, levels_of, stage_of, step
 from ..sampling import euler, guided, last
 from ._shared import Draws, Weight, draw_on_grid, even_times, squared_error
@@ -23,18 +23,18 @@ from ._shared import Draws, Weight, draw_on_grid, even_times, squared_error
 class ProgressiveDistillation(Objective):
     """Halve the number of steps that a trained flow model needs, until it is one."""
 
-    learns_from: ClassVar[Literal["data", "source", "pairs"]] = "source"
-    scheduled: ClassVar[bool] = True
+    requires: ClassVar[Literal["data", "teacher", "pairs"]] = "teacher"
+    has_schedule: ClassVar[bool] = True
 
     max_steps: PowerOfTwo = 128
-    """steps of the first teacher"""
-    label_dropout: Share = 0.1
+    """steps of the first target_net"""
+    label_dropout: Fraction = 0.1
     """share of rows trained without their condition, so that guidance can be chosen when sampling"""
     guidance: Weight = 1.0
-    """guidance weight of the first teacher, which later stages inherit; 1 is none"""
-    told: Share = 0.0
-    """the step size that the network is told, always the same"""
-    sigma_min: Share = 0.0
+    """guidance weight of the first target_net, which later stages inherit; 1 is none"""
+    conditioned_step_size: Fraction = 0.0
+    """the step size that the network is conditioned on, always the same"""
+    sigma_min: Fraction = 0.0
     """share of the noise that is left in the data's end of the path"""
     clip: Annotated[float, at.Gt(0)] | None = None
     """bound on the coordinates of the mid-point and of the target; none leaves them as they are"""
@@ -42,10 +42,10 @@ class ProgressiveDistillation(Objective):
     @classmethod
     def original(cls, **changes: Any) -> ProgressiveDistillation:
         """As the paper's authors have it."""
-        return replace(cls(told=1.0, sigma_min=1e-5, clip=4.0), **changes)
+        return replace(cls(conditioned_step_size=1.0, sigma_min=1e-5, clip=4.0), **changes)
 
     @property
-    def evaluations(self) -> float:
+    def nfe_per_example(self) -> float:
         twice = 0 if self.guidance in (0, 1) else 1 / self.stages
         return 3.0 + 2 * (1 + twice)
 
@@ -62,27 +62,27 @@ class ProgressiveDistillation(Objective):
         return draw_on_grid(batch, self.level(batch.progress), self.label_dropout)
 
     @torch.no_grad()
-    def targets(self, source: Network, batch: Batch, draws: Draws) -> tuple[X, X]:
+    def targets(self, teacher: Network, batch: Batch, draws: Draws) -> tuple[X, X]:
         """(x_t, target) for every row; nothing in here is random."""
         x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
         half = torch.full_like(draws.t, 2.0 ** -(self.level(batch.progress) + 1))
-        told = torch.full_like(draws.t, self.told)
+        step_cond = torch.full_like(draws.t, self.conditioned_step_size)
         weight = self.guidance if stage_of(batch.progress, self.stages) == 0 else 1.0
-        average_velocity = guided(source, batch.cond, weight, len(batch), x.device, draws.drop)
+        average_velocity = guided(teacher, batch.cond, weight, len(batch), x.device, draws.drop)
         bound = lambda x: x if self.clip is None else x.clamp(-self.clip, self.clip)
-        first = average_velocity(x, draws.t, told)
-        second = average_velocity(bound(step(x, half, first)), draws.t + half, told)
+        first = average_velocity(x, draws.t, step_cond)
+        second = average_velocity(bound(step(x, half, first)), draws.t + half, step_cond)
         return x, bound((first + second) / 2)
 
-    def losses(  # type: ignore[override]  # see `learns_from`
-        self, net: Network, teacher: Network, batch: Batch, source: Network
+    def losses(  # type: ignore[override]  # see `requires`
+        self, net: Network, target_net: Network, batch: Batch, teacher: Network
     ) -> Losses:
         draws = self.draw(batch)
-        x, target = self.targets(source, batch, draws)
-        told = torch.full_like(draws.t, self.told)
-        loss = squared_error(net(x, draws.t, told, net.encode(batch.cond, draws.drop)), target)
+        x, target = self.targets(teacher, batch, draws)
+        step_cond = torch.full_like(draws.t, self.conditioned_step_size)
+        loss = squared_error(net(x, draws.t, step_cond, net.encode(batch.cond, draws.drop)), target)
         return Losses(loss, {"distillation": loss.detach()})
 
     def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
         times = even_times(steps, self.max_steps)
-        return last(euler(net, noise, cond, times, told=self.told, guidance=guidance))
+        return last(euler(net, noise, cond, times, step_cond=self.conditioned_step_size, guidance=guidance))

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from ..base import Batch, Cond, Losses, Network, Objective, T, X
-from ..config import PowerOfTwo, Share
-from ..path import budget_times, grid_times, interpolate, levels_of, step, step_size, stratified_levels, velocity
+from ..config import Fraction, PowerOfTwo
+from ..path import grid_times, interpolate, levels_of, sampling_times, step, step_size, stratified_levels, velocity
 from ..sampling import euler, last
 from ._shared import Weight, drop_rows, squared_error
 from .pairing import Pairing, paired_noise
@@ -38,16 +38,16 @@ class Shortcut(Objective):
     """One network for every power-of-two step size from 1 / max_steps to 1, and so for every budget."""
 
     max_steps: PowerOfTwo = 128
-    """M, the finest grid: flow rows are told d = 1 / M and their times lie on its multiples"""
-    bootstrap_share: Share = 0.25
+    """M, the finest grid: flow rows have d = 1 / M and their times lie on its multiples"""
+    bootstrap_fraction: Fraction = 0.25
     """share of the rows trained on self-consistency; the others learn the velocity from data"""
-    label_dropout: Share = 0.1
+    label_dropout: Fraction = 0.1
     """share of rows trained without their condition, so that guidance can be chosen when sampling"""
     guidance: Weight = 1.0
     """guidance weight of the velocities inside the finest bootstrap targets, which larger steps inherit; 1 is none"""
     pairing: Pairing = "independent"
     """noise goes with data independently, as in the paper, or by optimal transport among a batch's rows of one label"""
-    sigma_min: Share = 0.0
+    sigma_min: Fraction = 0.0
     """share of the noise that is left in the data's end of the path"""
     clip: Annotated[float, at.Gt(0)] | None = None
     """bound on the coordinates of a bootstrap row's mid-point and target; none leaves them as they are"""
@@ -55,20 +55,20 @@ class Shortcut(Objective):
     @classmethod
     def original(cls, **changes: Any) -> Shortcut:
         """As the paper's authors have it; docs/original.md lists what is different by default, and why."""
-        return replace(cls(bootstrap_share=0.125, sigma_min=1e-5, clip=4.0), **changes)
+        return replace(cls(bootstrap_fraction=0.125, sigma_min=1e-5, clip=4.0), **changes)
 
     @property
-    def evaluations(self) -> float:
+    def nfe_per_example(self) -> float:
         levels = levels_of(self.max_steps)
         if not levels:
             return 3.0
-        return 3 + 2 * self.bootstrap_share * (1 if self.guidance == 1 else 1 + 1 / levels)
+        return 3 + 2 * self.bootstrap_fraction * (1 if self.guidance == 1 else 1 + 1 / levels)
 
     def draw(self, batch: Batch) -> Draws:
         """Noise, levels, times on the grid of each level, and the rows that lose their condition."""
         rows, device, finest = len(batch), batch.data.device, levels_of(self.max_steps)
         # A share that is no whole number of rows is kept on average, by rounding up or down at random.
-        bootstrap = int(self.bootstrap_share * rows + torch.rand(()).item()) if finest else 0
+        bootstrap = int(self.bootstrap_fraction * rows + torch.rand(()).item()) if finest else 0
         levels = stratified_levels(bootstrap, finest)
         level = torch.cat([levels, levels.new_full((rows - bootstrap,), finest)]).to(device)
         return Draws(
@@ -81,8 +81,8 @@ class Shortcut(Objective):
         )
 
     @torch.no_grad()
-    def bootstrap_targets(self, teacher: Network, x: X, cond: Cond, draws: Draws) -> X:
-        """The mean velocity of two half-steps of the teacher (eq. 4), for the bootstrap rows x [n, *event].
+    def bootstrap_targets(self, target_net: Network, x: X, cond: Cond, draws: Draws) -> X:
+        """The mean velocity of two half-steps of the target_net (eq. 4), for the bootstrap rows x [n, *event].
 
         Where the half-step is the finest, both velocities are guided; the rows without condition that this needs
         go through the network together with the others, in the same two passes.
@@ -90,11 +90,11 @@ class Shortcut(Objective):
         n, guided = draws.bootstrap, draws.guided
         again = lambda rows: torch.cat([rows, rows[n - guided :]]) if guided else rows
         drop = torch.cat([draws.drop[:n], torch.ones_like(draws.drop[:guided])])
-        context = teacher.encode({name: again(value) for name, value in cond.items()}, drop)
+        context = target_net.encode({name: again(value) for name, value in cond.items()}, drop)
         half = step_size(draws.level[:n]) / 2
 
         def average_velocity(x: X, t: T) -> X:
-            v = teacher(again(x), again(t), again(half), context)
+            v = target_net(again(x), again(t), again(half), context)
             if not guided:
                 return v
             plain, with_cond, without = v.tensor_split([n - guided, n])
@@ -105,19 +105,19 @@ class Shortcut(Objective):
         second = average_velocity(bound(step(x, half, first)), draws.t[:n] + half)
         return bound((first + second) / 2)
 
-    def targets(self, teacher: Network, batch: Batch, draws: Draws) -> tuple[X, X]:
+    def targets(self, target_net: Network, batch: Batch, draws: Draws) -> tuple[X, X]:
         """(x_t, target) for every row; nothing in here is random."""
         n = draws.bootstrap
         x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
         target = velocity(draws.noise[n:], batch.data[n:], self.sigma_min)
         if n:
-            bootstrap = self.bootstrap_targets(teacher, x[:n], batch[:n].cond, draws)
+            bootstrap = self.bootstrap_targets(target_net, x[:n], batch[:n].cond, draws)
             target = torch.cat([bootstrap.to(target.dtype), target])
         return x, target
 
-    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
+    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
         draws = self.draw(batch)
-        x, target = self.targets(teacher, batch, draws)
+        x, target = self.targets(target_net, batch, draws)
         context = net.encode(batch.cond, draws.drop)
         loss = squared_error(net(x, draws.t, step_size(draws.level), context), target)
 
@@ -127,5 +127,5 @@ class Shortcut(Objective):
         return Losses(loss, {"flow": seen[draws.bootstrap :]} | logs)
 
     def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
-        times = budget_times(steps, self.max_steps)
+        times = sampling_times(steps, self.max_steps)
         return last(euler(net, noise, cond, times, guidance=guidance))

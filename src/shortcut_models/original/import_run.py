@@ -39,13 +39,13 @@ def import_original(
 
     from ..models import checkpoint
     from ..models.run import Run
-    from ..tasks import Events
+    from ..tasks import ImportedModel
     from ..training.fit import run_config
     from ..training.options import Training
     from .network import read_network
 
     network, sizes, step = read_network(file, num_heads=num_heads, image_size=image_size, ema=ema)
-    task = Events((sizes.channels, image_size, image_size), sizes.classes)
+    task = ImportedModel((sizes.channels, image_size, image_size), sizes.classes)
     # How it was trained is not known, so the run says nothing of it.
     config = run_config(network, method, task, Training(), RECIPE) | {"training": {"name": RECIPE}}
     whole = out.resolve()

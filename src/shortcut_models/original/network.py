@@ -66,7 +66,7 @@ class Sizes:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every array that the original's network of these sizes has, less the unused one."""
         width, p, c = self.width, self.patch_size, self.channels
-        units = {"inlet": (0, 0), "outlet": (width, p * p * c), "modulation": (width, 2 * width)}
+        units = {"proj_in": (0, 0), "proj_out": (width, p * p * c), "modulation": (width, 2 * width)}
         for name in ("time", "level"):
             units |= {f"embed.{name}.0": (FEATURES, width), f"embed.{name}.2": (width, width)}
         for i in range(self.depth):
@@ -108,7 +108,7 @@ class Sizes:
 
 def layers(depth: int) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Our linear layers, and the original's that each holds, one after another."""
-    yield "inlet", (PATCHES,)
+    yield "proj_in", (PATCHES,)
     for name, theirs in (("time", "TimestepEmbedder_0"), ("level", "TimestepEmbedder_1")):
         yield f"embed.{name}.0", (f"{theirs}.Dense_0",)
         yield f"embed.{name}.2", (f"{theirs}.Dense_1",)
@@ -120,7 +120,7 @@ def layers(depth: int) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield f"blocks.{i}.mlp.0", (f"{block}.MlpBlock_0.Dense_0",)
         yield f"blocks.{i}.mlp.2", (f"{block}.MlpBlock_0.Dense_1",)
     yield "modulation", ("FinalLayer_0.Dense_0",)
-    yield "outlet", (OUTLET,)
+    yield "proj_out", (OUTLET,)
 
 
 def to_state(arrays: Mapping[str, np.ndarray], sizes: Sizes) -> dict[str, Tensor]:

@@ -18,7 +18,6 @@ from ..drawing.style import FAINT, INK, colour_of
 from ..drawing.video import Frame, rate_of, width_of, write_video
 from ..errors import UserError
 from ..models.parts import describe
-from ..objectives import OBJECTIVES
 from ..text import counted
 from .environments import Environment
 from .episode import CRASHED, Actor, Play, rehearse
@@ -95,7 +94,7 @@ def lanes_of(entries: Sequence[tuple[Arena, int]], seed: int, *, real_time: bool
 
     Raises UserError as `Lane`; warns where a policy has learned from a demonstration with this seed.
     """
-    methods = [str(describe(arena.policy.objective, OBJECTIVES)["name"]) for arena, _ in entries]
+    methods = [str(describe(arena.policy.objective)["name"]) for arena, _ in entries]
     distinct = len({(method, n) for method, (_, n) in zip(methods, entries, strict=True)}) == len(entries)
     lanes = []
     for method, (arena, steps) in zip(methods, entries, strict=True):

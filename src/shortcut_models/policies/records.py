@@ -15,10 +15,8 @@ from pathlib import Path
 from .._version import __version__
 from ..errors import UserError
 from ..models.parts import describe
-from ..objectives import OBJECTIVES
 from ..system.files import write_atomically
 from ..system.hashing import hash_tensors
-from ..tasks import TASKS
 from .episode import Episode
 from .policy import Policy
 
@@ -38,7 +36,7 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 
 def folder_name(policy: Policy, environment: str, versions: Mapping[str, str]) -> str:
     """Follows from all that an episode follows from, but its seed and the number of steps."""
-    parts = describe(policy.objective, OBJECTIVES), describe(policy.task, TASKS)
+    parts = describe(policy.objective), describe(policy.task)
     weights = hash_tensors(policy.network.state_dict())
     facts = [VERSION, weights, *parts, environment, dict(versions), policy.execute, policy.device.type]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from ..models.parts import describe
-from ..objectives import OBJECTIVES
 from ..text import counted
 from .episode import Episode
 from .rollout import Arena
@@ -72,7 +71,7 @@ def result(arena: Arena, steps: Sequence[int], episodes: Sequence[Episode]) -> d
         "run": str(arena.run),
         "recipe": policy.recipe,
         "step": policy.step,
-        "objective": describe(policy.objective, OBJECTIVES)["name"],
+        "objective": describe(policy.objective)["name"],
         "parameters": sum(parameter.numel() for parameter in policy.network.parameters()),
         "environment": arena.environment,
         "measure": arena.measure,

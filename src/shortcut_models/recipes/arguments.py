@@ -11,7 +11,7 @@ from ..base import Objective, Task
 from ..config import choose
 from ..errors import UserError
 from ..networks import NETWORKS
-from ..objectives import OBJECTIVES, in_place_of
+from ..objectives import OBJECTIVES, with_shared_options
 from .library import RECIPES, Recipe
 
 
@@ -44,7 +44,7 @@ def parse_recipe(
         if getattr(known, part) is not None:
             make = choose(part, getattr(known, part), registry)
             if make is not type(getattr(recipe, part)):  # to name what the recipe has already changes nothing
-                other = in_place_of(recipe.objective, make) if part == "objective" else make()
+                other = with_shared_options(recipe.objective, make) if part == "objective" else make()
                 recipe = dataclasses.replace(recipe, **{part: other})
 
     full.prog = f"{prog} {known.recipe}"
@@ -56,9 +56,7 @@ def parse_recipe(
     args = full.parse_args(words)
     for part, prefix in parts.items():
         recipe = dataclasses.replace(recipe, **{part: apply_options(args, getattr(recipe, part), prefix)})
-    if (
-        recipe.objective.learns_from == "data" or getattr(args, "teacher", None) is None
-    ):  # which trains it, as told here
+    if recipe.objective.requires == "data" or getattr(args, "teacher", None) is None:  # which trains it, as told here
         check_guidance(recipe.objective)
     if args.vae is not None:
         recipe = dataclasses.replace(recipe, task=task_with(recipe.task, args.vae, f"recipe {known.recipe}"))
@@ -78,7 +76,7 @@ def with_data(name: str, recipe: Recipe, data: str | None) -> Recipe:
     if data is not None:
         return dataclasses.replace(recipe, task=task_at(recipe.task, data, f"recipe {name}"))
     if getattr(recipe.task, "data", "its own") is None:
-        raise UserError(f"recipe {name} needs your data: give --data with {recipe.task.accepts}")
+        raise UserError(f"recipe {name} needs your data: give --data with {recipe.task.data_help}")
     return recipe
 
 

@@ -8,32 +8,24 @@ from typing import Any
 
 from ..arguments import flag, settable
 from ..evaluation.results import precision_of
-from ..models.parts import describe
-from ..networks import NETWORKS
-from ..objectives import OBJECTIVES
-from ..tasks import TASKS
-from ..training.options import Training
+from ..models.parts import REGISTRIES, describe
 from .library import RECIPES
 
-HOW: dict[str, tuple[str, dict[str, Any]]] = {
-    "task": ("task.", TASKS),
-    "network": ("network.", NETWORKS),
-    "objective": ("objective.", OBJECTIVES),
-    "training": ("", {"training": Training}),
-}
-"""of the parts of a configuration: the prefix of its options and the registry of its names"""
+PREFIXES = {"task": "task.", "network": "network.", "objective": "objective.", "training": ""}
+"""of the options of each part of a configuration"""
 
 
 def train_command(config: dict[str, Any], run: Path) -> str | None:
     """The command that a run's configuration stands for; None where parts of it are from elsewhere, as a teacher is."""
     name = config.get("recipe")
-    if name not in RECIPES or "source" in config:
+    if name not in RECIPES or "teacher" in config:
         return None
     recipe, words = RECIPES[name], ["shortcut", "train", name, "--run", str(run)]
-    for part, (prefix, registry) in HOW.items():
+    for part, prefix in PREFIXES.items():
         entry, default = config[part], getattr(recipe, part)
-        if entry.get("name") != describe(default, registry)["name"]:
-            if entry.get("name") not in registry or part in ("task", "training"):
+        if part != "training" and entry.get("name") != describe(default)["name"]:
+            registry = REGISTRIES[part]
+            if entry.get("name") not in registry or part == "task":
                 return None
             default = registry[entry["name"]]()
             words += [f"--{part}", entry["name"]]

@@ -30,14 +30,14 @@ def _toy(distribution: str, measured: str = "not measured yet") -> Recipe:
         about=f"2-D points: {distribution.replace('-', ' ')}",
         task=Toy(distribution),  # type: ignore[arg-type]
         network=MLPConfig(width=128, depth=4, condition_width=128),
-        objective=Shortcut(bootstrap_share=0.75, pairing="transport"),
+        objective=Shortcut(bootstrap_fraction=0.75, pairing="transport"),
         training=Training(
-            steps=16_000,
+            train_steps=16_000,
             batch_size=256,
             learning_rate=4e-3,
             warmup=300,
             weight_decay=0.0,
-            teacher_ema=0.95,
+            target_ema=0.95,
             snapshots=60,
             checkpoint_every=2000,
         ),
@@ -52,7 +52,7 @@ def _images(about: str, steps: int, measured: str = "not measured yet") -> Recip
         network=DiTConfig(width=192, depth=6, heads=3, patch_size=4),
         objective=Shortcut(),
         training=Training(
-            steps=steps, batch_size=128, learning_rate=1e-3, warmup=300, weight_decay=0.01, teacher_ema=0.95
+            train_steps=steps, batch_size=128, learning_rate=1e-3, warmup=300, weight_decay=0.01, target_ema=0.95
         ),
         measured=measured,
     )
@@ -67,7 +67,7 @@ def _paper(about: str, size: str, classes: int, batch_size: int, steps: int) -> 
         network=DiTConfig(width=width, depth=depth, heads=heads, patch_size=2),
         objective=Shortcut.original(guidance=1.5 if classes else 1.0),
         training=Training(
-            steps=steps,
+            train_steps=steps,
             batch_size=batch_size,
             learning_rate=1e-4,
             schedule="constant",
@@ -75,7 +75,7 @@ def _paper(about: str, size: str, classes: int, batch_size: int, steps: int) -> 
             beta2=0.999,
             weight_decay=0.1,
             ema=0.999,
-            teacher_ema=0.999,
+            target_ema=0.999,
             log_every=100,
             checkpoint_every=10_000,
             heldout_every=10_000,
@@ -102,12 +102,12 @@ def _policy(
         network=network or MLPConfig(width=512, depth=4),
         objective=Shortcut(label_dropout=0.0),
         training=Training(
-            steps=steps,
+            train_steps=steps,
             batch_size=batch_size,
             learning_rate=1e-3,
             warmup=300,
             weight_decay=weight_decay,
-            teacher_ema=0.95,
+            target_ema=0.95,
             checkpoint_every=2000,
             sample_every=5000,
         ),
@@ -120,9 +120,9 @@ RECIPES: dict[str, Recipe] = {
         about="handwritten digits, 8x8, with labels; needs no download",
         task=Digits(),
         network=MLPConfig(width=512, depth=4),
-        objective=Shortcut(bootstrap_share=0.5, label_dropout=0.05, pairing="transport"),
+        objective=Shortcut(bootstrap_fraction=0.5, label_dropout=0.05, pairing="transport"),
         training=Training(
-            steps=3200, batch_size=512, learning_rate=4e-3, warmup=500, weight_decay=0.0, teacher_ema=0.95
+            train_steps=3200, batch_size=512, learning_rate=4e-3, warmup=500, weight_decay=0.0, target_ema=0.95
         ),
         measured="1 step: accuracy .996, coverage .991, recall .838; 128 steps: .998, .989, .884 "
         "(the worst of seeds 0 to 2, 1,000 samples, 2-core CPU, 2026-11-21, `shortcut evaluate`)",
@@ -140,7 +140,7 @@ RECIPES: dict[str, Recipe] = {
         network=DiTConfig(width=256, depth=8, heads=4, patch_size=4),
         objective=Shortcut(),
         training=Training(
-            steps=50_000, batch_size=128, learning_rate=1e-3, warmup=500, weight_decay=0.01, teacher_ema=0.95
+            train_steps=50_000, batch_size=128, learning_rate=1e-3, warmup=500, weight_decay=0.01, target_ema=0.95
         ),
     ),
     "afhq-cat-256": Recipe(
@@ -149,7 +149,7 @@ RECIPES: dict[str, Recipe] = {
         network=DiTConfig(width=256, depth=6, heads=4, patch_size=4),
         objective=Shortcut(),
         training=Training(
-            steps=10_000, batch_size=64, learning_rate=1e-3, warmup=300, weight_decay=0.01, teacher_ema=0.95
+            train_steps=10_000, batch_size=64, learning_rate=1e-3, warmup=300, weight_decay=0.01, target_ema=0.95
         ),
     ),
     "celebahq-256": _paper(

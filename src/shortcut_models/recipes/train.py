@@ -12,9 +12,10 @@ from ..errors import UserError
 from ..models.loading import load
 from ..models.model import Model
 from ..models.run import Run
-from ..objectives import FlowMatching, in_place_of
+from ..objectives import FlowMatching, with_shared_options
 from ..randomness import seed_of
-from ..system.distributed import joined
+from ..system.distributed import process_group
+from ..system.torchrun import DAY
 from ..training.fit import fit, run_config
 from ..training.options import Training
 from ..training.warm_start import check_objective
@@ -47,21 +48,29 @@ def train_recipe(
     """
     if init_from is not None:
         check_objective(recipe.objective)  # before a teacher is trained
-    with joined(recipe.training.device) as processes:
-        task = processes.patient().on_main(recipe.task.resolve)
-        source = None
-        init = None if init_from is None else processes.together(lambda: load(init_from))
+    with process_group(recipe.training.device) as processes:
+        task = processes.with_timeout(DAY).run_on_main(recipe.task.resolve)
+        trained = None
+        init = None if init_from is None else processes.run_on_all(lambda: load(init_from))
         if teacher is not None:
-            source = processes.together(lambda: load(teacher))
-        elif recipe.objective.learns_from != "data":
+            trained = processes.run_on_all(lambda: load(teacher))
+        elif recipe.objective.requires != "data":
             of_teacher, recipe = two_phases(recipe)
             beside = run.with_name(f"{run.name}-teacher")
-            processes.on_main(lambda: _check_runs(name, of_teacher, recipe, task, Run(beside), Run(run)))
-            source = train_recipe(name, of_teacher, beside, quiet=quiet)
+            processes.run_on_main(lambda: _check_runs(name, of_teacher, recipe, task, Run(beside), Run(run)))
+            trained = train_recipe(name, of_teacher, beside, quiet=quiet)
         torch.manual_seed(seed_of(recipe.training.seed))  # of the first weights; `fit` takes care of everything else
         network = recipe.network.build(task.shape, task.conditions)
         return fit(
-            network, recipe.objective, task, recipe.training, run, recipe=name, source=source, init=init, quiet=quiet
+            network,
+            recipe.objective,
+            task,
+            recipe.training,
+            run,
+            recipe=name,
+            teacher=trained,
+            init=init,
+            quiet=quiet,
         )
 
 
@@ -70,12 +79,13 @@ def two_phases(recipe: Recipe) -> tuple[Recipe, Recipe]:
 
     Pairs are made in no more steps than that teacher has. Raises UserError where the steps are too few for both.
     """
-    steps, objective = recipe.training.steps, recipe.objective
+    steps, objective = recipe.training.train_steps, recipe.objective
     least = max(2 * objective.stages - 1, 2)
     if steps < least:
         stages = f", and the others the {objective.stages} stages of a student" if objective.stages > 1 else ""
         raise UserError(
-            f"steps must be >= {least}, as half of them train a teacher{stages}, not {steps}: give more, or a --teacher"
+            f"train-steps must be >= {least}, as half of them train a teacher{stages}, not {steps}: "
+            f"choose more, or pass --teacher"
         )
     pair_steps = getattr(objective, "pair_steps", 1)
     if pair_steps > objective.max_steps:
@@ -86,31 +96,32 @@ def two_phases(recipe: Recipe) -> tuple[Recipe, Recipe]:
 
 def _check_runs(name: str, of_teacher: Recipe, of_student: Recipe, task: Task, teacher: Run, student: Run) -> None:
     """Raise UserError, before a teacher is trained, where either directory holds anything but the run of its phase."""
-    if student.config.exists() and not teacher.config.exists() and "source" in student.read_config():
+    if student.config.exists() and not teacher.config.exists() and "teacher" in student.read_config():
         raise UserError(f"{student.path} learned from a model that is not in {teacher.path}: give it with --teacher")
     if teacher.config.exists():
-        steps = teacher.read_config()["training"].get("steps")
-        if steps != of_teacher.training.steps:
+        steps = teacher.read_config()["training"].get("train_steps")
+        if steps != of_teacher.training.train_steps:
             raise UserError(
-                f"{teacher.path} was trained for {steps} steps, half of --steps, not {of_teacher.training.steps}: use "
-                f"the same --steps to resume, or give --teacher {teacher.path} and the steps of the student alone"
+                f"{teacher.path} was trained for {steps} steps, half of --train-steps, not "
+                f"{of_teacher.training.train_steps}: use the same --train-steps to resume, or pass --teacher "
+                f"{teacher.path} and the steps of the student alone"
             )
     for recipe, run in ((of_teacher, teacher), (of_student, student)):
         network = recipe.network.build(task.shape, task.conditions)
         config = run_config(network, recipe.objective, task, recipe.training, name)
-        if run.config.exists() and "source" in (earlier := run.read_config()):
-            config["source"] = earlier["source"]  # which it is, is known once it is there
+        if run.config.exists() and "teacher" in (earlier := run.read_config()):
+            config["teacher"] = earlier["teacher"]  # which it is, is known once it is there
         run.check(config)
 
 
 def teacher_of(recipe: Recipe, steps: int) -> Recipe:
     """The recipe of a flow matching teacher with so many steps."""
-    objective = in_place_of(recipe.objective, FlowMatching)
+    objective = with_shared_options(recipe.objective, FlowMatching)
     return dataclasses.replace(recipe, objective=objective, training=with_steps(recipe, steps))
 
 
 def with_steps(recipe: Recipe, steps: int) -> Training:
     """The recipe's training with another number of steps; a warm-up that is too long for them is cut to an eighth."""
     return dataclasses.replace(
-        recipe.training, steps=steps, warmup=min(recipe.training.warmup, steps // 8), snapshots=0
+        recipe.training, train_steps=steps, warmup=min(recipe.training.warmup, steps // 8), snapshots=0
     )

@@ -18,7 +18,6 @@ from ..errors import UserError
 from ..models.parts import rebuild
 from ..models.run import Run
 from ..system.files import write_atomically
-from ..tasks import TASKS
 
 SIDE = 480
 """pixels of a square piece of the plane"""
@@ -120,7 +119,7 @@ def read_snapshots(run: Path) -> list[Snapshot]:
 def real_points(run: Path) -> Points:
     """Some of the held-out points that a 2-D run learns; none where its task is from outside the package."""
     with contextlib.suppress(UserError):
-        task = rebuild("task", Run(run).read_config()["task"], TASKS, None)
+        task = rebuild("task", Run(run).read_config()["task"], None)
         held_out = task.dataset("test")
         return held_out.__getitems__(list(range(min(REAL, len(held_out))))).data.numpy()
     return np.empty((0, 2))

@@ -136,7 +136,7 @@ def headlines(evaluation: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def samples(model: Model) -> str:
     """What the same noises become at every budget."""
-    num, columns = model.task.preview
+    num, columns = model.task.preview_grid
     most, parts = model.objective.max_steps, []
     for steps in (2**k for k in range(most.bit_length())):
         picture = model.task.draw(model.sample(num, steps=steps), columns)

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..errors import PeerLost, UserError
-from .torchrun import DAY, TIME_LIMIT, meeting_point, several
+from .torchrun import TIME_LIMIT, is_distributed, rendezvous_store
 
 Value = TypeVar("Value")
 
@@ -36,11 +36,11 @@ class Processes:
     group: dist.ProcessGroup | None = None
     """what they talk through; none: the group that they joined"""
 
-    def patient(self) -> Processes:
+    def with_timeout(self, limit: datetime.timedelta) -> Processes:
         """The same processes, but they wait a day for one another: while one works for all, or each for itself."""
         if self.world == 1:
             return self
-        return dataclasses.replace(self, group=dist.new_group(backend="gloo", timeout=DAY))
+        return dataclasses.replace(self, group=dist.new_group(backend="gloo", timeout=limit))
 
     @property
     def main(self) -> bool:
@@ -64,7 +64,7 @@ class Processes:
         dist.all_reduce(total, group=self.group)
         return total / self.world
 
-    def largest(self, value: int) -> int:
+    def all_reduce_max(self, value: int) -> int:
         """The largest of the processes' numbers."""
         if self.world == 1:
             return value
@@ -80,7 +80,7 @@ class Processes:
         dist.all_gather_object(found, value, self.group)
         return found
 
-    def on_main(self, act: Callable[[], Value]) -> Value:
+    def run_on_main(self, act: Callable[[], Value]) -> Value:
         """What `act` returns in the main process, for all. Where it raises UserError or OSError there, all do."""
         if self.world == 1:
             return act()
@@ -95,7 +95,7 @@ class Processes:
             raise outcome[1]
         return cast(Value, outcome[0])
 
-    def together(self, act: Callable[[], Value]) -> Value:
+    def run_on_all(self, act: Callable[[], Value]) -> Value:
         """What `act` returns here. Where it raises UserError in any process, all raise the first one's."""
         if self.world == 1:
             return act()
@@ -109,7 +109,7 @@ class Processes:
                 raise found
         return cast(Value, result)
 
-    def spread(self, module: nn.Module) -> None:
+    def broadcast_parameters(self, module: nn.Module) -> None:
         """Give every process the main one's parameters and buffers."""
         if self.world > 1:
             for tensor in module.state_dict().values():
@@ -121,7 +121,7 @@ ALONE = Processes()
 
 
 @contextlib.contextmanager
-def joined(device: str, limit: datetime.timedelta = TIME_LIMIT) -> Iterator[Processes]:
+def process_group(device: str, limit: datetime.timedelta = TIME_LIMIT) -> Iterator[Processes]:
     """The processes that torchrun started, as a group for the time of the block; within another block, its group.
 
     Each process takes the GPU of its place on its machine, and NCCL carries what GPUs tell each other; on CPUs, gloo.
@@ -137,11 +137,11 @@ def joined(device: str, limit: datetime.timedelta = TIME_LIMIT) -> Iterator[Proc
     if dist.is_initialized():
         yield Processes(dist.get_rank(), dist.get_world_size())
         return
-    if not several():
+    if not is_distributed():
         yield ALONE
         return
     gpu = _take_gpu(device)
-    store, rank, world = meeting_point()
+    store, rank, world = rendezvous_store()
     store = dist.PrefixStore(f"group{next(_groups)}", store)  # an earlier group's addresses are stale
     try:
         dist.init_process_group(

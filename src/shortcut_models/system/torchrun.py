@@ -17,24 +17,24 @@ DAY = datetime.timedelta(days=1)
 where data is downloaded, listed or decoded"""
 
 
-def several() -> bool:
+def is_distributed() -> bool:
     """Whether torchrun has started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @functools.cache
-def meeting_point() -> tuple[Store, int, int]:
+def rendezvous_store() -> tuple[Store, int, int]:
     """The store that torchrun's processes meet at, the rank of this one, and how many there are."""
     from torch.distributed.rendezvous import rendezvous
 
     return next(rendezvous("env://", timeout=TIME_LIMIT))
 
 
-def first_to_say(text: str) -> bool:
+def once_per_job(text: str) -> bool:
     """Whether no other process has said this yet; always, where there is only one."""
-    if not several():
+    if not is_distributed():
         return True
     try:
-        return meeting_point()[0].add(f"said/{text}", 1) == 1
+        return rendezvous_store()[0].add(f"said/{text}", 1) == 1
     except (RuntimeError, ValueError):  # nobody to ask: better twice than never
         return True

@@ -4,7 +4,7 @@ from ..base import Task
 from .digits import Digits
 from .images import Images
 from .imitation import Imitation
-from .imported import Events
+from .imported import ImportedModel
 from .latents.task import Latents
 from .toy import Toy
 
@@ -13,8 +13,8 @@ TASKS: dict[str, type[Task]] = {
     "digits": Digits,
     "images": Images,
     "latents": Latents,
-    "events": Events,
+    "imported": ImportedModel,
     "imitation": Imitation,
 }
 
-__all__ = ["TASKS", "Digits", "Events", "Images", "Imitation", "Latents", "Toy"]
+__all__ = ["TASKS", "Digits", "Images", "Imitation", "ImportedModel", "Latents", "Toy"]

@@ -44,7 +44,7 @@ def _judge():  # type: ignore[no-untyped-def]
 class Digits(Task):
     """8x8 digits with labels; task units are whole numbers from 0 to 16."""
 
-    headline: ClassVar[str] = "pixel_frechet"
+    primary_metric: ClassVar[str] = "pixel_frechet"
 
     noise: Annotated[float, at.Ge(0)] = 1.75
     """deviation of the noise on training pixels, 0 to 16; 1,347 digits are few, and noise fills in between them"""
@@ -77,7 +77,7 @@ class Digits(Task):
         return ((x.float() + 1) * 8).round().clamp(0, 16)[:, 0].cpu().numpy()
 
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Share of samples in which an SVM sees the label asked for; closeness to the held-out digits.
+        """Fraction of samples in which an SVM sees the label asked for; closeness to the held-out digits.
 
         pixel_frechet: Fréchet distance of Gaussians fitted to the pixels, from 0 for white to 1 for black.
         """

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..base import Label, Task, X
-from ..config import FILLED_IN
+from ..config import DERIVED
 from ..data.arrays import ArrayDataset
 from ..data.images import ImageSet, InPlaceDataset, InPlaceSet, Reading, load
 from ..data.images.hugging_face import PREFIX
@@ -52,8 +52,8 @@ class Images(Task):
     stay where they are, and each is read and decoded when its turn comes; the pixels are the same.
     """
 
-    accepts: ClassVar[str] = ACCEPTED
-    headline: ClassVar[str] = "pixel_frechet"
+    data_help: ClassVar[str] = ACCEPTED
+    primary_metric: ClassVar[str] = "pixel_frechet"
 
     data: str | None = None
     """folder, tar shards, .npz file, idx files or hf:NAME; a relative path starts from where a command is given"""
@@ -63,7 +63,7 @@ class Images(Task):
     """1 is grey, 3 is colour; none: what the data has"""
     classes: Annotated[int | None, at.Ge(0)] = None
     """number of classes; 0 leaves the labels out; none: what the data has"""
-    class_names: tuple[str, ...] = field(default=(), metadata=FILLED_IN)
+    class_names: tuple[str, ...] = field(default=(), metadata=DERIVED)
     """names of the classes: filled in from the data's sub-folders or its table"""
     flip: bool = True
     """mirror half of the training images, left to right; wrong for text and digits"""
@@ -73,7 +73,7 @@ class Images(Task):
     reading: Reading = "auto"
     """memory decodes all images once, into an array; in-place reads each where it lies when its turn comes; auto is
     in-place from 8 GiB of pixels on"""
-    images_sha256: str = field(default="", metadata=FILLED_IN)
+    images_sha256: str = field(default="", metadata=DERIVED)
     """fingerprint of the images of both parts in their order: of pixels and labels; where they stay in place, of names
     and labels. Filled in from the data"""
 

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..base import Batch, Cond, Condition, Frames, Task, Vector, X
-from ..config import FILLED_IN, Positive
+from ..config import DERIVED, PositiveInt
 from ..data.demonstrations import ACCEPTED, Demonstrations, read
 from ..data.demonstrations.normalizing import Normalisation, as_numbers, fit, tensor_of
 from ..data.demonstrations.preprocessing import cropped, parse
@@ -30,15 +30,15 @@ class Imitation(Task):
     """Chunks of actions [chunk, action] under the last observations; task units are those of the actions.
 
     The data is anything that `demonstrations.read` takes. What it decides is filled in by `resolve`: from then on the
-    task needs no data to act, and looks at it again only in `dataset`, `prompts`, `evaluate` and `draw`.
+    task needs no data to act, and looks at it again only in `dataset`, `default_cond`, `evaluate` and `draw`.
 
     Images are conditions `Frames(history, C, H, W)`, raw uint8 and seen in [-1, 1], cropped; vectors are conditions
     `Vector(history * size)`, raw and seen float32, oldest first.
     """
 
-    preview: ClassVar[tuple[int, int]] = (8, 4)
-    headline: ClassVar[str] = "action_error"
-    accepts: ClassVar[str] = ACCEPTED
+    preview_grid: ClassVar[tuple[int, int]] = (8, 4)
+    primary_metric: ClassVar[str] = "action_error"
+    data_help: ClassVar[str] = ACCEPTED
 
     data: str | None = None
     """demonstrations: what `shortcut collect` wrote, a zarr replay buffer, HDF5 of robomimic, or a LeRobot data set; or
@@ -47,11 +47,11 @@ class Imitation(Task):
     """name of the environment; filled in where the data says it"""
     observations: tuple[str, ...] = ()
     """what the policy sees, in order; a vector may be cut, as in state[:2]; none: all that the data has"""
-    history: Positive = 2
+    history: PositiveInt = 2
     """observations that the policy looks back on, the current one with them"""
-    chunk: Positive = 8
+    chunk: PositiveInt = 8
     """actions that are predicted at once, from the current frame on"""
-    execute: Positive = 4
+    execute: PositiveInt = 4
     """actions of a chunk that are carried out before the next one is predicted; at most chunk"""
     normalisation: Normalisation = "min-max"
     """of actions and vectors: every number to [-1, 1] over the training episodes, or to mean 0 and deviation 1"""
@@ -59,23 +59,23 @@ class Imitation(Task):
     """side of the square that is seen of every image: anywhere while training, the middle otherwise; none: all"""
     jitter: Annotated[float, at.Ge(0), at.Le(1)] = 0.0
     """deviation of the Gaussian noise on every number of the vectors that are seen while training, once normalised"""
-    validation_share: Annotated[float, at.Gt(0), at.Lt(1)] = 0.1
+    validation_fraction: Annotated[float, at.Gt(0), at.Lt(1)] = 0.1
     """of the episodes, held out; at least one is, and data that holds some out by itself is left as it is"""
-    shapes: tuple[tuple[int, ...], ...] = field(default=(), metadata=FILLED_IN)
+    shapes: tuple[tuple[int, ...], ...] = field(default=(), metadata=DERIVED)
     """of each observation: (channels, height, width) or (size,): filled in"""
-    centres: tuple[tuple[float, ...], ...] = field(default=(), metadata=FILLED_IN)
+    centres: tuple[tuple[float, ...], ...] = field(default=(), metadata=DERIVED)
     """of each observation, by number: seen = (raw - centre) / scale; empty for images: filled in"""
-    scales: tuple[tuple[float, ...], ...] = field(default=(), metadata=FILLED_IN)
+    scales: tuple[tuple[float, ...], ...] = field(default=(), metadata=DERIVED)
     """as centres"""
-    action_centre: tuple[float, ...] = field(default=(), metadata=FILLED_IN)
+    action_centre: tuple[float, ...] = field(default=(), metadata=DERIVED)
     """what is taken off each number of an action before it is divided by its scale: filled in"""
-    action_scale: tuple[float, ...] = field(default=(), metadata=FILLED_IN)
+    action_scale: tuple[float, ...] = field(default=(), metadata=DERIVED)
     """as action_centre"""
-    action_low: tuple[float, ...] = field(default=(), metadata=FILLED_IN)
+    action_low: tuple[float, ...] = field(default=(), metadata=DERIVED)
     """least of each number of an action in the training episodes; no action goes below: filled in"""
-    action_high: tuple[float, ...] = field(default=(), metadata=FILLED_IN)
+    action_high: tuple[float, ...] = field(default=(), metadata=DERIVED)
     """most of each number of an action in the training episodes; no action goes above: filled in"""
-    seeds: tuple[int, ...] = field(default=(), metadata=FILLED_IN)
+    seeds: tuple[int, ...] = field(default=(), metadata=DERIVED)
     """of all episodes, where they are known: nothing is judged on these worlds: filled in"""
 
     def __post_init__(self) -> None:
@@ -142,7 +142,7 @@ class Imitation(Task):
     def _split(self, found: Demonstrations) -> tuple[list[int], list[int]]:
         if len(found) < 2:
             raise UserError(f"{self.data} holds one episode: at least two are needed, as one is held out")
-        return found.split(self.validation_share)
+        return found.split(self.validation_fraction)
 
     def _warn_of_short_ones(self, found: Demonstrations) -> None:
         few = int((found.ends - found.begins <= self.chunk - self.execute).sum())
@@ -233,7 +233,7 @@ class Imitation(Task):
             found[name] = array
         return as_conditions(found)
 
-    def observe(self, cond: Cond, *, training: bool = False) -> Cond:
+    def preprocess_cond(self, cond: Cond, *, training: bool = False) -> Cond:
         found = {}
         for name, shape, centre, scale in zip(self.names, self.shapes, self.centres, self.scales, strict=True):
             raw = cond[name]
@@ -246,12 +246,12 @@ class Imitation(Task):
                 found[name] = seen + self.jitter * torch.randn_like(seen) if training and self.jitter else seen
         return found
 
-    def prompts(self, rows: Sequence[int]) -> Cond:
+    def default_cond(self, rows: Sequence[int]) -> Cond:
         """What was seen in held-out windows `rows`, counted round."""
         return self._windows(rows).cond
 
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Root mean square errors of the actions against those of the held-out windows that were the prompts.
+        """Root mean square errors of the actions against those of the held-out windows that were the default_cond.
 
         action_error: of the actions that would be carried out, as the network sees them; first_action_error: of the
         first one alone; ..._in_units: the same in the actions' own units.
@@ -266,7 +266,7 @@ class Imitation(Task):
         """Each chunk as curves over its frames, dashed as it was shown and solid as generated; see `plot_chunks`."""
         from ..drawing.chunks import plot_chunks
 
-        few = samples[: self.preview[0]]
+        few = samples[: self.preview_grid[0]]
         shown = self._windows(range(len(few))).data
         return plot_chunks(self.encode(torch.from_numpy(few)).numpy(), self.encode(shown).numpy(), columns)
 

@@ -10,14 +10,14 @@ from PIL import Image
 from torch import Tensor
 
 from ..base import Dataset, Label, Task, X
-from ..config import Count, Rule
+from ..config import NonNegativeInt, Rule
 from ..errors import UserError
 
 Sizes = Annotated[tuple[int, ...], Rule(lambda s: len(s) == 3 and min(s) >= 1, "three sizes of at least 1")]
 
 
 @dataclass(frozen=True)
-class Events(Task):
+class ImportedModel(Task):
     """Images or latents of which nothing but the size is known; task units are those of the network.
 
     It samples, and it cannot be trained or evaluated: there is no data to train on or to compare with.
@@ -25,7 +25,7 @@ class Events(Task):
 
     shape: Sizes = (3, 32, 32)
     """channels, height and width"""
-    classes: Count = 0
+    classes: NonNegativeInt = 0
     """number of classes; 0 is none"""
 
     @property

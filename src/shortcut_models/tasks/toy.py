@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..base import Task, X
-from ..config import Positive
+from ..config import PositiveInt
 from ..data.arrays import ArrayDataset
 from ..metrics import sliced_wasserstein
 from ..randomness import generator
@@ -61,12 +61,12 @@ SPLITS = {"train": 0, "test": 1}
 class Toy(Task):
     """Points of a 2-D distribution."""
 
-    preview: ClassVar[tuple[int, int]] = (2000, 1)
-    headline: ClassVar[str] = "sliced_wasserstein"
+    preview_grid: ClassVar[tuple[int, int]] = (2000, 1)
+    primary_metric: ClassVar[str] = "sliced_wasserstein"
 
     distribution: Distribution = "four-gaussians"
     """the shape that the points form"""
-    size: Positive = 100_000
+    size: PositiveInt = 100_000
     """number of points of the training set; the test set is as large, and drawn afresh"""
 
     @property
@@ -95,4 +95,4 @@ class Toy(Task):
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
         from ..drawing.points import scatter
 
-        return scatter(samples, where=self.points(self.preview[0], SPLITS["test"]).numpy())
+        return scatter(samples, where=self.points(self.preview_grid[0], SPLITS["test"]).numpy())

@@ -15,29 +15,28 @@ from torch.nn.utils import get_total_norm
 
 from .._version import __version__
 from ..base import Dataset, Network, NetworkConfig, Objective, Task
+from ..config import to_dict
 from ..data.arrays import resident
 from ..errors import Stopped, UserError
 from ..models.loading import model_of
 from ..models.model import Model
 from ..models.parts import describe
 from ..models.run import Run
-from ..networks import NETWORKS
-from ..objectives import OBJECTIVES
-from ..system.distributed import Processes, joined
+from ..system.distributed import Processes, process_group
 from ..system.machine import keep_freed_memory
 from ..system.signals import StopRequest
-from ..tasks import TASKS
+from ..system.torchrun import DAY
 from .batches import batches
-from .log import Log, need_tensorboard
+from .log import Log, require_tensorboard
 from .options import Training
 from .pairs import make_pairs
 from .previews import picture, snapshot
 from .saving import Saver, resume, whole_weights
 from .sharding import whole
 from .state import State
-from .step import PATIENCE, heldout_loss, train_step
-from .teacher import facts_of, start_from
-from .warm_start import begin_as
+from .step import MAX_BAD_STEPS, heldout_loss, train_step
+from .teacher import describe_teacher, init_from_teacher
+from .warm_start import load_initial_weights
 
 
 def fit(
@@ -48,7 +47,7 @@ def fit(
     run: Path | str,
     *,
     recipe: str = "",
-    source: Model | None = None,
+    teacher: Model | None = None,
     init: Model | None = None,
     quiet: bool = False,
 ) -> Model:
@@ -63,35 +62,40 @@ def fit(
         objective, task, training: the method, the data (resolved) and the trainer's options.
         run: the run's directory; made where it does not exist.
         recipe: a name for the run's records.
-        source: a trained model, for methods that learn from one; the network then starts from its weights, where
+        teacher: a trained model, for methods that learn from one; the network then starts from its weights, where
             it is of the same sizes.
-        init: a trained model whose weights the network begins with: see `warm_start.begin_as`.
+        init: a trained model whose weights the network begins with: see `warm_start.load_initial_weights`.
         quiet: no progress bar.
 
     Returns:
         The model with the sampling EMA, as `load(run)` would give it.
 
     Raises:
-        UserError: another run is in the directory; source or init is missing or does not fit; ten steps in a row
+        UserError: another run is in the directory; teacher or init is missing or does not fit; ten steps in a row
             were not finite; the disk refused; processes cannot share a batch evenly.
         Stopped: SIGTERM or Ctrl-C came, to any of the processes; the run has been saved.
         PeerLost: another process ended.
     """
-    files, config = Run(run), run_config(network, objective, task, training, recipe, source=source, init=init)
-    with _disk(files), joined(training.device) as processes, contextlib.ExitStack() as held, StopRequest() as stop:
-        ready = lambda: prepare(network, objective, task, training, source, init, processes)
-        data = processes.patient().together(ready)  # machines that share no cache read the data anew
-        processes.on_main(lambda: held.enter_context(files.hold(config)))
-        if source is not None and objective.learns_from == "pairs":
+    files, config = Run(run), run_config(network, objective, task, training, recipe, teacher=teacher, init=init)
+    with (
+        _disk(files),
+        process_group(training.device) as processes,
+        contextlib.ExitStack() as held,
+        StopRequest() as stop,
+    ):
+        ready = lambda: prepare(network, objective, task, training, teacher, init, processes)
+        data = processes.with_timeout(DAY).run_on_all(ready)  # machines that share no cache read the data anew
+        processes.run_on_main(lambda: held.enter_context(files.hold(config)))
+        if teacher is not None and objective.requires == "pairs":
             # Written before, or the directory, when stopped among the pairs, would be no run.
-            processes.on_main(lambda: None if files.config.exists() else files.write_config(config))
-            source.network.to(training.torch_device())
+            processes.run_on_main(lambda: None if files.config.exists() else files.write_config(config))
+            teacher.network.to(training.torch_device())
             train = data["train"]
-            data = make_pairs(source, objective, train, files.pairs, training.seed, stop, processes, quiet=quiet)
+            data = make_pairs(teacher, objective, train, files.pairs, training.seed, stop, processes, quiet=quiet)
         data = {split: resident(dataset, training.torch_device()) for split, dataset in data.items()}
         in_one_piece = copy.deepcopy(network) if processes.world > 1 and training.parallel == "fsdp" else None
-        state = begin(network, objective, training, source, files, processes)
-        processes.on_main(lambda: files.write_config(config))
+        state = begin(network, objective, training, teacher, files, processes)
+        processes.run_on_main(lambda: files.write_config(config))
         model = model_of(state.ema, objective, task, state.step, recipe)
         log, saver = Log(files, training, state.step, processes, quiet=quiet), Saver(files, training.keep, state)
         with log, saver:
@@ -119,7 +123,7 @@ def prepare(
     objective: Objective,
     task: Task,
     training: Training,
-    source: Model | None,
+    teacher: Model | None,
     init: Model | None,
     processes: Processes,
 ) -> dict[str, Dataset]:
@@ -127,12 +131,12 @@ def prepare(
     if training.torch_device().type == "cpu":
         keep_freed_memory()
     if training.tensorboard:
-        need_tensorboard()
+        require_tensorboard()
     data = {split: task.dataset(split) for split in ("train", "test")}
     check_parts(objective, training, data, processes.world)
-    start_from(network, objective, task, source)
+    init_from_teacher(network, objective, task, teacher)
     if init is not None:
-        begin_as(network, objective, init)
+        load_initial_weights(network, objective, init)
     return data
 
 
@@ -141,19 +145,21 @@ def check_parts(objective: Objective, training: Training, data: dict[str, Datase
     for split, dataset in data.items():
         if not len(dataset):
             raise UserError(f"there is no {split} data: give at least one example")
-    if training.steps < objective.stages:
-        raise UserError(f"steps must be >= {objective.stages}, the stages of this objective, not {training.steps}")
+    if training.train_steps < objective.stages:
+        raise UserError(
+            f"train-steps must be >= {objective.stages}, the stages of this objective, not {training.train_steps}"
+        )
     training.part_size(world)
     if world > 1 and training.parallel == "fsdp" and training.snapshots:
         raise UserError("snapshots are of networks that are not sharded: give --snapshots 0, or --parallel ddp")
 
 
 def begin(
-    network: Network, objective: Objective, training: Training, source: Model | None, run: Run, processes: Processes
+    network: Network, objective: Objective, training: Training, teacher: Model | None, run: Run, processes: Processes
 ) -> State:
     """The state that training begins with, or goes on with."""
     device = training.torch_device()
-    state = State.new(network, objective, training, device, None if source is None else source.network, processes)
+    state = State.new(network, objective, training, device, None if teacher is None else teacher.network, processes)
     resume(state, run, training)
     if training.compile == "on" or (training.compile == "auto" and device.type == "cuda"):
         state.compile()
@@ -165,15 +171,15 @@ def run_config(
 ) -> dict[str, Any]:
     """What a run's config.json and its checkpoints' headers say; models: those that it learns from, by their part."""
     config = getattr(network, "config", None)
-    facts = {part: facts_of(model) for part, model in models.items() if model is not None}
+    facts = {part: describe_teacher(model) for part, model in models.items() if model is not None}
     return {
         "version": __version__,
         "recipe": recipe,
-        "task": describe(task, TASKS),
-        "network": describe(config if isinstance(config, NetworkConfig) else network, NETWORKS),
-        "objective": describe(objective, OBJECTIVES),
-        "training": describe(training, {"training": Training}),
-        "scheduled": objective.scheduled or objective.stages > 1,
+        "task": describe(task),
+        "network": describe(config if isinstance(config, NetworkConfig) else network),
+        "objective": describe(objective),
+        "training": {"name": "training", **to_dict(training)},
+        "has_schedule": objective.has_schedule or objective.stages > 1,
         **facts,
     }
 
@@ -193,30 +199,30 @@ def loop(
     snapshot_steps, earlier, start = training.snapshot_steps(), state.seconds, time.perf_counter()
     on_cpu, processes = state.skipped.device.type == "cpu", state.processes
     stream = batches(
-        data["train"], training.batch_size, training.seed, state.step, training.steps, training.workers,
+        data["train"], training.batch_size, training.seed, state.step, training.train_steps, training.workers,
         processes.rank, processes.world,
     )  # fmt: skip
     for batch in stream:
         log.add(train_step(state, batch, model.task, training))
         state.seconds, model.step = earlier + time.perf_counter() - start, state.step
-        step, end = state.step, state.step == training.steps
-        # To ask for the streak is to wait for the device, and to ask for signals is to wait for the other processes,
+        step, end = state.step, state.step == training.train_steps
+        # To ask for the bad_steps is to wait for the device, and to ask for signals is to wait for the other processes,
         # so on a GPU it is not done after every step.
-        looking = end or on_cpu or step % PATIENCE == 0
-        signal_number = processes.largest(stop.signal_number or 0) if looking or processes.world == 1 else 0
+        looking = end or on_cpu or step % MAX_BAD_STEPS == 0
+        signal_number = processes.all_reduce_max(stop.signal_number or 0) if looking or processes.world == 1 else 0
         saving = bool(end or signal_number or step % training.checkpoint_every == 0)
-        streak = int(state.streak) if saving or looking else 0
+        bad_steps = int(state.bad_steps_in_a_row) if saving or looking else 0
         figures: dict[str, float] = {}
         if end or step % training.heldout_every == 0:
             figures["heldout_loss"] = heldout_loss(state, data["test"], model.task, training)
-        spoilt = end and streak and (int(state.skipped) == step or not math.isfinite(figures["heldout_loss"]))
-        if streak >= PATIENCE or spoilt:
+        diverged = end and bad_steps and (int(state.skipped) == step or not math.isfinite(figures["heldout_loss"]))
+        if bad_steps >= MAX_BAD_STEPS or diverged:
             raise UserError(
-                f"loss or gradient was not finite in {streak} steps in a row, up to step {step}: look for bad values "
-                f"in the data, or start anew with a lower --learning-rate; earlier checkpoints are as they were"
+                f"loss or gradient was not finite in {bad_steps} steps in a row, up to step {step}: look for bad "
+                f"values in the data, or start again with a lower --learning-rate; earlier checkpoints are as they were"
             )
         # Before the end, weights that are not known to give a finite loss replace no checkpoint.
-        saving = saving and (end or not streak)
+        saving = saving and (end or not bad_steps)
         if saving or figures or step % training.log_every == 0:
             log.write(step, **measures(state, training), **stream.figures(), **figures)
         try:
@@ -230,7 +236,7 @@ def loop(
             saver.save(config)
         if saving and signal_number and not end:
             saver.finish()
-            raise Stopped(f"stopped at step {step} of {training.steps}, and saved", signal_number)
+            raise Stopped(f"stopped at step {step} of {training.train_steps}, and saved", signal_number)
     saver.finish()
 
 

@@ -21,7 +21,7 @@ from ..system.distributed import Processes
 from .options import Training
 
 
-def need_tensorboard() -> None:
+def require_tensorboard() -> None:
     """Raise UserError where TensorBoard is not installed."""
     if importlib.util.find_spec("tensorboard") is None:
         raise UserError("--tensorboard needs an extra: pip install 'shortcut-models[tensorboard]'")
@@ -47,7 +47,7 @@ class Log(contextlib.AbstractContextManager["Log"]):
         # A terminal gets a live bar, a file a line every quarter of a minute.
         interval = 0.2 if sys.stderr.isatty() else 15.0
         self.bar = tqdm(
-            total=training.steps,
+            total=training.train_steps,
             initial=start,
             unit="step",
             disable=quiet or not processes.main,

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import annotated_types as at
 import torch
 
-from ..config import Count, Positive, check
+from ..config import NonNegativeInt, PositiveInt, check
 from ..errors import UserError
 from ..path import stage_of
 
@@ -20,17 +20,17 @@ Decay = Annotated[float, at.Ge(0), at.Lt(1)]
 class Training:
     """How a network is trained. Everything here but the rates of logging and saving decides the weights."""
 
-    steps: Positive = 10_000
+    train_steps: PositiveInt = 10_000
     """optimiser steps"""
     batch_size: Annotated[int, at.Ge(1), at.Le(2**20)] = 256
     """examples of a step, over all processes"""
-    accumulate: Positive = 1
+    accumulate: PositiveInt = 1
     """parts that a process cuts its batch into to save memory; parts of all processes must divide batch-size"""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """what several processes, started by torchrun, hold of the networks: all (ddp), or a share (fsdp)"""
     learning_rate: Annotated[float, at.Gt(0)] = 1e-3
     """peak learning rate of AdamW"""
-    warmup: Count = 200
+    warmup: NonNegativeInt = 200
     """steps over which the learning rate rises to its peak"""
     schedule: Literal["cosine", "constant"] = "cosine"
     """after the warm-up: down to 0 along a half cosine, or constant"""
@@ -46,7 +46,7 @@ class Training:
     """decay of the average of the weights that is sampled from and saved"""
     ema_warmup: bool = True
     """shorten both averages at the start, when the weights are random"""
-    teacher_ema: Decay = 0.99
+    target_ema: Decay = 0.99
     """decay of the average of the weights that makes the self-consistency targets: faster than the other"""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """arithmetic of the network: auto is bf16 where the hardware multiplies it; weights stay float32"""
@@ -54,19 +54,19 @@ class Training:
     """torch.compile: auto is on for a GPU"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ...; auto is a CUDA GPU where there is one"""
-    seed: Count = 0
+    seed: NonNegativeInt = 0
     """of everything random"""
     workers: Annotated[int, at.Ge(0), at.Le(256)] = 0
     """processes that read data beside the trainer; 0 reads in the trainer"""
-    checkpoint_every: Positive = 1000
+    checkpoint_every: PositiveInt = 1000
     """steps between checkpoints"""
-    keep: Positive = 3
+    keep: PositiveInt = 3
     """number of checkpoints kept"""
-    log_every: Positive = 50
+    log_every: PositiveInt = 50
     """steps between lines of metrics.jsonl"""
-    heldout_every: Positive = 1000
+    heldout_every: PositiveInt = 1000
     """steps between losses on held-out data"""
-    sample_every: Positive = 1000
+    sample_every: PositiveInt = 1000
     """steps between pictures of samples"""
     snapshots: Annotated[int, at.Ge(0), at.Le(1000)] = 0
     """number of snapshots for `shortcut animate`, denser at the start; for 2-D tasks"""
@@ -93,8 +93,8 @@ class Training:
 
     def stage(self, step: int, stages: int) -> range:
         """The steps of the stage that a step belongs to, where training is cut into so many equal stages."""
-        stage = stage_of(step / self.steps, stages)
-        return range(-(-stage * self.steps // stages), -(-(stage + 1) * self.steps // stages))
+        stage = stage_of(step / self.train_steps, stages)
+        return range(-(-stage * self.train_steps // stages), -(-(stage + 1) * self.train_steps // stages))
 
     def learning_rate_at(self, step: int, stages: int = 1) -> float:
         """The learning rate of step 0, 1, ..., steps - 1; every stage has the whole schedule, with a short warm-up."""
@@ -109,8 +109,8 @@ class Training:
     def snapshot_steps(self) -> frozenset[int]:
         """The steps after which snapshots are taken, evenly spaced on a logarithmic scale."""
         if self.snapshots < 2:
-            return frozenset({self.steps} if self.snapshots else ())
-        return frozenset(round(self.steps ** (i / (self.snapshots - 1))) for i in range(self.snapshots))
+            return frozenset({self.train_steps} if self.snapshots else ())
+        return frozenset(round(self.train_steps ** (i / (self.snapshots - 1))) for i in range(self.snapshots))
 
     def torch_device(self) -> torch.device:
         """The device that `device` names. Raises UserError where there is no such device."""

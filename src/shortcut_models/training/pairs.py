@@ -20,7 +20,7 @@ from ..randomness import generator, sample_noise, seed_of
 from ..system.distributed import ALONE, Processes
 from ..system.files import write_atomically
 from ..system.signals import StopRequest
-from .teacher import dropout_of, facts_of
+from .teacher import describe_teacher, dropout_of
 
 SHARD = 1000
 """pairs in a file"""
@@ -49,7 +49,7 @@ class PairDataset:
 
 
 def make_pairs(
-    source: Model,
+    teacher: Model,
     objective: Any,
     dataset: Dataset,
     folder: Path,
@@ -59,7 +59,7 @@ def make_pairs(
     *,
     quiet: bool,
 ) -> dict[str, Dataset]:
-    """Sample the source for as many noises as the objective asks for, in shards; those that are there are kept.
+    """Sample the teacher for as many noises as the objective asks for, in shards; those that are there are kept.
 
     Conditions are those of examples drawn from the data set. The share `label_dropout` of the samples is made without,
     and says so. The processes share the shards out. Returns the pairs as splits "train" and "test".
@@ -70,19 +70,19 @@ def make_pairs(
     """
     count = objective.pairs
     about = {"pairs": count, "steps": objective.pair_steps, "guidance": objective.pair_guidance, "seed": seed}
-    about["source"] = facts_of(source)
-    if share := dropout_of(objective, source.task):
+    about["teacher"] = describe_teacher(teacher)
+    if share := dropout_of(objective, teacher.task):
         about["label_dropout"] = share
-    processes.on_main(lambda: _note(folder, about))
+    processes.run_on_main(lambda: _note(folder, about))
     shards = [(folder / f"{begin // SHARD:05d}.safetensors", begin) for begin in range(0, count, SHARD)]
     with tqdm(total=count, desc="pairs", unit="pair", disable=quiet or not processes.main, dynamic_ncols=True) as bar:
         for turn in range(0, len(shards), processes.world):
             for path, begin in shards[turn + processes.rank : turn + processes.rank + 1]:
                 if not path.exists():
-                    made = _shard(source, objective, dataset, range(begin, min(begin + SHARD, count)), seed, stop)
+                    made = _shard(teacher, objective, dataset, range(begin, min(begin + SHARD, count)), seed, stop)
                     if made is not None:
                         write_atomically(path, safetensors.torch.save(made))
-            signal_number = processes.largest(stop.signal_number or 0)
+            signal_number = processes.all_reduce_max(stop.signal_number or 0)
             done = min(sum(path.exists() for path, _ in shards) * SHARD, count)
             bar.update(done - bar.n)
             if signal_number:
@@ -91,23 +91,27 @@ def make_pairs(
 
 
 def _note(folder: Path, about: dict[str, Any]) -> None:
-    """Say in the folder whose pairs it holds. Raises UserError where it holds others."""
+    """Record in the folder what its pairs were made with. Raises UserError where it holds others."""
     note = folder / "pairs.json"
     if not note.exists():
         write_atomically(note, json.dumps(about).encode())
-    elif note.read_bytes() != json.dumps(about).encode():
-        raise UserError(f"{folder} holds pairs made with other options: remove it, or give another --run")
+        return
+    found = json.loads(note.read_bytes())
+    if "source" in found:  # its name in version 0.1
+        found["teacher"] = found.pop("source")
+    if found != about:
+        raise UserError(f"{folder} holds pairs made with other options: remove it, or choose another --run")
 
 
 def _shard(
-    source: Model, objective: Any, dataset: Dataset, rows: range, seed: int, stop: StopRequest
+    teacher: Model, objective: Any, dataset: Dataset, rows: range, seed: int, stop: StopRequest
 ) -> dict[str, Tensor] | None:
     """The pairs of some rows: noise, data, the conditions, and which samples were made without (`drop`).
 
     None where a signal came before they were made.
     """
     parts: list[dict[str, Tensor]] = []
-    share = dropout_of(objective, source.task)
+    share = dropout_of(objective, teacher.task)
     for begin in range(rows.start, rows.stop, AT_ONCE):
         if stop.signal_number is not None:
             return None
@@ -115,21 +119,25 @@ def _shard(
         random = generator(seed, PAIRS, begin)
         examples = torch.randint(len(dataset), (len(some),), generator=random)
         drop = torch.rand(len(some), generator=random) < share
-        cond = dataset.__getitems__(examples.tolist()).to(source.device).cond
-        noise = sample_noise(seed_of(seed, PAIRS), some, source.task.shape)
-        data = _samples(source, objective, noise.to(source.device), source.task.observe(cond), drop.to(source.device))
+        cond = dataset.__getitems__(examples.tolist()).to(teacher.device).cond
+        noise = sample_noise(seed_of(seed, PAIRS), some, teacher.task.shape)
+        data = _samples(
+            teacher, objective, noise.to(teacher.device), teacher.task.preprocess_cond(cond), drop.to(teacher.device)
+        )
         made = {"noise": noise, "data": data.cpu()} | {f"cond.{name}": value.cpu() for name, value in cond.items()}
         parts.append(made | ({"drop": drop} if share else {}))
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _samples(source: Model, objective: Any, noise: X, cond: Cond, drop: Bool[Tensor, "b"]) -> X:
-    """The source's samples of these noises, guided; those of the rows `drop` without their condition."""
-    network, samples = source.network.eval(), torch.empty_like(noise)
+def _samples(teacher: Model, objective: Any, noise: X, cond: Cond, drop: Bool[Tensor, "b"]) -> X:
+    """The teacher's samples of these noises, guided; those of the rows `drop` without their condition."""
+    network, samples = teacher.network.eval(), torch.empty_like(noise)
     for rows, guidance in ((~drop, objective.pair_guidance), (drop, 0.0)):
         if rows.any():
             some = {name: value[rows] for name, value in cond.items()}
-            samples[rows] = source.objective.sample(network, noise[rows], some, objective.pair_steps, guidance=guidance)
+            samples[rows] = teacher.objective.sample(
+                network, noise[rows], some, objective.pair_steps, guidance=guidance
+            )
     return samples
 
 

@@ -25,7 +25,7 @@ def picture(model: Model, path: Path, *, write: bool = True) -> None:
     from ..drawing.sheets import stack
 
     budgets = sorted({min(steps, model.objective.max_steps) for steps in (1, 4, 128)})
-    num, columns = model.task.preview
+    num, columns = model.task.preview_grid
     samples = [model.sample(num, steps=steps) for steps in budgets]
     if not write:
         return

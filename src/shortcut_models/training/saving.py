@@ -36,7 +36,7 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
             write = lambda: checkpoint.save(
                 self.folder, state.step, state.ema.state_dict(), state.tensors(), header, self.keep
             )
-            state.processes.on_main(write)
+            state.processes.run_on_main(write)
         else:
             ema = whole_weights(state, keep=state.processes.main)
             self.background.save(state.step, ema, state.tensors(), header)
@@ -78,9 +78,9 @@ def resume(state: State, run: Run, training: Training) -> None:
             raise UserError(f"{path} does not fit this network: give the one the run was started with") from None
     if len(set(state.processes.gather(state.step))) > 1:
         raise UserError(f"not all processes see the checkpoints of {run.path}: give one that all machines share")
-    if state.step > training.steps:
-        raise UserError(f"{run.path} has been trained for {state.step} steps already: ask for more --steps")
-    state.processes.on_main(lambda: run.forget_after(state.step))
+    if state.step > training.train_steps:
+        raise UserError(f"{run.path} has been trained for {state.step} steps already: ask for more --train-steps")
+    state.processes.run_on_main(lambda: run.forget_after(state.step))
 
 
 def _look(path: Path, state: State) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:

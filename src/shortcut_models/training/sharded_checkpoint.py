@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..models import checkpoint
+from ..models.legacy import renamed_tensor
 from ..system.distributed import Processes
 from ..system.files import write_atomically
 from .state import State
@@ -49,7 +50,7 @@ class BackgroundSaver:
         from torch.distributed.checkpoint import HuggingFaceStorageWriter, async_save
 
         self.wait()
-        temporary = self.processes.on_main(lambda: checkpoint.begin(self.folder, step))
+        temporary = self.processes.run_on_main(lambda: checkpoint.begin(self.folder, step))
         writer = HuggingFaceStorageWriter(str(temporary / FOLDER), save_distributed=True)
         written: Any = async_save(dict(state), storage_writer=writer, process_group=self.group)
         self.pending = written
@@ -63,7 +64,7 @@ class BackgroundSaver:
         try:
             checkpoint.write(temporary / checkpoint.MODEL, ema, header)
             written.result()
-            hashes = {path.name: _flushedhash_tensors(path) for path in sorted((temporary / FOLDER).iterdir())}
+            hashes = {path.name: _flushed_hash(path) for path in sorted((temporary / FOLDER).iterdir())}
             write_atomically(temporary / HASHES, json.dumps(hashes).encode())
             checkpoint.publish(temporary, self.keep)
         except CheckpointException as error:
@@ -78,7 +79,7 @@ class BackgroundSaver:
         pending, self.pending = self.pending, None
         if pending is not None:
             futures.wait([pending])
-            self.processes.on_main(pending.result)
+            self.processes.run_on_main(pending.result)
 
     def close(self) -> None:
         """Wait for what this process writes, and for nothing that others say of it."""
@@ -87,7 +88,7 @@ class BackgroundSaver:
         self.thread.shutdown()
 
 
-def _flushedhash_tensors(path: Path) -> str:
+def _flushed_hash(path: Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         os.fsync(file.fileno())
@@ -114,7 +115,7 @@ def check(path: Path, processes: Processes) -> None:
 
 
 def _is_whole(path: Path, hashes: dict[str, str]) -> bool:
-    return path.exists() and _flushedhash_tensors(path) == hashes[path.name]
+    return path.exists() and _flushed_hash(path) == hashes[path.name]
 
 
 def read(path: Path, state: State) -> dict[str, Tensor]:
@@ -124,12 +125,14 @@ def read(path: Path, state: State) -> dict[str, Tensor]:
     """
     from torch.distributed.checkpoint import HuggingFaceStorageReader, load
 
-    reader, places = HuggingFaceStorageReader(str(path / FOLDER)), state.places()
+    _, config = checkpoint.read(path / checkpoint.MODEL, today=False)
+    reader, template = HuggingFaceStorageReader(str(path / FOLDER)), state.state_template()
     saved: Mapping[str, Any] = reader.read_metadata().state_dict_metadata
-    if any(name not in places or places[name].shape != entry.size for name, entry in saved.items()):
+    today = {name: renamed_tensor(name, config) for name in saved}
+    if any(today[name] not in template or template[today[name]].shape != saved[name].size for name in saved):
         raise ValueError("other names or shapes")
-    found: dict[str, Any] = {name: places[name] for name in saved}
+    found: dict[str, Any] = {name: template[today[name]] for name in saved}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process is meant to read alone
         load(found, storage_reader=reader, no_dist=state.processes.world == 1)
-    return found
+    return {today[name]: value for name, value in found.items()}

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from ..base import Batch, Losses, Network, Objective
 from ..system.distributed import ALONE, Processes
 from .options import Training
-from .sharding import held, is_sharded, laid_out, replicate, shard
+from .sharding import held, is_sharded, replicate, shard, shard_like
 
 
 class LossModule(nn.Module):
@@ -22,14 +22,14 @@ class LossModule(nn.Module):
         super().__init__()
         self.network, self.objective = network, objective
 
-    def forward(self, teacher: Network, batch: Batch, source: Network | None = None) -> Losses:
-        return losses(self.objective, self.network, teacher, batch, source)
+    def forward(self, target_net: Network, batch: Batch, teacher: Network | None = None) -> Losses:
+        return losses(self.objective, self.network, target_net, batch, teacher)
 
 
-def losses(objective: Objective, net: Network, teacher: Network, batch: Batch, source: Network | None) -> Losses:
-    """The objective's losses; the source goes to those that learn from one."""
-    more = {"source": source} if objective.learns_from == "source" else {}
-    return objective.losses(net, teacher, batch, **more)
+def losses(objective: Objective, net: Network, target_net: Network, batch: Batch, teacher: Network | None) -> Losses:
+    """The objective's losses; the teacher goes to those that learn from one."""
+    more = {"teacher": teacher} if objective.requires == "teacher" else {}
+    return objective.losses(net, target_net, batch, **more)
 
 
 @dataclass
@@ -37,11 +37,11 @@ class State:
     """Networks, optimiser and counters of a run."""
 
     network: Network
-    teacher: Network
+    target_net: Network
     """average that makes targets; the network itself where the objective needs none"""
     ema: Network
     """slower average that is sampled from"""
-    source: Network | None
+    teacher: Network | None
     """trained network that is learned from, where the objective does so"""
     objective: Objective
     processes: Processes
@@ -53,7 +53,7 @@ class State:
     """steps taken"""
     skipped: Tensor
     """steps skipped because their loss or gradient was not finite"""
-    streak: Tensor
+    bad_steps_in_a_row: Tensor
     """how many of them came last, without a good one between"""
     seconds: float
     """time spent training, over all resumptions"""
@@ -65,29 +65,29 @@ class State:
         objective: Objective,
         training: Training,
         device: torch.device,
-        source: Network | None = None,
+        teacher: Network | None = None,
         processes: Processes = ALONE,
     ) -> State:
         """The state before the first step: the same in all processes, with the first weights of the main one.
 
-        source: a trained network, kept where the objective's losses ask for it.
+        teacher: a trained network, kept where the objective's losses ask for it.
         """
         sharding = processes.world > 1 and training.parallel == "fsdp"
         # What is to be sharded goes to the device a unit at a time: whole, it might not fit there.
         start = torch.device("cpu") if sharding else device
         network.to(start).train()
-        processes.spread(network)
+        processes.broadcast_parameters(network)
         ema = copy.deepcopy(network).eval()
-        # The teacher keeps requires_grad, though it is never differentiated: autocast converts such weights once
+        # The target_net keeps requires_grad, though it is never differentiated: autocast converts such weights once
         # a step, and all others anew in each pass.
-        teacher = copy.deepcopy(network).eval() if objective.uses_teacher else network
-        if source is not None:
-            source = copy.deepcopy(source).to(start).eval() if objective.learns_from == "source" else None
+        target_net = copy.deepcopy(network).eval() if objective.uses_target_net else network
+        if teacher is not None:
+            teacher = copy.deepcopy(teacher).to(start).eval() if objective.requires == "teacher" else None
         loss: nn.Module = LossModule(network, objective)
         if processes.world > 1 and not sharding:
             loss = replicate(loss)
         elif sharding:
-            others = [teacher, *([] if source is None else [source])]
+            others = [target_net, *([] if teacher is None else [teacher])]
             shard(network, ema, others, device, processes.world, bfloat16=training.bfloat16(device))
         optimizer = torch.optim.AdamW(
             network.parameters(),
@@ -97,7 +97,7 @@ class State:
             fused=True,  # the other kinds cannot skip a step without waiting for the device
         )
         zero = torch.zeros((), dtype=torch.int64, device=device)
-        return cls(network, teacher, ema, source, objective, processes, loss, optimizer, 0, zero, zero.clone(), 0.0)
+        return cls(network, target_net, ema, teacher, objective, processes, loss, optimizer, 0, zero, zero.clone(), 0.0)
 
     @property
     def stages(self) -> int:
@@ -110,17 +110,17 @@ class State:
 
     def compile(self) -> None:
         """Compile all networks that training runs, each when it first runs."""
-        for network in {self.network, self.teacher, *([] if self.source is None else [self.source])}:
+        for network in {self.network, self.target_net, *([] if self.teacher is None else [self.teacher])}:
             # What gathers a sharded network runs between its units, and cannot be compiled with them.
             for module in network.shard_units() if self.sharded else [network]:
                 module.compile()
 
     def enter_stage(self, training: Training) -> None:
-        """Where a stage of training begins: what was learned becomes the source, and the averages start anew."""
-        if self.source is None or self.step == 0 or training.stage(self.step, self.stages).start != self.step:
+        """Where a stage of training begins: what was learned becomes the teacher, and the averages start anew."""
+        if self.teacher is None or self.step == 0 or training.stage(self.step, self.stages).start != self.step:
             return
-        self.source.load_state_dict(self.teacher.state_dict())
-        self.teacher.load_state_dict(self.network.state_dict())
+        self.teacher.load_state_dict(self.target_net.state_dict())
+        self.target_net.load_state_dict(self.network.state_dict())
         self.ema.load_state_dict(self.network.state_dict())
 
     def average(self, training: Training) -> None:
@@ -128,22 +128,24 @@ class State:
         done = self.step - training.stage(self.step, self.stages).start
         longest = (1 + done) / (10 + done) if training.ema_warmup else 1.0
         _move(self.ema, self.network, min(training.ema, longest))
-        if self.teacher is not self.network:
-            _move(self.teacher, self.network, min(training.teacher_ema, longest))
+        if self.target_net is not self.network:
+            _move(self.target_net, self.network, min(training.target_ema, longest))
 
     def tensors(self) -> dict[str, Tensor]:
         """What a resumed run needs beside the sampling EMA, by name."""
-        modules = {"network": self.network} | ({} if self.teacher is self.network else {"teacher": self.teacher})
-        modules |= {"source": self.source} if self.source is not None and self.stages > 1 else {}  # it changes
+        modules = {"network": self.network} | (
+            {} if self.target_net is self.network else {"target_net": self.target_net}
+        )
+        modules |= {"teacher": self.teacher} if self.teacher is not None and self.stages > 1 else {}  # it changes
         found = {"step": torch.tensor(self.step), "seconds": torch.tensor(self.seconds, dtype=torch.float64)}
-        found |= {"skipped": self.skipped, "streak": self.streak}
+        found |= {"skipped": self.skipped, "bad_steps_in_a_row": self.bad_steps_in_a_row}
         for name, module in modules.items():
             found |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             found |= {f"optimizer.{index}.{key}": value for key, value in slots.items()}
         return found
 
-    def places(self) -> dict[str, Tensor]:
+    def state_template(self) -> dict[str, Tensor]:
         """What to read `tensors` into: the same names, shapes and places, before the first step as well."""
         found = self.tensors()
         for index, parameter in enumerate(self.network.parameters()):
@@ -154,32 +156,32 @@ class State:
 
     def restore(self, tensors: dict[str, Tensor], ema: dict[str, Tensor]) -> None:
         """The reverse of `tensors`, of which each process may have the whole or its share."""
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "teacher": {}, "source": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "target_net": {}, "teacher": {}, "optimizer": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             if rest:
                 parts[part][rest] = value
         _load(self.network, parts["network"])
         _load(self.ema, ema)
-        if self.teacher is not self.network:
+        if self.target_net is not self.network:
+            _load(self.target_net, parts["target_net"])
+        if self.teacher is not None and self.stages > 1:
             _load(self.teacher, parts["teacher"])
-        if self.source is not None and self.stages > 1:
-            _load(self.source, parts["source"])
         slots: dict[int, dict[str, Tensor]] = {}
         parameters = list(self.network.parameters())
         for name, value in parts["optimizer"].items():
             index, _, key = name.partition(".")
-            slots.setdefault(int(index), {})[key] = laid_out(value, parameters[int(index)])
+            slots.setdefault(int(index), {})[key] = shard_like(value, parameters[int(index)])
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
         self.step, self.seconds = int(tensors["step"]), float(tensors["seconds"])
         self.skipped = tensors["skipped"].to(self.skipped.device)
-        self.streak = tensors["streak"].to(self.streak.device)
+        self.bad_steps_in_a_row = tensors["bad_steps_in_a_row"].to(self.bad_steps_in_a_row.device)
 
 
 def _load(module: nn.Module, tensors: dict[str, Tensor]) -> None:
     mine = module.state_dict()
-    module.load_state_dict({name: laid_out(value, mine.get(name, value)) for name, value in tensors.items()})
+    module.load_state_dict({name: shard_like(value, mine.get(name, value)) for name, value in tensors.items()})
 
 
 def _move(average: nn.Module, network: nn.Module, decay: float) -> None:

@@ -14,7 +14,7 @@ from .options import Training
 from .sharding import check_gradients, unsynchronised, whole
 from .state import State, losses
 
-PATIENCE = 10
+MAX_BAD_STEPS = 10
 """steps in a row without a finite loss and gradient that end a run"""
 HELD_OUT = 2048
 """examples at most in the held-out loss"""
@@ -36,7 +36,7 @@ def train_step(state: State, batch: Batch, task: Task, training: Training) -> di
     """
     device, processes = state.skipped.device, state.processes
     state.enter_stage(training)
-    batch.progress = state.step / training.steps
+    batch.progress = state.step / training.train_steps
     rows, part_rows = len(batch), -(-len(batch) // training.accumulate)
     total, logs = torch.zeros((), device=device), []
     for part, begin in enumerate(range(0, rows, part_rows)):
@@ -44,10 +44,10 @@ def train_step(state: State, batch: Batch, task: Task, training: Training) -> di
         raw = batch[begin : begin + part_rows].to(device)
         if raw.noise is None:
             raw.data = task.augment(task.encode(raw.data))
-        raw.cond = task.observe(raw.cond, training=True)
+        raw.cond = task.preprocess_cond(raw.cond, training=True)
         with contextlib.nullcontext() if begin + part_rows >= rows else unsynchronised(state.loss):
             with torch.autocast(device.type, torch.bfloat16, enabled=training.bfloat16(device)):
-                found = state.loss(state.teacher, raw, state.source)
+                found = state.loss(state.target_net, raw, state.teacher)
             share = found.per_example.sum() / rows
             share.backward()
         total += share.detach()
@@ -69,8 +69,9 @@ def update(state: State, loss: Tensor, training: Training) -> dict[str, Tensor]:
     state.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
-    # A streak that is long enough to end the run stays, until somebody looks.
-    state.streak = torch.where(state.streak >= PATIENCE, state.streak, (state.streak + 1) * bad)
+    # A count that is high enough to end the run stays, until the trainer looks at it.
+    before = state.bad_steps_in_a_row
+    state.bad_steps_in_a_row = torch.where(before >= MAX_BAD_STEPS, before, (before + 1) * bad)
     state.skipped = state.skipped + bad
     state.average(training)
     state.step += 1
@@ -91,12 +92,12 @@ def heldout_loss(state: State, dataset: Dataset, task: Task, training: Training)
         begin = begins[place % len(begins)]
         torch.manual_seed(seed_of(training.seed, 1, begin))
         raw = dataset.__getitems__(list(rows[begin : begin + size])).to(device)
-        raw.progress = max(state.step - 1, 0) / training.steps  # as in the step just made: its stage, its source
+        raw.progress = max(state.step - 1, 0) / training.train_steps  # as in the step just made: its stage, its teacher
         if raw.noise is None:
             raw.data = task.encode(raw.data)
-        raw.cond = task.observe(raw.cond)
+        raw.cond = task.preprocess_cond(raw.cond)
         with torch.autocast(device.type, torch.bfloat16, enabled=training.bfloat16(device)):
-            found = losses(state.objective, state.ema, state.ema, raw, state.source)
+            found = losses(state.objective, state.ema, state.ema, raw, state.teacher)
         if place < len(begins):
             total += float(found.per_example.sum())
     return float(processes.mean(total)) * processes.world / len(rows)

@@ -12,37 +12,37 @@ from ..system.hashing import hash_tensors
 from .warm_start import other_size
 
 
-def facts_of(source: Model) -> dict[str, Any]:
+def describe_teacher(teacher: Model) -> dict[str, Any]:
     """What a run's config.json says of the model that it learned from."""
-    return {"recipe": source.recipe, "step": source.step, "sha256": hash_tensors(source.network.state_dict())}
+    return {"recipe": teacher.recipe, "step": teacher.step, "sha256": hash_tensors(teacher.network.state_dict())}
 
 
-def start_from(network: Network, objective: Objective, task: Task, source: Model | None) -> None:
+def init_from_teacher(network: Network, objective: Objective, task: Task, teacher: Model | None) -> None:
     """Give the network the weights of the model that it is to learn from, where both are of the same sizes.
 
-    Raises UserError where the method needs a source and has none or a wrong one, or has one and needs none.
+    Raises UserError where the method needs a teacher and has none or a wrong one, or has one and needs none.
     """
-    if objective.learns_from == "data":
-        if source is not None:
+    if objective.requires == "data":
+        if teacher is not None:
             raise UserError("this objective learns from data alone: leave --teacher out")
         return
-    if source is None:
+    if teacher is None:
         raise UserError("this objective learns from a trained model: give one with --teacher")
-    if source.task.shape != task.shape or dict(source.task.conditions) != dict(task.conditions):
+    if teacher.task.shape != task.shape or dict(teacher.task.conditions) != dict(task.conditions):
         raise UserError(
-            f"the teacher makes events of shape {tuple(source.task.shape)} with conditions "
-            f"{sorted(source.task.conditions)}, not {tuple(task.shape)} with {sorted(task.conditions)}: "
+            f"the teacher makes events of shape {tuple(teacher.task.shape)} with conditions "
+            f"{sorted(teacher.task.conditions)}, not {tuple(task.shape)} with {sorted(task.conditions)}: "
             f"give one that was trained on this task"
         )
-    if objective.learns_from == "source":
-        _check_velocity(objective, source.objective)
-    _check_null(objective, source)
-    if getattr(objective, "pair_steps", 1) > source.objective.max_steps:
+    if objective.requires == "teacher":
+        _check_velocity(objective, teacher.objective)
+    _check_null(objective, teacher)
+    if getattr(objective, "pair_steps", 1) > teacher.objective.max_steps:
         raise UserError(
-            f"the teacher takes at most {source.objective.max_steps} steps: give fewer --objective.pair-steps"
+            f"the teacher takes at most {teacher.objective.max_steps} steps: give fewer --objective.pair-steps"
         )
-    weights, mine = source.network.state_dict(), network.state_dict()
-    other = other_size(network, source.network)
+    weights, mine = teacher.network.state_dict(), network.state_dict()
+    other = other_size(network, teacher.network)
     alike = {name: value.shape for name, value in weights.items()} == {
         name: value.shape for name, value in mine.items()
     }
@@ -57,14 +57,16 @@ def _check_velocity(objective: Objective, trained_by: Objective) -> None:
     """Raise UserError where a model does not give the velocity that a method asks it for."""
     if not isinstance(trained_by, (FlowMatching, Reflow)):
         raise UserError("the teacher of this objective must be trained with --objective flow (or reflow): give another")
-    theirs, ours = (getattr(method, "told", 0.0) for method in (trained_by, objective))
+    theirs, ours = (getattr(method, "conditioned_step_size", 0.0) for method in (trained_by, objective))
     if theirs != ours:
-        raise UserError(f"the teacher was told a step size of {theirs:g}: give --objective.told {theirs:g}")
+        raise UserError(
+            f"the teacher was trained with step size {theirs:g}: pass --objective.conditioned-step-size {theirs:g}"
+        )
 
 
-def _check_null(objective: Objective, source: Model) -> None:
+def _check_null(objective: Objective, teacher: Model) -> None:
     """Raise UserError where a model that was never trained without its condition is asked to do without."""
-    if not source.task.conditions or getattr(source.objective, "label_dropout", None) != 0:
+    if not teacher.task.conditions or getattr(teacher.objective, "label_dropout", None) != 0:
         return
     for name in ("guidance", "pair_guidance"):
         if getattr(objective, name, 1) != 1:
@@ -72,7 +74,7 @@ def _check_null(objective: Objective, source: Model) -> None:
                 f"the teacher was trained with label-dropout 0, and cannot be guided: leave "
                 f"--objective.{name.replace('_', '-')} out, or give another"
             )
-    if dropout_of(objective, source.task):
+    if dropout_of(objective, teacher.task):
         raise UserError(
             "the teacher was trained with label-dropout 0, and knows nothing without a condition: give "
             "--objective.label-dropout 0, or another"

@@ -14,19 +14,20 @@ from ..models.model import Model
 from ..networks.layers import OriginalTimeStepEmbedding, TimeStepEmbedding
 from ..objectives import BehaviourCloning, Diffusion, Reflow, TwoModel
 
-_ALWAYS_TOLD: dict[type[Objective], float] = {Reflow: 0.0, Diffusion: 0.0, TwoModel: 1.0, BehaviourCloning: 1.0}
-"""The one step size that these methods tell their networks; others that have only one keep it in a field `told`."""
+_CONDITIONED_ON: dict[type[Objective], float] = {Reflow: 0.0, Diffusion: 0.0, TwoModel: 1.0, BehaviourCloning: 1.0}
+"""The one step size that these methods condition their networks on; others keep it in `conditioned_step_size`."""
 
 _MAY_DIFFER = ("conditions.", "skip.")
 """layers that may be missing or of another shape: tables of conditions, and a path that is silent at first"""
 
 
-def begin_as(network: Network, objective: Objective, model: Model) -> None:
+def load_initial_weights(network: Network, objective: Objective, model: Model) -> None:
     """Give a fresh network the weights of a trained model, all those whose names and shapes agree.
 
-    Where the model was always told the same step size, its network has learned nothing of others. The step size is
-    then silenced: at first the network answers for every d as the model does for the one it knows, and learns from
-    there to tell them apart. A model that was told several keeps what it knows of them.
+    Where the model was always conditioned on the same step size, its network has learned nothing of others. The
+    embedding of step sizes is then frozen at that one: at first the network answers for every d as the model does for
+    the one it knows, and learns from there to tell them apart. A model that was conditioned on several step sizes
+    keeps its embedding.
 
     Tables of conditions that the model does not have, or has of another size, stay fresh, with a warning that names
     them.
@@ -50,14 +51,14 @@ def begin_as(network: Network, objective: Objective, model: Model) -> None:
     if fresh:
         warnings.warn(f"--init-from leaves {', '.join(fresh)} to be learned from the start", stacklevel=2)
     network.load_state_dict(ours | taken)
-    told = getattr(model.objective, "told", _ALWAYS_TOLD.get(type(model.objective)))
-    if told is not None:
-        silence(network, told)
+    step_size = getattr(model.objective, "conditioned_step_size", _CONDITIONED_ON.get(type(model.objective)))
+    if step_size is not None:
+        freeze_step_embedding_at(network, step_size)
 
 
 def check_objective(objective: Objective) -> None:
     """Raise UserError where an objective begins with the weights of another model anyway."""
-    if objective.learns_from != "data":
+    if objective.requires != "data":
         raise UserError("this objective begins with the weights of its --teacher: leave --init-from out")
 
 
@@ -83,12 +84,12 @@ def other_size(network: Network, trained: Network) -> tuple[str, Any, Any] | Non
 
 
 @torch.no_grad()
-def silence(network: Network, d: float) -> None:
+def freeze_step_embedding_at(network: Network, d: float) -> None:
     """Make a network answer for every step size as it now does for this one. Raises UserError where it has none."""
     kinds = (TimeStepEmbedding, OriginalTimeStepEmbedding)
     found: list[Any] = [module for module in network.modules() if isinstance(module, kinds)]
     if not found:
-        raise UserError("this network has no step-size embedding to silence: --init-from takes a dit or an mlp")
+        raise UserError("this network has no step-size embedding to freeze: --init-from takes a dit or an mlp")
     for embedding in found:
         last = embedding.level[-1]
         constant = embedding.of_step_size(torch.tensor([d], device=last.weight.device))[0]

@@ -18,7 +18,7 @@ from shortcut_models.objectives import OBJECTIVES
 
 __all__ = ["processes_that_start_at_once"]
 
-GENERATIVE = [name for name, cls in OBJECTIVES.items() if cls.generative]
+GENERATIVE = [name for name, cls in OBJECTIVES.items() if cls.is_generative]
 TWO_PHASES = {"progressive", "consistency-distillation", "reflow", "two-model"}
 FILES = ["table.md", "results.csv", "results.json", "quality.png", "samples.png"]
 
@@ -46,7 +46,7 @@ def test_every_method_costs_the_budget_and_no_more(nine: Path) -> None:
     for name in GENERATIVE:
         config, parts = Run(nine / "runs" / f"{name}-seed0").read_config(), cost[f"{name}-seed0"]
         made = {key: value for key, value in config["objective"].items() if key != "name"}
-        batch = OBJECTIVES[name](**made).evaluations * 32
+        batch = OBJECTIVES[name](**made).nfe_per_example * 32
         pair = made.get("pair_steps", 0)
         assert BUDGET - batch - pair - 1 <= sum(parts.values()) <= BUDGET
         assert parts["training"] == pytest.approx(config["training"]["steps"] * batch, abs=1)
@@ -117,8 +117,8 @@ def test_the_pictures_are_pictures(nine: Path) -> None:
 def test_a_trial_is_the_training_that_train_would_do(nine: Path, tmp_path: Path) -> None:
     run = nine / "runs" / "shortcut-seed0"
     training = Run(run).read_config()["training"]  # a warm-up that is too long for it has been cut
-    words = ("train", "four-gaussians", *SIZES, "--warmup", training["warmup"], "--steps", training["steps"],
-             "--objective.pairing", "independent")  # fmt: skip
+    cut = ("--warmup", training["warmup"], "--train-steps", training["train_steps"])
+    words = ("train", "four-gaussians", *SIZES, *cut, "--objective.pairing", "independent")
     train(tmp_path / "run", options=words)
     assert same(tensors(run), tensors(tmp_path / "run"))
     assert training["workers"] == 0  # --workers of `compare` is not that of a training

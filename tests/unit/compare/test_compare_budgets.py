@@ -28,11 +28,11 @@ def test_budgets_of_any_size_are_kept(tmp_path: Path, recipe: str, budget: int) 
     batch = made.training.batch_size
     comparison = Comparison(recipe, made, list(OBJECTIVES), budget * batch // 100, 2, [128, 1], 10, tmp_path)
     for trial in comparison.trials():
-        each = trial.recipe.objective.evaluations * batch
+        each = trial.recipe.objective.nfe_per_example * batch
         spent = sum(trial.cost.values())
         if trial.method != "teacher":
             assert comparison.budget - each - 33 <= spent <= comparison.budget
-        assert trial.recipe.training.steps * each == pytest.approx(trial.cost["training"], abs=1)
+        assert trial.recipe.training.train_steps * each == pytest.approx(trial.cost["training"], abs=1)
 
 
 def test_a_budget_that_leaves_a_stage_without_a_step_is_refused(tmp_path: Path) -> None:
@@ -47,21 +47,21 @@ def test_a_budget_that_is_not_enough_for_one_step_says_so() -> None:
 
 
 def test_nothing_is_guided_and_noise_is_paired_independently() -> None:
-    given = (Shortcut(guidance=1.5, pairing="transport", bootstrap_share=0.5), Reflow(pair_guidance=2.0))
+    given = (Shortcut(guidance=1.5, pairing="transport", bootstrap_fraction=0.5), Reflow(pair_guidance=2.0))
     for objective in given:
         methods = {trial.method: trial.recipe.objective for trial in comparison(list(OBJECTIVES), objective).trials()}
         for method in methods.values():
             assert getattr(method, "guidance", 1.0) == getattr(method, "pair_guidance", 1.0) == 1.0
             assert getattr(method, "pairing", "independent") == "independent"
-    assert comparison(["shortcut"], given[0]).objective("shortcut") == Shortcut(bootstrap_share=0.5)
+    assert comparison(["shortcut"], given[0]).objective("shortcut") == Shortcut(bootstrap_fraction=0.5)
 
 
 def test_a_teacher_and_its_students_are_told_the_same() -> None:
     """A student that is told another step size than its teacher refuses it."""
-    given = FlowMatching(told=1.0, sigma_min=1e-3, label_dropout=0.2)
+    given = FlowMatching(conditioned_step_size=1.0, sigma_min=1e-3, label_dropout=0.2)
     for trial in comparison(list(OBJECTIVES), given).trials():
         objective = trial.recipe.objective
-        shared = {"told": 1.0, "sigma_min": 1e-3, "label_dropout": 0.2}
+        shared = {"conditioned_step_size": 1.0, "sigma_min": 1e-3, "label_dropout": 0.2}
         assert all(getattr(objective, name, value) == value for name, value in shared.items())
 
 

@@ -201,7 +201,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoints(
 
 @pytest.mark.parametrize("objective", [Shortcut(max_steps=8), FlowMatching(max_steps=8)])
 def test_a_restored_state_goes_on_bit_for_bit(tmp_path: Path, objective: Any) -> None:
-    task, training = Toy(size=64), Training(steps=9, batch_size=16, warmup=2, precision="fp32", device="cpu")
+    task, training = Toy(size=64), Training(train_steps=9, batch_size=16, warmup=2, precision="fp32", device="cpu")
     device, raw = torch.device("cpu"), task.dataset("train")
 
     def state(seed: int) -> State:

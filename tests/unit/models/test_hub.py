@@ -18,7 +18,7 @@ from shortcut_models.base import Label
 from shortcut_models.models.hub import HubModel
 from shortcut_models.networks import DiTConfig
 from shortcut_models.objectives import Shortcut
-from shortcut_models.tasks import Events
+from shortcut_models.tasks import ImportedModel
 
 SHAPE = (3, 8, 8)
 
@@ -29,7 +29,7 @@ def model() -> Model:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(std=0.1)
-    return Model(network.eval(), Shortcut(guidance=1.5), Events(SHAPE, 4), step=7, recipe="mine")
+    return Model(network.eval(), Shortcut(guidance=1.5), ImportedModel(SHAPE, 4), step=7, recipe="mine")
 
 
 def test_a_folder_gives_the_same_model_back(model: Model, tmp_path: Path) -> None:

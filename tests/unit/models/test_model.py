@@ -27,7 +27,7 @@ from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching
 from shortcut_models.randomness import sample_noise
 from shortcut_models.recipes.library import RECIPES
-from shortcut_models.system.hashing import HASH
+from shortcut_models.system.hashing import HASH, hash_tensors
 from shortcut_models.tasks import Digits, Toy
 
 
@@ -191,7 +191,7 @@ def test_given_parts_stand_in_for_those_of_the_file(digits: Path) -> None:
     found = load(digits, network=network, objective=objective)
     assert found.network is network
     assert found.objective is objective
-    assert torch.equal(network.outlet.weight, load(digits).network.outlet.weight)
+    assert torch.equal(network.proj_out.weight, load(digits).network.proj_out.weight)
     with pytest.raises(UserError, match="do not fit the network"):
         load(digits, task=Toy())
     with pytest.raises(UserError, match="do not fit the network"):
@@ -238,7 +238,7 @@ def test_configurations_that_make_no_sense_are_refused(digits: Path, tmp_path: P
 def test_a_configuration_that_is_no_json_is_refused(digits: Path, tmp_path: Path) -> None:
     weights, _ = checkpoint.read(file_of(digits))
     text = '{"task": '
-    metadata = {HEADER: text, HASH: checkpoint._hash(weights, text)}
+    metadata = {HEADER: text, HASH: hash_tensors(weights, text)}
     safetensors.torch.save_file(weights, tmp_path / "broken.safetensors", metadata)
     with pytest.raises(UserError, match="is no JSON object"):
         load(tmp_path / "broken.safetensors")

@@ -17,7 +17,7 @@ from shortcut_models.models.loading import load
 from shortcut_models.models.model import PRECISIONS, Model
 from shortcut_models.recipes.commands import evaluate_command
 
-TRAINING = "--steps 12 --batch-size 64 --network.width 32 --network.depth 1 --sample-every 12"
+TRAINING = "--train-steps 12 --batch-size 64 --network.width 32 --network.depth 1 --sample-every 12"
 
 
 @pytest.fixture(scope="module")

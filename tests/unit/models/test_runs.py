@@ -23,7 +23,7 @@ from shortcut_models.tasks import Digits, Images, Toy
 from shortcut_models.training.fit import run_config
 from shortcut_models.training.options import Training
 
-TRAINING = Training(steps=100, accumulate=2, batch_size=32)
+TRAINING = Training(train_steps=100, accumulate=2, batch_size=32)
 OTHER_VALUES: dict[str, Any] = {
     "device": "cpu",
     "schedule": "constant",
@@ -114,13 +114,13 @@ def test_other_parts_are_refused(tmp_path: Path, parts: dict[str, Any], message:
 
 
 def test_only_a_constant_rate_can_be_trained_for_longer(tmp_path: Path) -> None:
-    longer = dataclasses.replace(TRAINING, steps=200)
+    longer = dataclasses.replace(TRAINING, train_steps=200)
     run = begin(tmp_path / "cosine")
     with pytest.raises(UserError, match="--steps 100, not 200"):
         run.check(config(training=longer))
     constant = dataclasses.replace(TRAINING, schedule="constant")
     run = begin(tmp_path / "constant", training=constant)
-    longer = dataclasses.replace(constant, steps=200)
+    longer = dataclasses.replace(constant, train_steps=200)
     run = begin(tmp_path / "constant", training=longer)
     assert run.read_config()["training"]["steps"] == 200
 
@@ -131,7 +131,7 @@ def test_a_method_with_a_schedule_of_its_own_cannot_be_trained_for_longer(tmp_pa
     constant = dataclasses.replace(TRAINING, schedule="constant")
     run = begin(tmp_path, objective=objective, training=constant)
     with pytest.raises(UserError, match="--steps 100, not 200: use the same options to resume, or give another"):
-        run.check(config(objective=objective, training=dataclasses.replace(constant, steps=200)))
+        run.check(config(objective=objective, training=dataclasses.replace(constant, train_steps=200)))
     run.check(config(objective=objective, training=dataclasses.replace(constant, checkpoint_every=1)))
 
 

@@ -78,7 +78,7 @@ def unet_by_hand(network: UNet1d, x: np.ndarray, c: np.ndarray) -> np.ndarray:
         for block in blocks:  # type: ignore[union-attr]
             h = residual(block, h)
         h = twice_as_long(finer, h)
-    made = convolve(network.outlet, convolved(network.last, h))[:, 0, : len(x)].T
+    made = convolve(network.proj_out, convolved(network.last, h))[:, 0, : len(x)].T
     return made + linear(network.skip, c) * x
 
 
@@ -87,13 +87,13 @@ def chunk_dit_by_hand(network: ChunkDiT, x: np.ndarray, c: np.ndarray) -> np.nda
     config, c = network.config, silu(c)
     half = config.width // 2
     places = np.array([[n / 10000 ** (i / half) for i in range(half)] for n in range(len(x))])
-    h = linear(network.inlet, x) + np.concatenate([np.sin(places), np.cos(places)], 1)
+    h = linear(network.proj_in, x) + np.concatenate([np.sin(places), np.cos(places)], 1)
     for block in network.blocks:
         shift1, scale1, gate1, shift2, scale2, gate2 = np.split(linear(block.modulation, c), 6)
         h = h + gate1 * attention(block, layer_norm(h) * (1 + scale1) + shift1, config.heads)
         h = h + gate2 * linear(block.mlp[2], gelu(linear(block.mlp[0], layer_norm(h) * (1 + scale2) + shift2)))
     shift, scale = np.split(linear(network.modulation, c), 2)
-    return linear(network.outlet, layer_norm(h) * (1 + scale) + shift) + linear(network.skip, c) * x
+    return linear(network.proj_out, layer_norm(h) * (1 + scale) + shift) + linear(network.skip, c) * x
 
 
 @every_config

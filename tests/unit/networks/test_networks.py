@@ -113,7 +113,7 @@ def dit_by_hand(network: DiT, x: np.ndarray, c: np.ndarray) -> np.ndarray:
             for coordinate in (j, i):
                 angles = [coordinate / 10000 ** (n / (width / 4)) for n in range(width // 4)]
                 place += [math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles]
-            tokens.append(linear(network.inlet, patch.reshape(-1)) + place)
+            tokens.append(linear(network.proj_in, patch.reshape(-1)) + place)
     h, c = np.array(tokens), silu(c)
     for block in network.blocks:
         shift1, scale1, gate1, shift2, scale2, gate2 = np.split(linear(block.modulation, c), 6)
@@ -121,7 +121,7 @@ def dit_by_hand(network: DiT, x: np.ndarray, c: np.ndarray) -> np.ndarray:
         hidden = gelu(linear(block.mlp[0], layer_norm(h) * (1 + scale2) + shift2))
         h = h + gate2 * linear(block.mlp[2], hidden)
     shift, scale = np.split(linear(network.modulation, c), 2)
-    pieces = linear(network.outlet, layer_norm(h) * (1 + scale) + shift)
+    pieces = linear(network.proj_out, layer_norm(h) * (1 + scale) + shift)
     made = np.zeros_like(x)
     for number, piece in enumerate(pieces):
         i, j = divmod(number, columns)

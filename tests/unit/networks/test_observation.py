@@ -69,12 +69,12 @@ def test_points_move_with_the_maps_and_keep_to_their_channels() -> None:
 
 def encoder_by_hand(encoder: ImageEncoder, frames: np.ndarray) -> np.ndarray:
     """Frames [history, channels, height, width] of one example -> a vector, as the docstrings have it."""
-    h = convolve(encoder.inlet, np.concatenate(list(frames)))
+    h = convolve(encoder.proj_in, np.concatenate(list(frames)))
     for block in encoder.blocks:
         change = convolve(block.conv1, silu(group_norm(block.norm1, h)))
         change = convolve(block.conv2, silu(group_norm(block.norm2, change)))
         h = change + (h if isinstance(block.shortcut, torch.nn.Identity) else convolve(block.shortcut, h))
-    maps = convolve(encoder.outlet[2], silu(group_norm(encoder.outlet[0], h)))
+    maps = convolve(encoder.proj_out[2], silu(group_norm(encoder.proj_out[0], h)))
     shares = [np.exp(each - each.max()) for each in maps]
     shares = [each / each.sum() for each in shares]
     rows, columns = maps.shape[1:]
@@ -94,7 +94,7 @@ def encoder_by_hand(encoder: ImageEncoder, frames: np.ndarray) -> np.ndarray:
 def test_the_image_encoder_equals_a_forward_pass_by_hand(frames: Frames, sizes: ObservationSizes) -> None:
     encoder = ImageEncoder(frames, sizes, 6).double()
     with torch.no_grad():
-        encoder.outlet[2].weight.mul_(20)  # so that the points are far from the middle
+        encoder.proj_out[2].weight.mul_(20)  # so that the points are far from the middle
     images = torch.rand(2, frames.history, frames.channels, frames.height, frames.width, dtype=torch.float64) * 2 - 1
     made = encoder(images).detach().numpy()
     for row in range(2):
@@ -124,7 +124,7 @@ def test_every_condition_reaches_the_output_until_it_is_dropped(config: NetworkC
     network = wake(config.build(shape, CONDITIONS)).double()
     with torch.no_grad():  # random weights with hardly a feature: let the points move
         for name, weight in network.named_parameters():
-            weight.mul_(10 if ".outlet.2.weight" in name else 1)
+            weight.mul_(10 if ".proj_out.2.weight" in name else 1)
     x, t = torch.randn(ROWS, *shape, dtype=torch.float64), torch.full((ROWS,), 0.5)
     doubled = lambda cond: {name: value if name == "label" else value.double() for name, value in cond.items()}
     answer = lambda cond, drop: network(x, t, t, network.encode(doubled(cond), drop))

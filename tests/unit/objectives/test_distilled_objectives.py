@@ -89,7 +89,7 @@ def test_an_exact_step_and_an_exact_teacher_give_the_exact_way_to_the_end(max_st
 
 
 def test_the_step_is_the_sources_and_the_rest_the_teachers() -> None:
-    """With constant velocities, 3 for the source and 5 for the teacher, the mean is known by hand."""
+    """With constant velocities, 3 for the teacher and 5 for the target_net, the mean is known by hand."""
     objective, batch = ConsistencyDistillation(max_steps=4), batch_of()
     draws = objective.draw(batch)
     constant = lambda value: Spy(lambda call: torch.full_like(call.x, value))
@@ -100,20 +100,20 @@ def test_the_step_is_the_sources_and_the_rest_the_teachers() -> None:
 
 def test_the_source_of_a_consistency_model_is_guided_and_its_teacher_is_not() -> None:
     objective, batch = ConsistencyDistillation(guidance=3.0, label_dropout=0.4), batch_of()
-    source, teacher = Spy(CLASSES), Spy(CLASSES)
+    teacher, target_net = Spy(CLASSES), Spy(CLASSES)
     draws = objective.draw(batch)
-    x, _ = objective.targets(teacher, source, batch, draws)
-    assert len(source.calls[0].x) == 400
+    x, _ = objective.targets(target_net, teacher, batch, draws)
+    assert len(teacher.calls[0].x) == 400
     mean = CLASSES.mean + 3 * (CLASSES.encode(batch.cond, draws.drop) - CLASSES.mean)
     neighbour = x + CLASSES(x, draws.t, torch.zeros(200), mean) / 128
-    (seen,) = teacher.calls
+    (seen,) = target_net.calls
     torch.testing.assert_close(seen.x, neighbour, rtol=0, atol=1e-9)
     assert torch.equal(seen.label, torch.where(draws.drop, -1, batch.cond["label"]))
 
 
 @pytest.mark.parametrize("level", range(7))
 def test_consistency_training_on_a_single_point(level: int) -> None:
-    """All paths end there, so the exact teacher gives the straight line; one that answers 0 gives a share of it."""
+    """All paths end there, so the exact target_net gives the straight line; one that answers 0 gives a share of it."""
     objective, batch, d = ConsistencyTraining(), batch_of(progress=STAGES[level]), 2.0**-level
     batch.data = MEAN.expand(200, 2).clone()
     draws = objective.draw(batch)
@@ -135,12 +135,12 @@ def test_the_distance_shrinks_and_the_step_grows_as_training_goes_on(max_steps: 
     levels = int(math.log2(max_steps))
     for stage in range(levels):
         for progress in (stage / levels, (stage + 0.5) / levels, (stage + 1) / levels - 1e-6):
-            net, teacher, source = Spy(), Spy(), Spy()
+            net, target_net, teacher = Spy(), Spy(), Spy()
             batch = batch_of(64, progress)
-            ConsistencyTraining(max_steps=max_steps).losses(net, teacher, batch)
-            assert set((teacher.calls[0].t - net.calls[0].t).tolist()) == {2.0**-stage}
-            ProgressiveDistillation(max_steps=max_steps).losses(Spy(), Spy(), batch, source)
-            first, second = source.calls
+            ConsistencyTraining(max_steps=max_steps).losses(net, target_net, batch)
+            assert set((target_net.calls[0].t - net.calls[0].t).tolist()) == {2.0**-stage}
+            ProgressiveDistillation(max_steps=max_steps).losses(Spy(), Spy(), batch, teacher)
+            first, second = teacher.calls
             assert set((second.t - first.t).tolist()) == {2.0**stage / max_steps}
     batch = batch_of(64, 1.0)  # as the held-out loss at the very end
     assert ConsistencyTraining(max_steps=max_steps).level(1.0) == levels - 1
@@ -164,20 +164,20 @@ def test_pairs_are_learned_with_their_own_noise(objective: Objective) -> None:
 
 @pytest.mark.parametrize(("guidance", "share"), [(1.0, 0.125), (0.0, 0.5), (2.0, 1.0)])
 def test_live_reflow_learns_lines_to_its_own_samples(guidance: float, share: float) -> None:
-    objective = LiveReflow(max_steps=32, bootstrap_share=share, guidance=guidance, self_steps=4, label_dropout=0.0)
+    objective = LiveReflow(max_steps=32, bootstrap_fraction=share, guidance=guidance, self_steps=4, label_dropout=0.0)
     batch = batch_of(80)
-    teacher = Spy(Over(CLASSES, 1 / 4))
+    target_net = Spy(Over(CLASSES, 1 / 4))
     net, own = Spy(), round(80 * share)
-    losses = objective.losses(net, teacher, batch)
+    losses = objective.losses(net, target_net, batch)
     (seen,) = net.calls
     assert seen.d.tolist() == [1.0] * own + [1 / 32] * (80 - own)
     assert torch.equal((seen.t * 32).frac(), torch.zeros(80))
-    assert {tuple(call.d.unique().tolist()) for call in teacher.calls} == {(1 / 32,)}
-    assert [call.t[0].item() for call in teacher.calls] == [0, 0.25, 0.5, 0.75]
+    assert {tuple(call.d.unique().tolist()) for call in target_net.calls} == {(1 / 32,)}
+    assert [call.t[0].item() for call in target_net.calls] == [0, 0.25, 0.5, 0.75]
     assert [len(losses.logs[name]) for name in ("flow", "own")] == [80 - own, own]
 
     draws = objective.draw(batch)
-    x, target, told = objective.targets(teacher, batch, draws, own)
+    x, target, told = objective.targets(target_net, batch, draws, own)
     assert torch.equal(told, seen.d)
     mean = CLASSES.mean + guidance * (CLASSES.encode(batch.cond) - CLASSES.mean)
     data = torch.cat([(mean + CLASSES.std * draws.noise)[:own], batch.data[own:]])  # the exact end of the noise
@@ -203,7 +203,7 @@ def test_live_reflow_keeps_its_share_in_small_batches(rows: int) -> None:
     draws, counts = 4000 // rows, []
     objective = LiveReflow()
     for _ in range(draws):
-        counts.append(objective.own(rows))
+        counts.append(objective.num_self_rows(rows))
     wanted, chance = rows / 8, (rows / 8) % 1
     assert {math.floor(wanted), math.ceil(wanted)} >= set(counts)
     assert abs(sum(counts) - draws * wanted) <= 5 * (draws * chance * (1 - chance)) ** 0.5
@@ -232,12 +232,12 @@ TOLD: list[tuple[Any, set[float], set[float], list[float]]] = [
 def test_what_the_network_is_told(
     objective: Any, training: set[float], sampling: set[float], times: list[float]
 ) -> None:
-    net, teacher, source = Spy(), Spy(), Spy()
-    more = {"source": source} if objective.learns_from == "source" else {}
-    objective.losses(net, teacher, paired(64), **more)
+    net, target_net, teacher = Spy(), Spy(), Spy()
+    more = {"teacher": teacher} if objective.requires == "teacher" else {}
+    objective.losses(net, target_net, paired(64), **more)
     assert set(net.calls[0].d.tolist()) == training
     others = training if not isinstance(objective, LiveReflow) else {1 / 128}
-    assert {d for spy in (teacher, source) for call in spy.calls for d in call.d.tolist()} <= others
+    assert {d for spy in (target_net, teacher) for call in spy.calls for d in call.d.tolist()} <= others
     net.calls.clear()
     objective.sample(net, torch.randn(3, 2), {}, 4)
     assert {d for call in net.calls for d in call.d.tolist()} == sampling
@@ -254,7 +254,7 @@ def test_live_reflow_samples_what_it_learned_from_data_in_the_most_steps_alone()
 
 def test_as_the_authors_have_it_mid_point_and_target_are_bounded_at_4() -> None:
     objective = ProgressiveDistillation.original()
-    source = Spy(lambda call: torch.full_like(call.x, 600.0))
-    _, target = objective.targets(source, batch_of(), objective.draw(batch_of()))
-    assert source.calls[1].x.abs().max() <= 4
+    teacher = Spy(lambda call: torch.full_like(call.x, 600.0))
+    _, target = objective.targets(teacher, batch_of(), objective.draw(batch_of()))
+    assert teacher.calls[1].x.abs().max() <= 4
     assert set(target.flatten().tolist()) == {4.0}

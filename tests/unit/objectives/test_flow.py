@@ -19,10 +19,10 @@ def labelled(rows: int) -> Batch:
 
 
 def test_what_the_network_sees() -> None:
-    spy, teacher, batch = Spy(), Spy(), labelled(5000)
-    FlowMatching().losses(spy, teacher, batch)
+    spy, target_net, batch = Spy(), Spy(), labelled(5000)
+    FlowMatching().losses(spy, target_net, batch)
     (seen,) = spy.calls
-    assert not teacher.calls
+    assert not target_net.calls
     assert torch.equal(seen.d, torch.zeros(5000))
     assert 0 <= seen.t.min() <= seen.t.max() < 1
     assert stats.kstest(seen.t.numpy(), "uniform").pvalue > 1e-5

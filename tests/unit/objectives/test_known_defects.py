@@ -11,10 +11,10 @@
 4. Losses of two kinds of rows averaged apart: test_shortcut.py::
    test_losses_and_gradients_equal_a_reference_written_row_by_row, test_train.py::test_a_batch_in_parts_is_the_batch;
    for live reflow here.
-5. Targets from the online network, EMA never used: test_shortcut.py (the same reference, with a teacher unlike the
+5. Targets from the online network, EMA never used: test_shortcut.py (the same reference, with a target_net unlike the
    network), test_train.py::test_averages_forget_the_start_as_their_decays_say, test_stages.py::
    test_the_averages_begin_anew_in_each_stage; for all methods, and for what is saved and judged, here.
-6. Labels dropped but passed on to the teacher, or not dropped there: test_shortcut.py::
+6. Labels dropped but passed on to the target_net, or not dropped there: test_shortcut.py::
    test_labels_reach_network_and_teacher_less_those_dropped, test_flow.py::
    test_labels_reach_the_network_less_those_dropped; for all others here.
 7. Resuming forgets the optimiser and every schedule: test_resume.py::
@@ -65,8 +65,8 @@ class Seen(NamedTuple):
 
     losses: Losses
     net: Spy
+    target_net: Spy
     teacher: Spy
-    source: Spy
 
 
 def batch_of(rows: int, progress: float = 0.0) -> Batch:
@@ -81,10 +81,10 @@ def network(seed: int) -> Network:
 
 
 def watched(objective: Objective, batch: Batch, seeds: tuple[int, int, int] = (1, 2, 3), draw: int = 0) -> Seen:
-    net, teacher, source = (Spy(network(seed)) for seed in seeds)
-    more: dict[str, Any] = {"source": source} if objective.learns_from == "source" else {}
+    net, target_net, teacher = (Spy(network(seed)) for seed in seeds)
+    more: dict[str, Any] = {"teacher": teacher} if objective.requires == "teacher" else {}
     torch.manual_seed(100 + draw)
-    return Seen(objective.losses(net, teacher, batch, **more), net, teacher, source)
+    return Seen(objective.losses(net, target_net, batch, **more), net, target_net, teacher)
 
 
 every_variant = pytest.mark.parametrize("objective", [pytest.param(value, id=name) for name, value in VARIANTS.items()])
@@ -96,9 +96,9 @@ def test_times_are_on_the_grid_and_no_step_leads_over_the_end(name: str) -> None
     objective = VARIANTS[name]
     for draw in range(7):
         seen = watched(objective, batch_of(40, (draw + 0.5) / 7), draw=draw)
-        for spy in (seen.net, seen.teacher, seen.source):
+        for spy in (seen.net, seen.target_net, seen.teacher):
             for call in spy.calls:
-                samples = isinstance(objective, LiveReflow) and spy is seen.teacher  # a grid of its own, of 8 steps
+                samples = isinstance(objective, LiveReflow) and spy is seen.target_net  # a grid of its own, of 8 steps
                 grid = objective.self_steps if samples else 2 * objective.max_steps
                 on = call.t * grid
                 torch.testing.assert_close(on, on.round(), rtol=0, atol=1e-5)
@@ -111,7 +111,7 @@ def test_times_are_on_the_grid_and_no_step_leads_over_the_end(name: str) -> None
 
 def test_rows_of_both_kinds_weigh_the_same() -> None:
     """Defect 4, for live reflow: a row's share of the gradient does not depend on how many are of its kind."""
-    objective, batch = LiveReflow(bootstrap_share=0.25, label_dropout=0.0), batch_of(8)
+    objective, batch = LiveReflow(bootstrap_fraction=0.25, label_dropout=0.0), batch_of(8)
     seen = watched(objective, batch)
     own = int((seen.net.calls[0].d == 1).sum())
     assert own == 2
@@ -128,24 +128,24 @@ def test_rows_of_both_kinds_weigh_the_same() -> None:
 
 @every_variant
 def test_targets_are_never_made_with_the_network_that_learns(objective: Objective) -> None:
-    """Defect 5: it is asked once, with its gradient; another teacher or source changes the targets, and only they."""
+    """Defect 5: it is called once, with its gradient; another target network or teacher changes only the targets."""
     batch = batch_of(40, 0.3)
     seen = watched(objective, batch)
     assert len(seen.net.calls) == 1
-    assert bool(seen.source.calls) == (objective.learns_from == "source")
-    teacher_asked = objective.uses_teacher and not isinstance(objective, ProgressiveDistillation)
-    assert bool(seen.teacher.calls) == teacher_asked  # its average teaches the next stage, and this one not at all
+    assert bool(seen.teacher.calls) == (objective.requires == "teacher")
+    teacher_asked = objective.uses_target_net and not isinstance(objective, ProgressiveDistillation)
+    assert bool(seen.target_net.calls) == teacher_asked  # its average teaches the next stage, and this one not at all
     other = watched(objective, batch, (1, 4, 5))
     for mine, theirs in zip(seen.net.calls, other.net.calls, strict=True):
         rows = mine.d != 1 if isinstance(objective, LiveReflow) else torch.ones(40, dtype=torch.bool)
         assert torch.equal(mine.x[rows], theirs.x[rows])
-    learns_from_another = objective.uses_teacher or objective.learns_from == "source"
+    learns_from_another = objective.uses_target_net or objective.requires == "teacher"
     assert torch.equal(seen.losses.per_example, other.losses.per_example) != learns_from_another
 
 
 @pytest.mark.parametrize("method", [ProgressiveDistillation, ConsistencyDistillation])
 def test_where_the_source_is_missing_no_other_network_stands_in_for_it(method: Any) -> None:
-    with pytest.raises(TypeError, match="source"):
+    with pytest.raises(TypeError, match="teacher"):
         method().losses(network(1), network(2), batch_of(4))
 
 
@@ -154,7 +154,7 @@ def test_a_method_says_whether_its_targets_follow_a_schedule(objective: Objectiv
     """Defect 7, for a run that is made longer: its schedule would restart."""
     batch = batch_of(40)
     begin, end = (watched(objective, replace(batch, progress=progress)).losses.per_example for progress in (0.0, 0.99))
-    assert objective.scheduled != torch.equal(begin, end)
+    assert objective.has_schedule != torch.equal(begin, end)
 
 
 @pytest.mark.parametrize("name", ["shortcut", "live-reflow", "consistency-training", "diffusion"])
@@ -163,7 +163,7 @@ def test_what_is_saved_sampled_and_judged_is_the_average(name: str, tmp_path: Pa
     task, seen = Toy(size=200), []
     torch.manual_seed(0)
     net = MLPConfig(width=8, depth=1).build(task.shape, task.conditions)
-    training = Training(steps=5, batch_size=16, warmup=0, precision="fp32", device="cpu", compile="off")
+    training = Training(train_steps=5, batch_size=16, warmup=0, precision="fp32", device="cpu", compile="off")
     model = fit(net, OBJECTIVES[name](max_steps=4), task, training, tmp_path, quiet=True)  # type: ignore[call-arg]
     (path,) = checkpoint.list_checkpoints(tmp_path / "checkpoints")
     saved, _ = checkpoint.read(path / checkpoint.MODEL)
@@ -189,7 +189,7 @@ def test_the_rows_that_lose_their_label_lose_it_wherever_they_go(objective: Any)
         dropped = own.label < 0
         lost += int(dropped.sum())
         assert torch.equal(own.label[~dropped], batch.cond["label"][~dropped])
-        for spy in (seen.teacher, seen.source):
+        for spy in (seen.target_net, seen.teacher):
             for call in spy.calls:
                 assert call.label is not None
                 rows = len(call.x) if len(call.x) <= 40 else 40  # with guidance, those without follow
@@ -197,8 +197,8 @@ def test_the_rows_that_lose_their_label_lose_it_wherever_they_go(objective: Any)
                     rows = int((own.d == 1).sum())
                     wanted = own.label[:rows]
                     wanted = torch.full_like(wanted, -1) if objective.guidance == 0 else wanted
-                elif getattr(objective, "guidance", 1.0) == 0 and "bootstrap_share" not in vars(type(objective)):
-                    continue  # the source is asked without labels
+                elif getattr(objective, "guidance", 1.0) == 0 and "bootstrap_fraction" not in vars(type(objective)):
+                    continue  # the teacher is asked without labels
                 else:
                     rows = min(rows, int((own.d > 1 / objective.max_steps).sum()) if "shortcut" in str(type(objective))
                                else rows)  # fmt: skip
@@ -248,14 +248,14 @@ def test_guidance_of_all_stages_together_is_that_of_the_first() -> None:
         def forward(self, x: Any, t: Any, d: Any, context: Any = None) -> Any:
             return oracle(x, t, torch.full_like(t, self.d), context)
 
-    source = Learned(1 / 128, 1.0)
+    teacher = Learned(1 / 128, 1.0)
     for stage in range(7):
         student = Learned(2.0**stage / 64, weight)
-        losses = objective.losses(student, Spy(), batch_of(60, (stage + 0.5) / 7), source)
+        losses = objective.losses(student, Spy(), batch_of(60, (stage + 0.5) / 7), teacher)
         assert losses.per_example.max() < 1e-10
-        source = student
+        teacher = student
     noise = torch.randn(3, 2, dtype=torch.float64)
-    made = objective.sample(source, noise, {"label": torch.arange(3)}, 1)
+    made = objective.sample(teacher, noise, {"label": torch.arange(3)}, 1)
     torch.testing.assert_close(made, weight * means + 0.4 * noise, rtol=0, atol=1e-6)
 
 

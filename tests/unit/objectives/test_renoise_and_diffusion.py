@@ -97,7 +97,7 @@ def test_a_row_follows_from_its_own_noise(objective: Any) -> None:
 
 
 def test_renoising_yields_each_point_and_ends_with_data() -> None:
-    points = list(renoise(Spy(lambda call: -call.x), torch.ones(1, 2), {}, [0.0, 0.5, 1.0], told=0.0))
+    points = list(renoise(Spy(lambda call: -call.x), torch.ones(1, 2), {}, [0.0, 0.5, 1.0], step_cond=0.0))
     assert len(points) == 2
     assert torch.equal(points[1], points[0] / 2)  # x + (1 - 1/2) (-x), and no noise after it
 

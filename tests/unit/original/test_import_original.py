@@ -20,7 +20,7 @@ from shortcut_models import load
 from shortcut_models.errors import UserError
 from shortcut_models.objectives import OBJECTIVES, Shortcut
 from shortcut_models.original.network import load_network
-from shortcut_models.tasks import Events
+from shortcut_models.tasks import ImportedModel
 
 CASE = Original()
 
@@ -54,7 +54,7 @@ def test_the_run_gives_the_recorded_samples(imported: Path) -> None:
     cond = {"label": torch.from_numpy(recorded["labels"]).long()}
     for path in (imported, imported / "checkpoints" / "00000301" / "model.safetensors"):
         model = load(path)
-        assert (model.step, model.classes, model.task) == (301, 10, Events((4, 8, 8), 10))
+        assert (model.step, model.classes, model.task) == (301, 10, ImportedModel((4, 8, 8), 10))
         assert model.objective == Shortcut.original()
         for guidance in (0.0, 1.0, 1.5):
             made = model.generate(noise, 8, cond, guidance).transpose(0, 2, 3, 1)
@@ -167,7 +167,7 @@ def test_models_without_data_give_what_they_make_and_refuse_to_be_judged() -> No
     x = values[:, :, None, None].expand(2, 4, 8, 8).contiguous()
     drawn = {1: [[0] * 3, [255] * 3], 2: [[0] * 3, [255] * 3], 3: [[0, 255, 128], [255, 0, 153]]}
     for channels, colours in (*drawn.items(), (4, drawn[3])):
-        task = Events((channels, 8, 8))
+        task = ImportedModel((channels, 8, 8))
         made = task.decode(x[:, :channels])
         assert made.dtype == np.float32
         assert np.array_equal(made, x[:, :channels].numpy())
@@ -178,4 +178,4 @@ def test_models_without_data_give_what_they_make_and_refuse_to_be_judged() -> No
             task.dataset("test")
     for shape in ((8, 8), (0, 8, 8), ()):
         with pytest.raises(UserError, match="shape must be three sizes of at least 1, not"):
-            Events(shape)
+            ImportedModel(shape)

@@ -132,7 +132,7 @@ def test_a_policy_is_guided_where_it_has_learned_to_act_unseeing(policy: Policy)
 
 def test_actions_stay_within_those_shown(policy: Policy) -> None:
     with torch.no_grad():
-        policy.network.outlet.bias.fill_(100.0)  # type: ignore[union-attr]
+        policy.network.proj_out.bias.fill_(100.0)  # type: ignore[union-attr]
     low, high = policy.imitation.action_low, policy.imitation.action_high
     done = episode(policy, states(), 0)
     assert ((done >= np.float32(low)) & (done <= np.float32(high))).all()
@@ -180,7 +180,7 @@ def test_a_run_on_demonstrations_loads_as_a_policy(policy: Policy, tmp_path: Pat
     from shortcut_models import Training, fit
 
     network = MLPConfig(width=8, depth=1).build(policy.task.shape, policy.task.conditions)
-    training = Training(steps=2, batch_size=4, warmup=0)
+    training = Training(train_steps=2, batch_size=4, warmup=0)
     trained = fit(network, Shortcut(label_dropout=0.0), policy.task, training, tmp_path / "run", quiet=True)
     loaded = shortcut_models.load(tmp_path / "run")
     assert isinstance(trained, Policy)

@@ -48,7 +48,7 @@ def test_sizes_are_the_published_ones(name: str) -> None:
 def test_training_is_the_published_one(name: str, batch_size: int, steps: int, guidance: float, classes: int) -> None:
     recipe = RECIPES[name]
     training, objective, task = recipe.training, recipe.objective, recipe.task
-    assert (training.batch_size, training.steps, training.learning_rate) == (batch_size, steps, 1e-4)
+    assert (training.batch_size, training.train_steps, training.learning_rate) == (batch_size, steps, 1e-4)
     assert (training.schedule, training.warmup) == ("constant", 0)
     assert (training.beta1, training.beta2, training.weight_decay, training.ema) == (0.9, 0.999, 0.1, 0.999)
     assert isinstance(objective, Shortcut)

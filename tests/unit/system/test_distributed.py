@@ -34,10 +34,17 @@ from shortcut_models.training.fit import fit
 from shortcut_models.training.options import Training
 
 TRAINING = Training(
-    steps=5, batch_size=16, learning_rate=0.01, warmup=2, precision="fp32", device="cpu", log_every=1, sample_every=5
+    train_steps=5,
+    batch_size=16,
+    learning_rate=0.01,
+    warmup=2,
+    precision="fp32",
+    device="cpu",
+    log_every=1,
+    sample_every=5,
 )
-SHORTCUT = Shortcut(max_steps=8, bootstrap_share=0.4)
-SHARDED = replace(TRAINING, parallel="fsdp", steps=6, checkpoint_every=2)
+SHORTCUT = Shortcut(max_steps=8, bootstrap_fraction=0.4)
+SHARDED = replace(TRAINING, parallel="fsdp", train_steps=6, checkpoint_every=2)
 """what the runs that are saved, stopped and damaged have in common"""
 
 
@@ -54,20 +61,20 @@ def each_objective() -> dict[str, Objective]:
     """Every method, so small that two steps and eight pairs are all it takes."""
     small: dict[str, Any] = {"max_steps": 4}
     pairs = {"pairs": 24, "pair_steps": 1}
-    return {name: cls(**small, **(pairs if cls.learns_from == "pairs" else {})) for name, cls in OBJECTIVES.items()}
+    return {name: cls(**small, **(pairs if cls.requires == "pairs" else {})) for name, cls in OBJECTIVES.items()}
 
 
 def source_for(objective: Objective) -> dict[str, Any]:
-    if objective.learns_from == "data":
+    if objective.requires == "data":
         return {}
-    return {"source": Model(network(4), FlowMatching(max_steps=4), Line())}
+    return {"teacher": Model(network(4), FlowMatching(max_steps=4), Line())}
 
 
 @dataclass(frozen=True)
 class Unreached(Regress):
     """A method that leaves a part of its network alone."""
 
-    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
+    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
         zeros = torch.zeros(len(batch))
         return Losses(net.skip(zeros[:, None].expand(-1, 8)).square().mean(1), {})  # type: ignore[operator]
 
@@ -78,13 +85,13 @@ class Interrupted(Shortcut):
 
     step: int = 0
 
-    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
+    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
         if torch.is_grad_enabled() and batch.progress == (self.step - 1) / 6 and os.environ["RANK"] == "1":
             os.kill(os.getpid(), signal.SIGTERM)
-        return super().losses(net, teacher, batch)
+        return super().losses(net, target_net, batch)
 
 
-LEFT_IN_PEACE = Interrupted(max_steps=8, bootstrap_share=0.4)
+LEFT_IN_PEACE = Interrupted(max_steps=8, bootstrap_fraction=0.4)
 
 
 def scenario(processes: Processes, folder: Path) -> None:
@@ -99,20 +106,20 @@ def scenario(processes: Processes, folder: Path) -> None:
     before = at({3}, nan_loss) if processes.rank == 1 else Regress().before
     train(folder / "bad sharded step", Regress(before=before), replace(TRAINING, parallel="fsdp"))
     for name, objective in each_objective().items():
-        train(folder / name, objective, replace(TRAINING, steps=2), **source_for(objective))
+        train(folder / name, objective, replace(TRAINING, train_steps=2), **source_for(objective))
     staged = ProgressiveDistillation(max_steps=4)
-    train(folder / "sharded source", staged, replace(TRAINING, steps=4, parallel="fsdp"), **source_for(staged))
+    train(folder / "sharded teacher", staged, replace(TRAINING, train_steps=4, parallel="fsdp"), **source_for(staged))
 
     train(folder / "sharded", SHORTCUT, SHARDED)
     train(folder / "one, then two", SHORTCUT, SHARDED)  # begun by the test, in one process
     with pytest.raises(Stopped, match="stopped at step 3 of 6, and saved"):
         train(folder / "stopped", replace(LEFT_IN_PEACE, step=3), SHARDED)
     assert processes.gather(steps_of(folder / "stopped")) == [[2, 3]] * 2
-    processes.on_main(lambda: shutil.copytree(folder / "stopped", folder / "two, then one"))
-    processes.on_main(lambda: shutil.copytree(folder / "stopped", folder / "whole again"))
+    processes.run_on_main(lambda: shutil.copytree(folder / "stopped", folder / "two, then one"))
+    processes.run_on_main(lambda: shutil.copytree(folder / "stopped", folder / "whole again"))
     train(folder / "stopped", LEFT_IN_PEACE, SHARDED)
     train(folder / "whole again", LEFT_IN_PEACE, replace(SHARDED, parallel="ddp"))
-    processes.on_main(lambda: tear(folder / "sharded"))
+    processes.run_on_main(lambda: tear(folder / "sharded"))
     with pytest.warns(UserWarning, match="is damaged .*: the checkpoint before it is used"):
         model = train(folder / "sharded", SHORTCUT, SHARDED)
     for name, value in load(folder / "sharded", task=Line()).network.state_dict().items():
@@ -198,14 +205,14 @@ def test_a_step_that_is_not_finite_in_one_process_is_skipped_by_both(tmp_path: P
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_method_trains_in_two_processes_as_in_one(tmp_path: Path, runs: Path, name: str) -> None:
     objective = each_objective()[name]
-    train(tmp_path / "one", objective, replace(TRAINING, steps=2, accumulate=2), **source_for(objective))
+    train(tmp_path / "one", objective, replace(TRAINING, train_steps=2, accumulate=2), **source_for(objective))
     assert distance(tensors(runs / name), tensors(tmp_path / "one")) < 1e-6
 
 
 def test_a_sharded_source_changes_with_its_stages(tmp_path: Path, runs: Path) -> None:
     objective = ProgressiveDistillation(max_steps=4)
-    train(tmp_path / "one", objective, replace(TRAINING, steps=4, accumulate=2), **source_for(objective))
-    assert distance(weights(runs / "sharded source"), weights(tmp_path / "one")) < 1e-5
+    train(tmp_path / "one", objective, replace(TRAINING, train_steps=4, accumulate=2), **source_for(objective))
+    assert distance(weights(runs / "sharded teacher"), weights(tmp_path / "one")) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["sharded", "one, then two", "stopped", "whole again", "two, then one"])
@@ -231,7 +238,7 @@ class Slow(Line):
 def prepares_slowly(processes: Processes, folder: Path) -> None:
     recipe = Recipe("", Slow(), MLPConfig(width=8, depth=1), SHORTCUT, TRAINING)
     hasty = replace(processes, group=dist.new_group(timeout=datetime.timedelta(seconds=3)))
-    training_runs.joined = lambda device: contextlib.nullcontext(hasty)  # type: ignore[assignment]
+    training_runs.process_group = lambda device: contextlib.nullcontext(hasty)  # type: ignore[assignment]
     training_runs.fit = lambda network, objective, task, *rest, **more: task  # type: ignore[assignment]
     found = training_runs.train_recipe("slow", recipe, folder / "run")
     assert [type(task) for task in processes.gather(found)] == [Slow, Slow]
@@ -251,7 +258,7 @@ def test_what_is_sharded_is_never_whole_on_the_device(monkeypatch: pytest.Monkey
         seen[device.type] = [p.device.type for net in (trained, sampled, *others) for p in net.parameters()]
 
     monkeypatch.setattr(state, "shard", watch)
-    monkeypatch.setattr(Processes, "spread", lambda self, module: None)
+    monkeypatch.setattr(Processes, "broadcast_parameters", lambda self, module: None)
     objective = ProgressiveDistillation(max_steps=4)
     state.State.new(network(), objective, SHARDED, torch.device("meta"), network(4), Processes(0, 2))
     assert set(seen["meta"]) == {"cpu"}

@@ -43,7 +43,7 @@ def frames_of(split: int, share: float, data: str) -> list[int]:
 
 
 def test_what_the_data_decides_is_filled_in(data: str) -> None:
-    task = Imitation(data, crop=12, history=3, chunk=4, execute=2, validation_share=0.5).resolve()
+    task = Imitation(data, crop=12, history=3, chunk=4, execute=2, validation_fraction=0.5).resolve()
     assert task.observations == ("image", "state")
     assert task.shape == (4, 2)
     assert task.conditions == {"image": Frames(3, 3, 12, 12), "state": Vector(9)}
@@ -56,7 +56,7 @@ def test_what_the_data_decides_is_filled_in(data: str) -> None:
 
 
 def test_the_split_is_by_episode(data: str) -> None:
-    task = Imitation(data, observations=("state",), history=1, chunk=1, execute=1, validation_share=0.5).resolve()
+    task = Imitation(data, observations=("state",), history=1, chunk=1, execute=1, validation_fraction=0.5).resolve()
     seen = [every(task, split).cond["state"][:, 0].int().tolist() for split in ("train", "test")]
     assert sorted(seen[0]) == frames_of(0, 0.5, data)
     assert sorted(seen[1]) == frames_of(1, 0.5, data)
@@ -64,9 +64,9 @@ def test_the_split_is_by_episode(data: str) -> None:
 
 
 def test_minimum_and_maximum_of_the_training_episodes_become_minus_one_and_one(data: str) -> None:
-    task = Imitation(data, observations=("state",), history=2, chunk=1, execute=1, validation_share=0.5).resolve()
+    task = Imitation(data, observations=("state",), history=2, chunk=1, execute=1, validation_fraction=0.5).resolve()
     batch = every(task, "train")
-    x, seen = task.encode(batch.data), task.observe(batch.cond)["state"].reshape(-1, 2, 3)
+    x, seen = task.encode(batch.data), task.preprocess_cond(batch.cond)["state"].reshape(-1, 2, 3)
     assert x.amin((0, 1)).tolist() == pytest.approx([-1, -1])
     assert x.amax((0, 1)).tolist() == pytest.approx([1, 1])
     assert seen[..., :2].amin((0, 1)).tolist() == pytest.approx([-1, -1])
@@ -76,7 +76,7 @@ def test_minimum_and_maximum_of_the_training_episodes_become_minus_one_and_one(d
 
 
 def test_gaussian_statistics_of_the_training_episodes(data: str) -> None:
-    task = Imitation(data, normalisation="gaussian", validation_share=0.5).resolve()
+    task = Imitation(data, normalisation="gaussian", validation_fraction=0.5).resolve()
     rows = frames_of(0, 0.5, data)
     assert task.action_centre == pytest.approx(actions()[rows].mean(0))
     assert task.action_scale == pytest.approx(actions()[rows].std(0, ddof=1))
@@ -94,7 +94,7 @@ def test_numbers_that_hardly_vary_are_not_blown_up(tmp_path: Path) -> None:
         own.write_episode(tmp_path, seed, {"state": np.concatenate([noise, states(20)], 1)}, actions(20), 0.0)
     for kind in ("min-max", "gaussian"):
         task = Imitation(str(tmp_path), normalisation=kind).resolve()  # type: ignore[arg-type]
-        seen = task.observe(every(task, "train").cond)["state"].reshape(-1, 2, 4)
+        seen = task.preprocess_cond(every(task, "train").cond)["state"].reshape(-1, 2, 4)
         assert seen[..., 0].abs().max() < 1e-5
         assert seen[..., 1].abs().max() >= 0.999
 
@@ -111,10 +111,10 @@ def test_a_vector_can_be_cut(data: str) -> None:
 def test_images_are_seen_from_minus_one_to_one_in_the_middle(data: str) -> None:
     task = Imitation(data, observations=("image",), crop=10).resolve()
     raw = every(task, "test").cond
-    seen = task.observe(raw)["image"]
+    seen = task.preprocess_cond(raw)["image"]
     assert seen.dtype == torch.float32
     torch.testing.assert_close(seen, raw["image"][..., 3:13, 3:13].float() / 127.5 - 1)
-    whole = Imitation(data, observations=("image",)).resolve().observe(raw)["image"]
+    whole = Imitation(data, observations=("image",)).resolve().preprocess_cond(raw)["image"]
     assert (float(whole.min()), float(whole.max())) == (-1, 1)
 
 
@@ -138,21 +138,24 @@ def test_only_training_images_are_cropped_at_random(data: str) -> None:
     task = Imitation(data, observations=("image", "state"), crop=8).resolve()
     raw = every(task, "train").cond
     torch.manual_seed(0)
-    at_random, middle = task.observe(raw, training=True), task.observe(raw)
+    at_random, middle = task.preprocess_cond(raw, training=True), task.preprocess_cond(raw)
     assert not torch.equal(at_random["image"], middle["image"])
     assert torch.equal(at_random["state"], middle["state"])
-    assert torch.equal(middle["image"], task.observe(raw)["image"])
+    assert torch.equal(middle["image"], task.preprocess_cond(raw)["image"])
 
 
 def test_vectors_jitter_while_training_by_the_deviation_that_was_asked_for(data: str) -> None:
     task = Imitation(data, observations=("image", "state"), history=2, jitter=0.05).resolve()
     raw = every(task, "train").cond
     torch.manual_seed(0)
-    change = torch.stack([task.observe(raw, training=True)["state"] for _ in range(50)]) - task.observe(raw)["state"]
+    change = (
+        torch.stack([task.preprocess_cond(raw, training=True)["state"] for _ in range(50)])
+        - task.preprocess_cond(raw)["state"]
+    )
     assert change.mean().item() == pytest.approx(0, abs=0.002)
     assert change.std((0, 1)).tolist() == pytest.approx([0.05] * 6, rel=0.1)  # each number, and its own in each frame
     assert torch.corrcoef(change.flatten(0, 1).T).fill_diagonal_(0).abs().max() < 0.1
-    assert torch.equal(task.observe(raw, training=True)["image"], task.observe(raw)["image"])
+    assert torch.equal(task.preprocess_cond(raw, training=True)["image"], task.preprocess_cond(raw)["image"])
 
 
 def test_what_an_environment_shows_becomes_the_conditions_of_the_data_set(data: str) -> None:
@@ -168,7 +171,7 @@ def test_what_an_environment_shows_becomes_the_conditions_of_the_data_set(data: 
 
 
 def test_errors_of_known_sizes(data: str) -> None:
-    task = Imitation(data, chunk=4, execute=2, validation_share=0.5).resolve()
+    task = Imitation(data, chunk=4, execute=2, validation_fraction=0.5).resolve()
     count = 3 * len(task.dataset("test"))  # windows are counted round
     truth = task._windows(range(count)).data.numpy()
     nobody = np.full(count, -1)
@@ -209,7 +212,7 @@ def walks(folder: Path) -> str:
 def test_a_policy_is_trained_and_acts_after_its_data_is_gone(tmp_path: Path) -> None:
     task = Imitation(walks(tmp_path / "walks"), observations=("state",), history=1, chunk=4, execute=2).resolve()
     training = Training(
-        steps=250, batch_size=64, learning_rate=5e-3, warmup=20, weight_decay=0.0, device="cpu", sample_every=250,
+        train_steps=250, batch_size=64, learning_rate=5e-3, warmup=20, weight_decay=0.0, device="cpu", sample_every=250,
         heldout_every=125, checkpoint_every=250,
     )  # fmt: skip
     network = MLPConfig(width=32, depth=2).build(task.shape, task.conditions)

@@ -35,7 +35,7 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "more executed than predicted": ({"chunk": 4, "execute": 5}, r"^execute must be at most chunk \(4\), not 5"),
     "twice": ({"observations": ("state[:1]", "state[1:]")}, "must each be named once, not state"),
     "no name": ({"observations": ("state[0]",)}, r"names such as image, state or state\[:2\], not 'state\[0\]'"),
-    "all held out": ({"validation_share": 1.0}, "^validation-share must be < 1, not 1.0"),
+    "all held out": ({"validation_fraction": 1.0}, "^validation-fraction must be < 1, not 1.0"),
     "no frames": ({"history": 0}, "^history must be >= 1"),
     "no data": ({"data": None}, "imitation needs demonstrations: pass --data with a folder that `shortcut collect`"),
     "nowhere": ({"data": "nowhere"}, "^nowhere: this does not exist: give a folder that"),
@@ -119,7 +119,7 @@ def test_what_was_seen_must_be_as_in_the_demonstrations(seen: dict[str, np.ndarr
 
 
 def test_from_the_command_line(data: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    training = Training(steps=2, warmup=1, batch_size=4, device="cpu", sample_every=2)
+    training = Training(train_steps=2, warmup=1, batch_size=4, device="cpu", sample_every=2)
     recipe = Recipe("a policy", Imitation(), MLPConfig(width=16, depth=1), FlowMatching(max_steps=2), training)
     monkeypatch.setitem(RECIPES, "policy", recipe)
     words = ("train", "policy", "--run", tmp_path / "run")

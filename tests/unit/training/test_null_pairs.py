@@ -20,7 +20,7 @@ from shortcut_models.objectives import ConsistencyDistillation, FlowMatching, Pr
 from shortcut_models.system.signals import StopRequest
 from shortcut_models.tasks import Digits, Toy
 from shortcut_models.training.pairs import make_pairs
-from shortcut_models.training.teacher import start_from
+from shortcut_models.training.teacher import init_from_teacher
 
 OBJECTIVE = Reflow(max_steps=8, pairs=100, pair_steps=2)
 
@@ -34,10 +34,10 @@ def network(task: Any) -> Network:
     return MLPConfig(width=8, depth=1, condition_width=8).build(task.shape, task.conditions)
 
 
-def made(folder: Path, source: Model, objective: Any) -> Any:
+def made(folder: Path, teacher: Model, objective: Any) -> Any:
     examples = ArrayDataset(torch.zeros(50, 1, 8, 8), {"label": torch.arange(50) % 10})
     with StopRequest() as stop:
-        return make_pairs(source, objective, examples, folder, 0, stop, quiet=True)
+        return make_pairs(teacher, objective, examples, folder, 0, stop, quiet=True)
 
 
 @pytest.mark.parametrize("method", [Reflow, TwoModel])
@@ -56,13 +56,13 @@ def test_pairs_are_learned_without_a_label_where_they_were_made_so(tmp_path: Pat
 
 def test_pairs_that_do_not_say_which_lost_their_label_are_those_of_no_dropout(tmp_path: Path) -> None:
     """Those of earlier versions all had their labels."""
-    source = model(Digits())
+    teacher = model(Digits())
     whole = replace(OBJECTIVE, label_dropout=0.0)
-    made(tmp_path, source, whole)
+    made(tmp_path, teacher, whole)
     assert "label_dropout" not in json.loads((tmp_path / "pairs.json").read_text())
-    assert "drop" not in made(tmp_path, source, whole)["train"].tensors
+    assert "drop" not in made(tmp_path, teacher, whole)["train"].tensors
     with pytest.raises(UserError, match="holds pairs made with other options: remove it"):
-        made(tmp_path, source, OBJECTIVE)
+        made(tmp_path, teacher, OBJECTIVE)
 
 
 WRONG: dict[str, tuple[Objective, str]] = {
@@ -79,13 +79,13 @@ def test_a_teacher_without_a_null_condition_is_not_asked_for_it(name: str) -> No
     objective, message = WRONG[name]
     task = Digits()
     with pytest.raises(UserError, match="the teacher was trained with label-dropout 0, .*" + message):
-        start_from(network(task), objective, task, model(task, label_dropout=0.0))
-    start_from(network(task), objective, task, model(task))
-    without = "pair_guidance" if objective.learns_from == "pairs" else "guidance"
+        init_from_teacher(network(task), objective, task, model(task, label_dropout=0.0))
+    init_from_teacher(network(task), objective, task, model(task))
+    without = "pair_guidance" if objective.requires == "pairs" else "guidance"
     plain = replace(objective, label_dropout=0.0, **{without: 1.0})  # type: ignore[type-var]
-    start_from(network(task), plain, task, model(task, label_dropout=0.0))
+    init_from_teacher(network(task), plain, task, model(task, label_dropout=0.0))
 
 
 def test_where_there_are_no_conditions_there_is_none_to_miss() -> None:
     task = Toy(size=20)
-    start_from(network(task), ProgressiveDistillation(max_steps=8), task, model(task, label_dropout=0.0))
+    init_from_teacher(network(task), ProgressiveDistillation(max_steps=8), task, model(task, label_dropout=0.0))

@@ -31,7 +31,7 @@ from shortcut_models.training.options import Training
 from shortcut_models.training.pairs import make_pairs
 
 TRAINING = Training(
-    steps=9, batch_size=16, warmup=2, checkpoint_every=99, heldout_every=99, sample_every=99, precision="fp32",
+    train_steps=9, batch_size=16, warmup=2, checkpoint_every=99, heldout_every=99, sample_every=99, precision="fp32",
     device="cpu", compile="off",
 )  # fmt: skip
 OBJECTIVE = Reflow(max_steps=8, pairs=100, pair_steps=3)
@@ -170,45 +170,45 @@ def test_a_run_on_pairs_goes_on_as_if_nothing_had_happened(tmp_path: Path, objec
     """Stopped while it makes pairs, and while it trains, and with a file of pairs lost."""
 
     def go(run: Path, stop_in_pass: int | None = None, of: str = "student") -> Model:
-        source, student, count = points(), network(Toy(), seed=1), itertools.count(1)
+        teacher, student, count = points(), network(Toy(), seed=1), itertools.count(1)
 
         def ask(*_: object) -> None:
             if next(count) == stop_in_pass:
                 signal.raise_signal(signal.SIGTERM)
 
-        (source.network if of == "source" else student).register_forward_pre_hook(ask)
-        before = {name: value.clone() for name, value in source.network.state_dict().items()}
-        model = fit(student, objective, source.task, TRAINING, run, source=source, quiet=True)
-        assert same(dict(source.network.state_dict()), before)
+        (teacher.network if of == "teacher" else student).register_forward_pre_hook(ask)
+        before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
+        model = fit(student, objective, teacher.task, TRAINING, run, teacher=teacher, quiet=True)
+        assert same(dict(teacher.network.state_dict()), before)
         return model
 
     go(tmp_path / "whole")
     with pytest.raises(Stopped, match="stopped after 0 of 100 pairs"):  # at once, not at the end of a file
-        go(tmp_path / "run", 1, "source")
+        go(tmp_path / "run", 1, "teacher")
     with pytest.raises(Stopped, match="stopped after 40 of 100 pairs"):
-        go(tmp_path / "run", 10, "source")
+        go(tmp_path / "run", 10, "teacher")
     with pytest.raises(Stopped, match="stopped at step 4 of 9"):
         go(tmp_path / "run", 4)
     (tmp_path / "run" / "pairs" / "00002.safetensors").unlink()
     go(tmp_path / "run")
     assert same(tensors(tmp_path / "run"), tensors(tmp_path / "whole"))
     config = Run(tmp_path / "run").read_config()
-    assert config["source"]["step"] == 5
-    assert config["source"]["recipe"] == "four-gaussians"
+    assert config["teacher"]["step"] == 5
+    assert config["teacher"]["recipe"] == "four-gaussians"
 
 
 def test_the_student_begins_with_the_teachers_weights_and_its_pairs(tmp_path: Path) -> None:
     seen: list[Tensor] = []
-    source, student = points(), network(Toy(), seed=1)
+    teacher, student = points(), network(Toy(), seed=1)
 
     def look(net: Any, arguments: Any) -> None:
         if not seen:
-            assert same(dict(net.state_dict()), dict(source.network.state_dict()))
+            assert same(dict(net.state_dict()), dict(teacher.network.state_dict()))
         seen.append(arguments[0].detach().clone())
 
     student.register_forward_pre_hook(look)
     objective = TwoModel(max_steps=8, pairs=100, pair_steps=3)
-    fit(student, objective, source.task, TRAINING, tmp_path, source=source, quiet=True)
+    fit(student, objective, teacher.task, TRAINING, tmp_path, teacher=teacher, quiet=True)
     noises = {tuple(row.tolist()) for row in sample_noise_of(tmp_path)}
     assert len(seen[0]) == 16
     assert {tuple(row.tolist()) for row in seen[0]} <= noises
@@ -232,7 +232,11 @@ WRONG = {
     "another task, two models": ("two-model", "digits", "give one that was trained on this task"),
     "another method": ("progressive", "shortcut", "must be trained with --objective flow (or reflow): give another"),
     "another method, cd": ("consistency-distillation", "shortcut", "must be trained with --objective flow"),
-    "told": ("progressive --objective.told 1", "flow", "was told a step size of 0: give --objective.told 0"),
+    "conditioned_step_size": (
+        "progressive --objective.conditioned-step-size 1",
+        "flow",
+        "was trained with step size 0: pass --objective.conditioned-step-size 0",
+    ),
     "width": ("progressive --network.width 24", "flow", "the teacher's network has width 16, not 24"),
     "more steps than it has": (
         "reflow",

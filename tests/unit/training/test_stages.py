@@ -29,7 +29,7 @@ OBJECTIVE = ProgressiveDistillation(max_steps=8)
 BOUNDARIES = [0, 16, 32, 47]
 """of 47 steps in 3 stages: as even as can be"""
 TRAINING = Training(
-    steps=47, batch_size=16, learning_rate=0.02, warmup=3, checkpoint_every=1, keep=99, log_every=1,
+    train_steps=47, batch_size=16, learning_rate=0.02, warmup=3, checkpoint_every=1, keep=99, log_every=1,
     heldout_every=99, sample_every=99, precision="fp32", device="cpu", compile="off",
 )  # fmt: skip
 
@@ -48,9 +48,9 @@ def go(run: Path, stop_in: int | None = None, **options: object) -> Model:
             signal.raise_signal(signal.SIGTERM)
 
     net.register_forward_pre_hook(ask)
-    source = Model(network(0), FlowMatching(max_steps=8), TASK, step=7)
+    teacher = Model(network(0), FlowMatching(max_steps=8), TASK, step=7)
     training = replace(TRAINING, **options)  # type: ignore[arg-type]
-    return fit(net, OBJECTIVE, TASK, training, run, source=source, quiet=True)
+    return fit(net, OBJECTIVE, TASK, training, run, teacher=teacher, quiet=True)
 
 
 def part(found: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -72,11 +72,11 @@ def saved(whole: Path) -> list[dict[str, Tensor]]:
 
 
 def test_what_was_learned_becomes_the_source_at_the_boundaries_and_nowhere_else(saved: list[dict[str, Tensor]]) -> None:
-    assert same(part(saved[1], "source"), network(0).state_dict())
+    assert same(part(saved[1], "teacher"), network(0).state_dict())
     for step in range(2, 48):
-        before, now = (part(saved[i], "source") for i in (step - 1, step))
+        before, now = (part(saved[i], "teacher") for i in (step - 1, step))
         if step - 1 in BOUNDARIES:
-            assert same(now, part(saved[step - 1], "teacher"))
+            assert same(now, part(saved[step - 1], "target_net"))
             assert not any(torch.equal(now[name], before[name]) for name in now)
         else:
             assert same(now, before)
@@ -93,7 +93,7 @@ def test_the_averages_begin_anew_in_each_stage(saved: list[dict[str, Tensor]]) -
     """From the weights at the boundary, with decays (1 + n) / (10 + n) for n = 0, 1, ... until their own is reached."""
     for begin, end in itertools.pairwise(BOUNDARIES):
         start = part(saved[begin], "network") if begin else network(0).state_dict()
-        for average, own in (("ema", TRAINING.ema), ("teacher", TRAINING.teacher_ema)):
+        for average, own in (("ema", TRAINING.ema), ("target_net", TRAINING.target_ema)):
             expected = {name: value.double() for name, value in start.items()}
             for step in range(begin + 1, end + 1):
                 done = step - begin - 1
@@ -108,7 +108,7 @@ def test_every_stage_has_the_whole_schedule_of_the_learning_rate(whole: Path) ->
     rates = [line["learning_rate"] for line in lines(whole)]
     expected = []
     for begin, end in itertools.pairwise(BOUNDARIES):
-        alone = replace(TRAINING, steps=end - begin, warmup=1)
+        alone = replace(TRAINING, train_steps=end - begin, warmup=1)
         expected += [alone.learning_rate_at(step) for step in range(end - begin)]
     assert rates == pytest.approx(expected)
     for begin, end in itertools.pairwise(BOUNDARIES):
@@ -136,7 +136,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
 @pytest.mark.parametrize("stages", [1, 2, 3, 5, 7, 10])
 def test_stages_cover_all_steps_without_a_gap(stages: int) -> None:
     for steps in [*range(1, 60), 127, 1000, 1001, 4001]:
-        training, begin, sizes = Training(steps=steps, warmup=0), 0, []
+        training, begin, sizes = Training(train_steps=steps, warmup=0), 0, []
         while begin < steps:
             within = training.stage(begin, stages)
             assert within.start == begin
@@ -158,7 +158,7 @@ def test_the_objective_and_the_trainer_agree_on_where_a_stage_begins(max_steps: 
     stages = int(math.log2(max_steps))
     assert objective.stages == stages
     for steps in [*range(stages, 80), 301, 999, 3001]:
-        training, step, levels, distances = Training(steps=steps), 0, [], []
+        training, step, levels, distances = Training(train_steps=steps), 0, [], []
         while step < steps:
             within = training.stage(step, stages)
             seen = {objective.level(i / steps) for i in (within[0], within[-1])}
@@ -171,8 +171,8 @@ def test_the_objective_and_the_trainer_agree_on_where_a_stage_begins(max_steps: 
 
 
 def test_the_held_out_loss_at_a_boundary_is_of_the_stage_that_ends(tmp_path: Path) -> None:
-    """Its target is made with the source that the stage had, in steps of the size that it learned."""
-    source = Model(network(0), FlowMatching(max_steps=8), TASK)
+    """Its target is made with the teacher that the stage had, in steps of the size that it learned."""
+    teacher = Model(network(0), FlowMatching(max_steps=8), TASK)
     training = replace(TRAINING, heldout_every=16, checkpoint_every=99, log_every=99)
     original = ProgressiveDistillation.draw
     levels: list[int] = []
@@ -184,6 +184,6 @@ def test_the_held_out_loss_at_a_boundary_is_of_the_stage_that_ends(tmp_path: Pat
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ProgressiveDistillation, "draw", draw)
-        fit(network(1), OBJECTIVE, TASK, training, tmp_path, source=source, quiet=True)
+        fit(network(1), OBJECTIVE, TASK, training, tmp_path, teacher=teacher, quiet=True)
     batches = -(-200 // 16)
     assert levels == [2] * batches + [1] * batches + [0] * batches

@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 
 
 def test_the_learning_rate_rises_and_then_follows_half_a_cosine() -> None:
-    training = Training(steps=110, warmup=10, learning_rate=2.0)
+    training = Training(train_steps=110, warmup=10, learning_rate=2.0)
     assert [training.learning_rate_at(step) for step in (0, 4, 9)] == [0.2, 1.0, 2.0]
     assert training.learning_rate_at(10) == 2.0
     assert training.learning_rate_at(35) == pytest.approx(1 + math.sqrt(0.5))
@@ -44,17 +44,17 @@ def test_the_learning_rate_rises_and_then_follows_half_a_cosine() -> None:
 
 
 def test_a_constant_learning_rate_rises_and_stays() -> None:
-    training = Training(steps=50, warmup=4, learning_rate=1.0, schedule="constant")
+    training = Training(train_steps=50, warmup=4, learning_rate=1.0, schedule="constant")
     assert [training.learning_rate_at(step) for step in (0, 1, 2, 3, 4, 49, 10**9)] == [0.25, 0.5, 0.75, 1, 1, 1, 1]
     assert replace(training, warmup=0).learning_rate_at(0) == 1
     assert replace(training, warmup=100).learning_rate_at(49) == 0.5
 
 
 def test_snapshots_are_even_on_a_logarithmic_scale() -> None:
-    assert Training(steps=64, snapshots=7).snapshot_steps() == {1, 2, 4, 8, 16, 32, 64}
-    assert Training(steps=64, snapshots=1).snapshot_steps() == {64}
-    assert Training(steps=64).snapshot_steps() == set()
-    assert Training(steps=3, snapshots=60).snapshot_steps() == {1, 2, 3}
+    assert Training(train_steps=64, snapshots=7).snapshot_steps() == {1, 2, 4, 8, 16, 32, 64}
+    assert Training(train_steps=64, snapshots=1).snapshot_steps() == {64}
+    assert Training(train_steps=64).snapshot_steps() == set()
+    assert Training(train_steps=3, snapshots=60).snapshot_steps() == {1, 2, 3}
 
 
 def by_hand(steps: int, training: Training, order: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -103,19 +103,19 @@ def test_a_batch_in_parts_is_the_batch(tmp_path: Path, accumulate: int) -> None:
 
 
 def test_averages_forget_the_start_as_their_decays_say() -> None:
-    training = replace(TRAINING, ema=0.9, teacher_ema=0.6)
+    training = replace(TRAINING, ema=0.9, target_ema=0.6)
     state = State.new(Scale(), Shortcut(), training, CPU)
     with torch.no_grad():
         for parameter in state.network.parameters():
             parameter.fill_(1.0)
-        for module in (state.ema, state.teacher):
+        for module in (state.ema, state.target_net):
             for parameter in module.parameters():
                 parameter.fill_(0.0)
-    kept = {"ema": 1.0, "teacher": 1.0}
+    kept = {"ema": 1.0, "target_net": 1.0}
     for step in range(200):
         state.step = step
         state.average(training)
-        for name, longest in (("ema", 0.9), ("teacher", 0.6)):
+        for name, longest in (("ema", 0.9), ("target_net", 0.6)):
             kept[name] *= min(longest, (1 + step) / (10 + step))
             assert getattr(state, name).c.item() == pytest.approx(1 - kept[name], abs=1e-6)
 
@@ -124,13 +124,13 @@ def test_buffers_are_copied_into_the_averages() -> None:
     state = State.new(Scale(), Shortcut(), TRAINING, CPU)
     state.network.calls += 5  # type: ignore[operator]
     state.average(TRAINING)
-    assert state.ema.calls == state.teacher.calls == 5
+    assert state.ema.calls == state.target_net.calls == 5
 
 
 def test_a_method_without_teacher_keeps_none() -> None:
     state = State.new(Scale(), FlowMatching(), TRAINING, CPU)
-    assert state.teacher is state.network
-    assert not any(name.startswith("teacher") for name in state.tensors())
+    assert state.target_net is state.network
+    assert not any(name.startswith("target_net") for name in state.tensors())
 
 
 # What is logged
@@ -156,7 +156,7 @@ def test_the_log_says_what_happened(tmp_path: Path) -> None:
 
 
 def test_the_first_gradient_norm_is_the_true_one(tmp_path: Path) -> None:
-    train(tmp_path / "run", steps=1, clip=1e-3)
+    train(tmp_path / "run", train_steps=1, clip=1e-3)
     x = Line().points[next(iter(IndexStream(40, 8, 0, 0, 1)))].double()
     w, c = torch.tensor([0.3, -0.3], dtype=torch.float64), 0.1
     error = w * x + c - 2 * x
@@ -251,7 +251,7 @@ def test_data_with_nan_ends_the_run_with_a_hint(tmp_path: Path) -> None:
     points = torch.zeros(48, 2)
     points[::4] = math.nan
     with pytest.raises(UserError, match="look for bad values in the data"):
-        train(tmp_path / "run", task=Line(points), steps=30)
+        train(tmp_path / "run", task=Line(points), train_steps=30)
 
 
 def test_snapshots_hold_the_same_noises_under_every_budget(tmp_path: Path) -> None:

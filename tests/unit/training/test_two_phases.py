@@ -19,14 +19,14 @@ from shortcut_models.models.run import Run
 from shortcut_models.networks import DiTConfig
 from shortcut_models.objectives import FlowMatching, ProgressiveDistillation, Reflow
 from shortcut_models.tasks import Digits
-from shortcut_models.training.teacher import start_from
+from shortcut_models.training.teacher import init_from_teacher
 
 
 @pytest.mark.parametrize(
     ("objective", "steps"), [("progressive", 13), ("consistency-distillation", 12), ("reflow", 13)]
 )
 def test_where_no_teacher_is_given_half_of_the_steps_train_one(tmp_path: Path, objective: str, steps: int) -> None:
-    words = ("--objective", objective, "--steps", steps)
+    words = ("--objective", objective, "--train-steps", steps)
     words += ("--objective.pairs", 50, "--objective.pair-steps", 2) if objective == "reflow" else ()
     outcome = train(tmp_path / "run", *words, options=POINTS)
     teacher, student = (Run(tmp_path / name).read_config() for name in ("run-teacher", "run"))
@@ -35,7 +35,7 @@ def test_where_no_teacher_is_given_half_of_the_steps_train_one(tmp_path: Path, o
     assert student["objective"]["name"] == objective
     assert student["training"]["steps"] == steps - 6
     assert teacher["objective"]["max_steps"] == student["objective"]["max_steps"] == 8
-    assert load(tmp_path / "run-teacher").step == student["source"]["step"] == 6
+    assert load(tmp_path / "run-teacher").step == student["teacher"]["step"] == 6
     assert f"{tmp_path / 'run'} is trained" in outcome.out
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     train(tmp_path / "run", *words, options=POINTS)  # both are there already
@@ -44,10 +44,10 @@ def test_where_no_teacher_is_given_half_of_the_steps_train_one(tmp_path: Path, o
 
 
 def test_one_step_is_too_few_for_both(tmp_path: Path) -> None:
-    outcome = shortcut(*POINTS, *NETWORK, "--objective", "progressive", "--steps", 1, "--warmup", 0,
+    outcome = shortcut(*POINTS, *NETWORK, "--objective", "progressive", "--train-steps", 1, "--warmup", 0,
                        "--run", tmp_path / "run")  # fmt: skip
     assert outcome.code == 2
-    assert "steps must be >= 5, as half of them train a teacher, and the others the 3 stages" in outcome.complaint
+    assert "train-steps must be >= 5, as half of them train a teacher, and the others the 3 stages" in outcome.complaint
     assert not list(tmp_path.iterdir())
 
 
@@ -57,8 +57,11 @@ PAIRS = ("--objective", "reflow", "--objective.pairs", 50)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--objective", "progressive", "--steps", 4), "steps must be >= 5, as half of them train a teacher"),
-        ((*PAIRS, "--steps", 0), "steps must be"),
+        (
+            ("--objective", "progressive", "--train-steps", 4),
+            "train-steps must be >= 5, as half of them train a teacher",
+        ),
+        ((*PAIRS, "--train-steps", 0), "train-steps must be"),
         (("--objective", "two-model"), "run is not empty and holds no run: give another directory with --run"),
     ],
 )
@@ -82,17 +85,17 @@ def test_pairs_are_made_in_no_more_steps_than_the_teacher_has(tmp_path: Path) ->
 def test_other_steps_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
     """With a constant schedule, too, where the teacher would go on and be another, and another warm-up be to blame."""
     words = (*PAIRS, "--schedule", "constant")
-    train(tmp_path / "run", *words, "--steps", 12, options=POINTS)
+    train(tmp_path / "run", *words, "--train-steps", 12, options=POINTS)
     before = tree(tmp_path)
     for steps in (40, 11):
-        outcome = shortcut(*POINTS, *words, "--steps", steps, "--run", tmp_path / "run")
+        outcome = shortcut(*POINTS, *words, "--train-steps", steps, "--run", tmp_path / "run")
         assert (outcome.code, outcome.complaint) == (
             2,
             f"shortcut: error: {tmp_path}/run-teacher was trained for 6 steps, half of --steps, not {steps // 2}: use "
             f"the same --steps to resume, or give --teacher {tmp_path}/run-teacher and the steps of the student alone",
         )
         assert tree(tmp_path) == before
-    more = ("--teacher", tmp_path / "run-teacher", "--objective.pair-steps", 8, "--warmup", 0, "--steps", 9)
+    more = ("--teacher", tmp_path / "run-teacher", "--objective.pair-steps", 8, "--warmup", 0, "--train-steps", 9)
     train(tmp_path / "run", *words, *more, options=POINTS)  # what it says can be done
     assert steps_of(tmp_path / "run")[-1] == 9
 
@@ -114,7 +117,7 @@ def dit(**sizes: Any) -> Network:
 
 
 def begin(student: Network, objective: Objective, teacher: Network) -> None:
-    start_from(student, objective, Digits(), Model(teacher, FlowMatching(max_steps=128), Digits()))
+    init_from_teacher(student, objective, Digits(), Model(teacher, FlowMatching(max_steps=128), Digits()))
 
 
 def test_weights_are_taken_by_networks_of_the_same_configuration_alone() -> None:

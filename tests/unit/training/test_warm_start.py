@@ -12,8 +12,8 @@ from helpers.runs import DIGITS, NETWORK, shortcut, steps_of, tensors, train
 from shortcut_models import Label, Model, Network, NetworkConfig, Objective, UserError, load
 from shortcut_models.networks import DiTConfig, MLPConfig
 from shortcut_models.objectives import BehaviourCloning, FlowMatching, Reflow, Shortcut, TwoModel
-from shortcut_models.tasks import Events
-from shortcut_models.training.warm_start import begin_as
+from shortcut_models.tasks import ImportedModel
+from shortcut_models.training.warm_start import load_initial_weights
 
 SHAPE, CONDITIONS = (2, 4, 4), {"label": Label(3)}
 SMALL = DiTConfig(width=16, depth=2, heads=2, patch_size=2)
@@ -26,12 +26,12 @@ def trained(config: NetworkConfig, objective: Objective, classes: int = 3) -> Mo
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(std=0.3)
-    return Model(network, objective, Events(SHAPE, classes))
+    return Model(network, objective, ImportedModel(SHAPE, classes))
 
 
 def begun(config: NetworkConfig, model: Model) -> Network:
     network = config.build(SHAPE, CONDITIONS)
-    begin_as(network, Shortcut(), model)
+    load_initial_weights(network, Shortcut(), model)
     return network
 
 
@@ -45,7 +45,7 @@ def answers(network: Network, d: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("config", [SMALL, MLPConfig(width=16, depth=2), DiTConfig(16, 2, 2, 2, variant="original")])
 @pytest.mark.parametrize(
-    ("objective", "told"),
+    ("objective", "conditioned_step_size"),
     [
         (FlowMatching(), 0.0),
         (FlowMatching.original(), 1.0),
@@ -85,11 +85,11 @@ def test_tables_of_other_classes_are_left_out_and_named() -> None:
     model = trained(SMALL, FlowMatching(), classes=5)
     with pytest.warns(UserWarning, match=r"leaves conditions\.embed\.label\.weight to be learned from the start"):
         network = begun(SMALL, model)
-    assert torch.equal(network.get_parameter("inlet.weight"), model.network.get_parameter("inlet.weight"))
+    assert torch.equal(network.get_parameter("proj_in.weight"), model.network.get_parameter("proj_in.weight"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         plain = SMALL.build(SHAPE, {})
-        begin_as(plain, Shortcut(), model)  # what a table says of labels is not missed where there are none
+        load_initial_weights(plain, Shortcut(), model)  # what a table says of labels is not missed where there are none
 
 
 @pytest.mark.parametrize(
@@ -108,31 +108,31 @@ def test_other_networks_are_refused(config: NetworkConfig, message: str) -> None
 
 def test_other_channels_are_refused() -> None:
     model = trained(SMALL, FlowMatching())
-    with pytest.raises(UserError, match=r"another kind or size \(inlet.weight of shape \(16, 8\) and \(16, 12\)\)"):
-        begin_as(SMALL.build((3, 4, 4), CONDITIONS), Shortcut(), model)
+    with pytest.raises(UserError, match=r"another kind or size \(proj_in.weight of shape \(16, 8\) and \(16, 12\)\)"):
+        load_initial_weights(SMALL.build((3, 4, 4), CONDITIONS), Shortcut(), model)
 
 
 def test_methods_with_a_teacher_are_refused() -> None:
     with pytest.raises(UserError, match="begins with the weights of its --teacher: leave --init-from out"):
-        begin_as(SMALL.build(SHAPE, CONDITIONS), TwoModel(), trained(SMALL, FlowMatching()))
+        load_initial_weights(SMALL.build(SHAPE, CONDITIONS), TwoModel(), trained(SMALL, FlowMatching()))
 
 
 def test_a_run_begins_so_and_remembers_it(tmp_path: Path) -> None:
     flow, run = tmp_path / "flow", tmp_path / "run"
-    train(flow, "--objective", "flow", "--steps", 3)
+    train(flow, "--objective", "flow", "--train-steps", 3)
     words = ("--init-from", flow, "--schedule", "constant", "--learning-rate", 1e-9, "--weight-decay", 0)
-    train(run, *words, "--steps", 2)
+    train(run, *words, "--train-steps", 2)
     model, given = load(run), load(flow)
     noise = torch.randn(5, *given.task.shape)
     truth = given.network(noise, torch.zeros(5), torch.zeros(5), given.network.encode({"label": torch.arange(5)}))
     made = model.network(noise, torch.zeros(5), torch.ones(5), model.network.encode({"label": torch.arange(5)}))
     torch.testing.assert_close(made, truth, rtol=1e-5, atol=1e-5)
     # On from there with the same words; not without, and not from another model.
-    train(run, *words, "--steps", 4)
+    train(run, *words, "--train-steps", 4)
     assert steps_of(run)[-1] == 4
     before = tensors(run)
     for other in ((), ("--init-from", run)):
-        outcome = shortcut(*DIGITS, "--run", run, *words[2:], "--steps", 6, *other)
+        outcome = shortcut(*DIGITS, "--run", run, *words[2:], "--train-steps", 6, *other)
         assert "was started with another --init-from, or without: give the same" in outcome.complaint
     assert tensors(run).keys() == before.keys()
 

@@ -93,7 +93,7 @@ class InPlaceSet:
         )
 
     def note_damaged(self, name: str) -> None:
-        """Count a damaged image, and warn of the first, but not in a process that reads for another."""
+        """NonNegativeInt a damaged image, and warn of the first, but not in a process that reads for another."""
         if not self.damaged and get_worker_info() is None:
             warnings.warn(
                 f"{name} cannot be read: the next image takes its place; others are counted, "

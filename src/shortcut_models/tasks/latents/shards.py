@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ...base import Batch
-from ...config import Count, Positive, check, from_dict, to_dict
+from ...config import NonNegativeInt, PositiveInt, check, from_dict, to_dict
 from ...data.images import ImageSet
 from ...errors import UserError
 from ...system.files import write_atomically
@@ -54,25 +54,25 @@ class Index:
     """its class in diffusers"""
     vae_sha256: str
     """fingerprint of its weights"""
-    image_size: Positive
+    image_size: PositiveInt
     """side of the images in pixels"""
     latent_shape: tuple[int, ...]
     """channels, height and width of a latent"""
-    statistics: Positive
+    statistics: PositiveInt
     """2: mean and standard deviation of the posterior; 1: the mean alone, as it has no spread"""
     flips: bool
     """whether training images are there as their mirror images too"""
-    classes: Count
+    classes: NonNegativeInt
     """number of classes; 0 is none"""
     class_names: tuple[str, ...]
     """names of the classes, where they have any"""
     images_sha256: str
     """fingerprint of the images, see `Images`"""
-    train: Positive
+    train: PositiveInt
     """number of training images"""
-    test: Positive
+    test: PositiveInt
     """number of held-out images"""
-    shard_size: Positive
+    shard_size: PositiveInt
     """images in a shard"""
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from ...base import Batch, Label, Task, X
 from ...base import Dataset as Rows
-from ...config import FILLED_IN
+from ...config import DERIVED
 from ...data.images import ImageSet
 from ...data.images.layout import ACCEPTED
 from ...errors import UserError
@@ -46,9 +46,9 @@ class Latents(Task):
     and `evaluate` look at the data again.
     """
 
-    preview: ClassVar[tuple[int, int]] = (8, 8)
-    accepts: ClassVar[str] = ACCEPTED
-    headline: ClassVar[str] = "pixel_frechet"
+    preview_grid: ClassVar[tuple[int, int]] = (8, 8)
+    data_help: ClassVar[str] = ACCEPTED
+    primary_metric: ClassVar[str] = "pixel_frechet"
 
     data: str | None = None
     """a folder written by `shortcut encode`, or images: a folder, tar shards, .npz file or idx files"""
@@ -58,7 +58,7 @@ class Latents(Task):
     """side in pixels; the shorter side is resized to it and the centre cropped; none: the images' own"""
     classes: Annotated[int | None, at.Ge(0)] = None
     """number of classes; 0 leaves the labels out; none: what the data has"""
-    class_names: tuple[str, ...] = field(default=(), metadata=FILLED_IN)
+    class_names: tuple[str, ...] = field(default=(), metadata=DERIVED)
     """names of the classes: filled in from the data"""
     flip: bool = True
     """mirror half of the training images, left to right; wrong for text and digits"""
@@ -66,9 +66,9 @@ class Latents(Task):
     """leave out images that cannot be read, and say how many, instead of stopping at the first"""
     latent_shape: tuple[int, ...] = ()
     """channels, height and width of a latent: filled in from the data"""
-    vae_sha256: str = field(default="", metadata=FILLED_IN)
+    vae_sha256: str = field(default="", metadata=DERIVED)
     """fingerprint of the VAE's weights: filled in"""
-    images_sha256: str = field(default="", metadata=FILLED_IN)
+    images_sha256: str = field(default="", metadata=DERIVED)
     """fingerprint of the images: filled in from the data"""
 
     def resolve(self) -> Latents:

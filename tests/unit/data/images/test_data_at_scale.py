@@ -69,7 +69,7 @@ def train(data: str, run: Path, *words: object) -> Outcome:
 
 def test_a_training_goes_on_mid_pass_whoever_reads(tmp_path: Path) -> None:
     data = numbered_shards(tmp_path / "data")
-    steps = ("--schedule", "constant", "--steps")
+    steps = ("--schedule", "constant", "--train-steps")
     assert train(data, tmp_path / "whole", *steps, 12).code == 0
     assert train(data, tmp_path / "cut", *steps, 5, "--workers", 2).code == 0
     assert train(data, tmp_path / "cut", *steps, 12, "--workers", 1).code == 0
@@ -86,7 +86,7 @@ def test_a_run_whose_images_came_or_went_does_not_go_on(
 ) -> None:
     """Another image is held out then, maybe one that was trained on, and the order is another."""
     data = Path(make_folder(tmp_path / "data", pictures(), some_labels()))
-    words = ("--schedule", "constant", "--task.reading", reading, "--steps")
+    words = ("--schedule", "constant", "--task.reading", reading, "--train-steps")
     assert train(str(data), tmp_path / "run", *words, 2).code == 0
     before = tensors(tmp_path / "run")
     if come:

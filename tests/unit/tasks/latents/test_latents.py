@@ -19,7 +19,7 @@ from shortcut_models.tasks.latents.autoencoder import open_vae
 from shortcut_models.tasks.latents.encode import encode
 
 SMALL = ("--network.width", 16, "--network.depth", 1, "--network.heads", 2, "--network.patch-size", 2)
-FEW = (*SMALL, "--batch-size", 8, "--steps", 3, "--warmup", 1, "--device", "cpu", "--precision", "fp32")
+FEW = (*SMALL, "--batch-size", 8, "--train-steps", 3, "--warmup", 1, "--device", "cpu", "--precision", "fp32")
 CATS_RUN = ("train", "afhq-cat-256", *FEW, "--task.image-size", SIDE, "--task.classes", 3)
 
 
@@ -120,7 +120,7 @@ def test_from_images_to_samples(
     monkeypatch.chdir(place)
     run = tmp_path / "run"
     for steps in (3, 5):  # and on from there
-        words = (*CATS_RUN, "--steps", steps, "--schedule", "constant", "--data", data, *more, "--run", run)
+        words = (*CATS_RUN, "--train-steps", steps, "--schedule", "constant", "--data", data, *more, "--run", run)
         outcome = shortcut(*words)
         assert outcome.code == 0, outcome.err
     assert (run / "samples" / "step_00000005.png").exists()
