@@ -8,8 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 DEMO_RUN ?= runs/demo
 DEMO_FLAGS ?=
 ROBOMIMIC := build/robomimic
+# One thread each: threads of several processes would wait for one another.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-.PHONY: install demo test robomimic-tests proofs lint bench docs clean
+.PHONY: install demo test test-all robomimic-tests proofs lint bench docs clean
 
 install: $(VENV)/.installed
 
@@ -34,8 +36,13 @@ demo: $(VENV)/.installed
 	$(BIN)/shortcut evaluate $(DEMO_RUN)
 	@$(BIN)/shortcut report $(DEMO_RUN)
 
+# The tests of a working day, a few minutes on two cores.
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(PYTEST)
+
+# Those and the long ones, as CI runs them.
+test-all: $(VENV)/.dev
+	$(PYTEST) -m 'not slow'
 
 # In an environment of their own, as robosuite needs another MuJoCo than Meta-World does. ROBOMIMIC_LIFT=FILE compares
 # with the recorded demonstrations of Lift, see tests/test_robomimic.py.
@@ -56,6 +63,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/bench.py
