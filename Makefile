@@ -40,9 +40,9 @@ demo: $(VENV)/.installed
 test: $(VENV)/.dev
 	$(PYTEST)
 
-# Those and the long ones, as CI runs them.
-test-all: $(VENV)/.dev
-	$(PYTEST) -m 'not slow'
+# Those, and then the long ones.
+test-all: test
+	$(PYTEST) -m 'long and not slow'
 
 # In an environment of their own, as robosuite needs another MuJoCo than Meta-World does. ROBOMIMIC_LIFT=FILE compares
 # with the recorded demonstrations of Lift, see tests/test_robomimic.py.
