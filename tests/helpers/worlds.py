@@ -148,6 +148,56 @@ class Blind(Walk):
     observation_names = ("sound",)
 
 
+class Line(Environment):
+    """A point that an action moves; the return is the seed modulo 4, minus the sum of its distances from 0."""
+
+    observation_names = ("state", "image")
+    metric_name, max_episode_steps, render_fps = "return", 12, 10
+    action_space = Box(-np.ones(1, np.float32), np.ones(1, np.float32))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Observation, dict[str, Any]]:
+        self.seed, self.frames, self.at, self.far = seed or 0, 0, np.zeros(1, np.float32), 0.0
+        return self._observe(), {}
+
+    def step(self, action: np.ndarray) -> Step:
+        assert (np.abs(action) <= 1).all()
+        self.frames, self.at = self.frames + 1, (self.at + action).astype(np.float32)
+        distance = abs(float(self.at[0]))
+        self.far += distance
+        return self._observe(), -distance, False, self.frames == 12, {}
+
+    def _observe(self) -> Observation:
+        return {"state": self.at, "image": np.full((4, 4, 3), 10 * self.frames + self.seed, np.uint8)}
+
+    def metric(self) -> float:
+        return self.seed % 4 - self.far
+
+    def render(self) -> np.ndarray:
+        return np.zeros((2, 2, 3), np.uint8)
+
+
+class LineExpert(Expert):
+    """Moves the point back to 0, and counts its episodes."""
+
+    episodes = 0
+
+    def begin(self, environment: Environment) -> None:
+        self.episodes += 1
+
+    def act(self, observation: Observation) -> np.ndarray:
+        return np.clip(-observation["state"], -1, 1)
+
+
+class WalkExpert(Expert):
+    """Wants a tenth of the remaining way."""
+
+    def begin(self, environment: Environment) -> None:
+        return
+
+    def act(self, observation: Observation) -> np.ndarray:
+        return np.clip((1 - observation["state"]) / 10, -0.2, 0.2).astype(np.float32)
+
+
 WORLDS: dict[str, type[Walk]] = {
     "walk": Walk, "slow-walk": SlowWalk, "brittle-walk": BrittleWalk, "plane": Plane, "blind": Blind,
 }  # fmt: skip

@@ -80,7 +80,7 @@ class Columns:
         flat = values.to_numpy(zero_copy_only=False) if regular and not values.null_count else np.array(None)
         if flat.dtype == object or len(flat) % max(rows, 1):
             raise UserError(
-                f"the column {name} must hold the same number of numbers in every row: correct it, or leave it out"
+                f"the column {name} must hold equally many numbers in every row: correct it, or leave it out"
             )
         return flat.reshape(rows, -1 if rows else 0)
 
