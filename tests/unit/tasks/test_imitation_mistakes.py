@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("annotations_unchecked")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(demos.make_own(tmp_path_factory.mktemp("demonstrations")))
+    return str(demos.make_native(tmp_path_factory.mktemp("demonstrations")))
 
 
 FIELDS: dict[str, tuple[dict[str, Any], str]] = {
@@ -60,7 +60,7 @@ def test_each_mistake_has_one_line(name: str, data: str) -> None:
 
 
 def write(folder: Path, lengths: list[int]) -> str:
-    own.begin(folder, "", {})
+    own.prepare_folder(folder, "", {})
     for seed, length in enumerate(lengths):
         own.write_episode(folder, seed, {"state": states(length)}, actions(length), 0.0)
     return str(folder)
@@ -93,7 +93,7 @@ def test_a_task_that_has_not_looked_at_its_data(data: str) -> None:
 
 def test_other_demonstrations_than_those_it_was_resolved_with(data: str, tmp_path: Path) -> None:
     task = Imitation(data, observations=("state[:2]",)).resolve()
-    own.begin(tmp_path / "other", "", {})
+    own.prepare_folder(tmp_path / "other", "", {})
     for seed in range(3):
         own.write_episode(tmp_path / "other", seed, {"state": states(20)[:, :1]}, actions(20), 0.0)
     with pytest.raises(UserError, match="is not what this task was resolved with: give the same demonstrations"):
