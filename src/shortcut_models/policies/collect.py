@@ -116,11 +116,7 @@ def perturbations(
 ) -> Iterator[Float[np.ndarray, "k"] | None]:
     """Yield for each frame the action that replaces the chosen one, or None where nothing does.
 
-    Args:
-        expert: chooses the actions, see `Expert.perturbation`.
-        environment: the environment it acts in.
-        rate: a perturbation starts RATE_FRAMES / rate frames after the last has ended, on average; 0 for none.
-        seed: determines frames and actions.
+    A perturbation starts RATE_FRAMES / rate frames after the last one has ended, on average; none does at rate 0.
     """
     random = np.random.default_rng([seed, 1])
     while True:
@@ -139,13 +135,8 @@ def record_episode(
 ) -> Demonstration:
     """Play one episode and record the expert's actions.
 
-    Args:
-        environment: where it is played.
-        expert: whose actions are recorded.
-        seed: of the episode.
-        noise: scale of the noise that is added to executed actions, in units of `Expert.noise`; 0 for none.
-        learner: acts in the expert's place; None for the expert itself.
-        rate: of `perturbations`; 0 for none.
+    Noise is in units of `Expert.noise`, and added to executed actions; `rate` is that of `perturbations`. A learner
+    acts in the expert's place.
     """
     observation, _ = environment.reset(seed=seed)
     expert.begin(environment)
@@ -181,13 +172,12 @@ def collect(
 
     Args:
         name: the environment's, for `demonstrations.json`.
-        environment: where episodes are played.
-        expert: whose actions are recorded.
+        environment, expert: where episodes are played, and whose actions are recorded.
         out: a folder that is new, empty, or was started with the same settings.
         episodes: number of episodes to keep in all, >= 1.
         settings: determine the episodes.
         say: called with a line for each episode.
-        learner: acts in the expert's place; None for the expert itself.
+        learner: acts in the expert's place.
 
     Returns:
         The scores of all episodes in the folder.
@@ -228,11 +218,7 @@ def collect(
 
 
 def _prepare(out: Path, name: str, settings: Mapping[str, Any]) -> None:
-    """Create the folder, or check that it was started with these settings.
-
-    Raises:
-        UserError: a setting differs; the message names the first one.
-    """
+    """Create the folder, or check that it was started with these settings."""
     native.prepare_folder(out, name, settings)
     header = native.read_header(out)["expert"]
     # Earlier versions had fewer settings, and called the perturbations blunders.

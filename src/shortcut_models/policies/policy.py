@@ -35,11 +35,7 @@ class _EnvironmentState:
     decisions: int = 0
 
     def frames_with(self, observation: Observation) -> collections.deque[Observation]:
-        """Return the last observations with one more; the first observation also stands for all before it.
-
-        Raises:
-            UserError: the observation has another shape or type than the one before.
-        """
+        """Return the last observations with one more; the first observation also stands for all before it."""
         for name, value in observation.items():
             before = self.frames[-1][name] if self.frames else value
             if (value.shape, value.dtype) != (before.shape, before.dtype):
@@ -137,11 +133,7 @@ class Policy:
         self._states = [self._new_state(one) for one in seeds]
 
     def restart(self, environment: int, seed: int) -> None:
-        """Start an episode in one of several environments, while the others continue.
-
-        Raises:
-            UserError: a number is out of its range.
-        """
+        """Start an episode in one of several environments, while the others continue."""
         last = len(self._states) - 1
         if not isinstance(environment, numbers.Integral) or not 0 <= environment <= last:
             raise UserError(f"environment must be a whole number from 0 to {last}, not {environment}")

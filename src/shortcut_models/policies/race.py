@@ -97,10 +97,7 @@ class Track:
 def open_tracks(entries: Sequence[tuple[PolicyRun, int]], seed: int, *, real_time: bool = False) -> list[Track]:
     """Return a track for each policy and number of steps, named by its method, in environments of the same seed.
 
-    Warns where a policy was trained on a demonstration with this seed.
-
-    Raises:
-        UserError: as `Track`.
+    Warn where a policy was trained on a demonstration with this seed.
     """
     methods = [str(describe(run.policy.model.objective)["name"]) for run, _ in entries]
     are_distinct = len({(method, n) for method, (_, n) in zip(methods, entries, strict=True)}) == len(entries)
@@ -145,11 +142,7 @@ def race(
 
 
 def write_race(out: Path, tracks: Sequence[Track], note: str, seconds: float | None = None) -> None:
-    """Write the video of a race, MP4 or GIF.
-
-    Raises:
-        UserError, OSError: as `write_video`.
-    """
+    """Write the video of a race, MP4 or GIF; see `write_video`."""
     rate = rate_of(out, tracks[0].environment.render_fps)
 
     def frames() -> Iterator[Frame]:

@@ -60,11 +60,7 @@ class Records:
         write_atomically(self.path(episode.steps, episode.seed), content.encode())
 
     def read(self, steps: int, seed: int) -> Episode | None:
-        """Return the record of an episode, or None where there is none.
-
-        Raises:
-            UserError: the file is damaged.
-        """
+        """Return the record of an episode, or None without one; raise UserError if the file is damaged."""
         path = self.path(steps, seed)
         try:
             found = Episode(**json.loads(path.read_bytes()))

@@ -94,11 +94,7 @@ class PolicyRun:
 
 
 def fresh_seeds(count: int, first: int = FIRST_SEED, used: Collection[int] = ()) -> list[int]:
-    """Return the first `count` seeds from `first` on that are not in `used`.
-
-    Raises:
-        UserError: there are fewer.
-    """
+    """Return the first `count` seeds from `first` on that are not in `used`; raise UserError if there are fewer."""
     known = frozenset(used)
     found = list(itertools.islice((seed for seed in range(first, SEEDS) if seed not in known), count))
     if len(found) < count:

@@ -62,11 +62,7 @@ class _Worker:
             self.connection.send(job)
 
     def receive(self) -> Episode | None:
-        """Return the episode that the process has played, or None where it only became ready.
-
-        Raises:
-            UserError: the process cannot start.
-        """
+        """Return the episode that the process has played, or None if it only became ready to play."""
         try:
             received = self.connection.recv()
         except (EOFError, OSError):
@@ -148,11 +144,7 @@ def _run(factory: WorkerFactory, threads: int, timed_on: str, connection: Connec
 
 
 def _play_jobs(factory: WorkerFactory, timed_on: str, connection: Connection) -> None:
-    """Play the episodes that arrive, without end.
-
-    Raises:
-        UserError: the policy or an environment cannot be opened, or they do not fit each other.
-    """
+    """Play the episodes that arrive, without end."""
     policy, environment = _open(factory)
     connection.send(None)
     while True:
@@ -165,11 +157,7 @@ def _play_jobs(factory: WorkerFactory, timed_on: str, connection: Connection) ->
 
 
 def _open(factory: WorkerFactory) -> tuple[Actor, Environment]:
-    """Return the policy and the environment, warmed up.
-
-    Raises:
-        UserError: one of them cannot be opened, or they do not fit each other.
-    """
+    """Return the policy and the environment, warmed up."""
     with _as_user_error():
         policy, environment = factory.policy(), factory.environment()
     try:

@@ -38,7 +38,7 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "all held out": ({"validation_fraction": 1.0}, "^validation-fraction must be < 1, not 1.0"),
     "no frames": ({"history": 0}, "^history must be >= 1"),
     "no data": ({"data": None}, "imitation needs demonstrations: pass --data with a folder that `shortcut collect`"),
-    "nowhere": ({"data": "nowhere"}, "^nowhere: this does not exist: give a folder that"),
+    "nowhere": ({"data": "nowhere"}, "^nowhere: this does not exist: use a folder that"),
     "unknown observation": ({"observations": ("imge",)}, "no observation 'imge': did you mean image"),
     "a cut image": ({"observations": ("image[:2]",)}, "image is an image, and only vectors can be cut: .*--task.crop"),
     "an empty cut": ({"observations": ("state[3:]",)}, "nothing is left of state, which has 3 numbers"),

@@ -35,11 +35,7 @@ class Block(NamedTuple):
 
 
 def import_extra(name: str, what: str) -> Any:
-    """Return an optional package.
-
-    Raises:
-        UserError: it is not installed; the message says how to install it.
-    """
+    """Return an optional package, or raise UserError that says how to install it."""
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -47,11 +43,7 @@ def import_extra(name: str, what: str) -> Any:
 
 
 def stack_vectors(name: str, blocks: Iterable[Block]) -> Float[np.ndarray, "n size"]:
-    """Return all frames of a vector, or of an array that is flattened, as float32 [n, size].
-
-    Raises:
-        UserError: a block has another length or size, or does not hold numbers.
-    """
+    """Return all frames of a vector, or of an array that is flattened, as float32 [n, size]; blocks are checked."""
     found = [_flatten(name, block) for block in _check(name, blocks)]
     return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
 
@@ -66,11 +58,7 @@ def _flatten(name: str, block: Block) -> np.ndarray:
 
 
 def as_integers(where: str, array: np.ndarray) -> Int64[np.ndarray, "k"]:
-    """Return a list of whole numbers as integers.
-
-    Raises:
-        UserError: the array has several axes, or numbers that are not whole.
-    """
+    """Return a list of whole numbers as integers, or raise UserError if it is not one."""
     if array.ndim != 1 or array.dtype.kind not in "iuf" or (array != np.floor(array)).any():
         raise UserError(
             f"{where} must be one list of whole numbers, not {array.dtype} {list(array.shape)}: write them again"
@@ -83,10 +71,7 @@ def cache_images(
 ) -> UInt8[np.ndarray, "n height width channels"]:
     """Return all frames of a camera, memory-mapped from a file in the cache folder, which is written if necessary.
 
-    Args:
-        name: of the observation.
-        key: identifies everything that the frames follow from, see `cache_key`.
-        blocks: called where the file has to be written.
+    `key` identifies everything that the frames follow from, see `cache_key`; `blocks` is called to write the file.
 
     Raises:
         UserError: a block has another length or size or does not hold pixels, or the cache cannot be written.
@@ -173,11 +158,7 @@ def cache_key(files: Sequence[Path], *facts: str) -> str:
 
 
 def select_names(names: Sequence[str], available: Sequence[str]) -> tuple[str, ...]:
-    """Return the names, or all that are available where `names` is empty.
-
-    Raises:
-        UserError: a name is unknown; the message has a hint.
-    """
+    """Return the names, or all that are available where there are none; raise UserError for an unknown name."""
     known = dict.fromkeys(available)
     for name in names:
         choose("observation", name, known)

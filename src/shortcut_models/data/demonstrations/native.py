@@ -55,11 +55,7 @@ def prepare_folder(folder: Path, environment: str, expert: Mapping[str, Any]) ->
 
 
 def read_header(folder: Path) -> dict[str, Any]:
-    """Return environment and expert of `demonstrations.json`.
-
-    Raises:
-        UserError: it is damaged, or of a later version.
-    """
+    """Return environment and expert of `demonstrations.json`, or raise UserError if it cannot be read."""
     try:
         entry = json.loads((folder / HEADER).read_bytes())
         version = entry["format"]
@@ -103,48 +99,37 @@ def episode_files(folder: Path) -> list[Path]:
 
 
 def read_scores(folder: Path) -> dict[int, float]:
-    """Return {seed: return} of a folder's episodes.
-
-    Raises:
-        UserError: an episode is damaged.
-    """
+    """Return {seed: return} of a folder's episodes, or raise UserError if one is damaged."""
     found = [(path, _read_arrays(path, ("seed", "return"))) for path in episode_files(folder)]
     return {_seed(path, episode): _return(path, episode) for path, episode in found}
 
 
+def _scalar(path: Path, episode: Mapping[str, np.ndarray], name: str, kind: str, what: str) -> Any:
+    """Return an array of an episode that is a single number of these NumPy kinds."""
+    value = episode[name]
+    if value.size != 1 or value.dtype.kind not in kind:
+        raise UserError(f"{path.name}: {name} must be {what}, not {value.dtype} {value.tolist()}: write it again")
+    return value.item()
+
+
 def _seed(path: Path, episode: Mapping[str, np.ndarray]) -> int:
-    seed = episode["seed"]
-    if seed.size != 1 or seed.dtype.kind not in "iu":
-        raise UserError(f"{path.name}: seed must be a whole number, not {seed.dtype} {seed.tolist()}: write it again")
-    return int(seed.item())
+    return int(_scalar(path, episode, "seed", "iu", "a whole number"))
 
 
 def _return(path: Path, episode: Mapping[str, np.ndarray]) -> float:
-    score = episode["return"]
-    if score.size != 1 or score.dtype.kind not in "biuf":
-        raise UserError(f"{path.name}: return must be a number, not {score.dtype} {score.tolist()}: write it again")
-    return float(score.item())
+    return float(_scalar(path, episode, "return", "biuf", "a number"))
 
 
-def _read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return these arrays of an episode."""
+def _read_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Return these arrays of an episode, or all where `names` is None."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in names if name not in file.files]
+            missing = [name for name in names or () if name not in file.files]
             if not missing:
-                return {name: file[name] for name in names}
+                return {name: file[name] for name in (file.files if names is None else names)}
     except _READ_ERRORS as error:
         raise UserError(f"{path.name} is damaged ({error}): remove it, or record it again") from None
     raise UserError(f"{path.name} lacks {missing[0]}: remove it, or record it again")
-
-
-def _read_observations(path: Path) -> dict[str, np.ndarray]:
-    """Return all observations of an episode, by name."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name.removeprefix(PREFIX): file[name] for name in file.files if name.startswith(PREFIX)}
-    except _READ_ERRORS as error:
-        raise UserError(f"{path.name} is damaged ({error}): remove it, or record it again") from None
 
 
 def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
@@ -152,7 +137,7 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
     header, files = read_header(folder), episode_files(folder)
     if not files:
         raise UserError("it holds no episodes: collect some with `shortcut collect`")
-    first = _read_observations(files[0])
+    first = {name: array for name, array in _read_arrays(files[0]).items() if name.startswith(PREFIX)}
     scalars = [_read_arrays(path, ("action", "seed", "return")) for path in files]
     lengths = [len(np.atleast_1d(episode["action"])) for episode in scalars]
     actions = stack_vectors(
@@ -169,8 +154,8 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
 
     observations = {
         name: cache_images(name, cache_key(files, name), functools.partial(blocks, name))
-        if is_image(first[name])
+        if is_image(first[PREFIX + name])
         else stack_vectors(name, blocks(name))
-        for name in select_names(names, list(first))
+        for name in select_names(names, [name.removeprefix(PREFIX) for name in first])
     }
     return dataclasses.replace(plain, observations=observations)

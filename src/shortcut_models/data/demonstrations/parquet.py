@@ -50,22 +50,14 @@ class Columns:
             ) from None
 
     def numbers(self, name: str) -> np.ndarray:
-        """Return a column of one number per row.
-
-        Raises:
-            UserError: rows hold more numbers.
-        """
+        """Return a column of one number per row, or raise UserError if rows hold more."""
         found = self.array(name)
         if found.shape[1:] not in ((1,), (0,)):
             raise UserError(f"the column {name} must hold one number in every row: copy the data set again")
         return found.reshape(len(self.table))
 
     def array(self, name: str) -> np.ndarray:
-        """Return a column of numbers, or of nested lists of numbers, flattened: [rows, size].
-
-        Raises:
-            UserError: lists have different lengths, or rows are empty.
-        """
+        """Return a column of numbers or of nested lists, flattened to [rows, size]; lists must have one length."""
         import pyarrow
 
         values: Any = self.table.column(name).combine_chunks()

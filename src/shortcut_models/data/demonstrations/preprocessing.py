@@ -22,11 +22,7 @@ _FORM = re.compile(r"(?P<name>[^\[\]]+)(?P<cut>\[(?P<start>-?\d+)?:(?P<stop>-?\d
 
 
 def parse(text: str) -> tuple[str, slice | None]:
-    """Return the name of an observation and the slice of its numbers: `state[:2]`, or `state` without a slice.
-
-    Raises:
-        UserError: the text has another form.
-    """
+    """Return the name of an observation and the slice of its numbers: `state[:2]`, or `state` without a slice."""
     match = _FORM.fullmatch(text)
     if match is None:
         raise UserError(f"observations must be names such as image, state or state[:2], not {text!r}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...config import choose
 from ...errors import UserError
-from .base import SEEDS, Box, Environment, Observation, Step, seed_or_random
+from .base import SEEDS, Box, Environment, Observation, Reset, Step, seed_or_random
 from .car_racing import CarRacing
 from .meta_world import MetaWorld
 from .push_t import PushT
@@ -30,6 +30,7 @@ __all__ = [
     "MetaWorld",
     "Observation",
     "PushT",
+    "Reset",
     "RobomimicLift",
     "RobomimicTransport",
     "Step",
@@ -40,11 +41,7 @@ __all__ = [
 
 
 def family_of(name: str) -> str:
-    """Return the name of an environment without its task: meta-world/reach-v3 -> meta-world.
-
-    Raises:
-        UserError: there is no environment or task of this name; the message lists the known ones.
-    """
+    """Return the name without its task, meta-world for meta-world/reach-v3, or raise UserError if it is unknown."""
     family, slash, task = name.partition("/")
     tasks = getattr(choose("environment", family, ENVIRONMENTS), "tasks", ())
     if slash and not tasks:

@@ -16,6 +16,8 @@ SEEDS = 2**31
 """environments take the seeds from 0 to SEEDS - 1"""
 Observation = Mapping[str, np.ndarray]
 """One observation by name: images uint8 [height, width, channels], vectors float32 [size]."""
+Reset = tuple[Observation, dict[str, Any]]
+"""What `Environment.reset` returns: observation, info."""
 Step = tuple[Observation, float, bool, bool, dict[str, Any]]
 """What `Environment.step` returns: observation, reward, terminated, truncated, info."""
 
@@ -63,18 +65,8 @@ class Environment(abc.ABC):
         )
 
     @abc.abstractmethod
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode.
-
-        Args:
-            seed: determines the episode, from 0 to SEEDS - 1; None for a random one.
-            options: additional settings of the environment.
-
-        Returns:
-            The first observation, and additional information.
-        """
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        """Start an episode that follows from the seed, from 0 to SEEDS - 1; None for a random one."""
 
     @abc.abstractmethod
     def step(self, action: Float[np.ndarray, "n"]) -> Step:
@@ -86,11 +78,7 @@ class Environment(abc.ABC):
         """
 
     def clip_action(self, action: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
-        """Return an action within its bounds.
-
-        Raises:
-            UserError: the action has another size, or is not finite.
-        """
+        """Return an action within its bounds, or raise UserError if its size is wrong or it is not finite."""
         action, space = np.asarray(action, np.float32), self.action_space
         if action.shape != space.low.shape or not np.isfinite(action).all():
             given = action.tolist()

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ...errors import UserError
-from .base import Box, Environment, Observation, Step, seed_or_random
+from .base import Box, Environment, Observation, Reset, Step, seed_or_random
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # pygame would print its greeting among our results
 
@@ -31,11 +31,7 @@ class CarRacing(Environment):
     action_space = Box(np.array([-1, 0, 0], np.float32), np.array([1, 1, 1], np.float32))
 
     def __init__(self, observations: Sequence[str] | None = ()) -> None:
-        """Open the simulator; without the observation `image` nothing is drawn, which is many times faster.
-
-        Raises:
-            UserError: gymnasium or Box2D is missing, or an observation is unknown.
-        """
+        """Open the simulator; without the observation `image` nothing is drawn, which is many times faster."""
         super().__init__(observations)
         try:
             from .car_racing_simulator import Simulator
@@ -44,20 +40,14 @@ class CarRacing(Environment):
         self.simulator = Simulator(draws=bool(self.observations))
         self.frames, self._return = 0, 0.0
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         """Start an episode on the track of a seed, with the car on its first tile."""
         image, info = self.simulator.reset(seed=seed_or_random(seed))
         self.frames, self._return = 0, 0.0
         return self._observe(image), info
 
     def step(self, action: Float[np.ndarray, "n"]) -> Step:
-        """Drive for one frame.
-
-        Raises:
-            UserError: the action is not three finite numbers.
-        """
+        """Drive for one frame."""
         image, reward, terminated, _, info = self.simulator.step(self.clip_action(action))
         self.frames += 1
         self._return += float(reward)

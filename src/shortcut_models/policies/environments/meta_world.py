@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from . import offscreen
-from .base import Box, Environment, Observation, Step, seed_or_random
+from .base import Box, Environment, Observation, Reset, Step, seed_or_random
 
 TASKS = """
 assembly basketball bin-picking box-close button-press-topdown button-press-topdown-wall button-press button-press-wall
@@ -40,11 +40,7 @@ class MetaWorld(Environment):
     action_space = Box(np.full(4, -1, np.float32), np.full(4, 1, np.float32))
 
     def __init__(self, observations: Sequence[str] | None = (), *, task: str) -> None:
-        """Open the simulator of a task, one of `tasks`.
-
-        Raises:
-            UserError: metaworld is missing, or an observation is unknown.
-        """
+        """Open the simulator of a task, one of `tasks`."""
         super().__init__(observations)
         simulators = offscreen.import_module("metaworld", EXTRA).ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
         self.task = task
@@ -53,9 +49,7 @@ class MetaWorld(Environment):
         self.simulator._freeze_rand_vec, self.simulator.seeded_rand_vec = False, True
         self.frames, self.success = 0, False
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         """Start an episode with objects and goal at the places of a seed."""
         self.simulator.seed(seed_or_random(seed))
         state, info = self.simulator.reset()
@@ -63,11 +57,7 @@ class MetaWorld(Environment):
         return self._observe(state), info
 
     def step(self, action: Float[np.ndarray, "n"]) -> Step:
-        """Move for 1/80 s.
-
-        Raises:
-            UserError: the action is not four finite numbers.
-        """
+        """Move for 1/80 s."""
         state, reward, _, _, info = self.simulator.step(self.clip_action(action))
         self.frames += 1
         self.success |= bool(info["success"])
@@ -81,11 +71,7 @@ class MetaWorld(Environment):
         return float(self.success)
 
     def render(self) -> UInt8[np.ndarray, "480 480 3"]:
-        """Return a picture from the far side of the table.
-
-        Raises:
-            UserError: MuJoCo cannot draw without a screen here.
-        """
+        """Return a picture from the far side of the table."""
         offscreen.prepare()
         return self.simulator.render()
 

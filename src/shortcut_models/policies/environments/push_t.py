@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ...errors import UserError
-from .base import Box, Environment, Observation, Step, seed_or_random
+from .base import Box, Environment, Observation, Reset, Step, seed_or_random
 
 KEYPOINTS = np.array(
     [
@@ -47,11 +47,7 @@ class PushT(Environment):
     action_space = Box(np.zeros(2, np.float32), np.full(2, 512, np.float32))
 
     def __init__(self, observations: Sequence[str] | None = ()) -> None:
-        """Open the simulator.
-
-        Raises:
-            UserError: gym-pusht is missing, or an observation is unknown.
-        """
+        """Open the simulator."""
         super().__init__(observations)
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         try:
@@ -68,9 +64,7 @@ class PushT(Environment):
         self.simulator._setup()
         self.frames, self.best = 0, 0.0
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         """Start where Diffusion Policy starts with this seed; its evaluations have the seeds from 100000 on.
 
         Its code sets the place of the T first and then turns it about its centre of gravity, which moves it by up to 90
@@ -82,7 +76,7 @@ class PushT(Environment):
         self.simulator._set_state(np.array([*places, random.randn() * 2 * np.pi - np.pi]))
         return self._observe(), {}
 
-    def reset_to(self, state: Float[np.ndarray, "5"]) -> tuple[Observation, dict[str, Any]]:
+    def reset_to(self, state: Float[np.ndarray, "5"]) -> Reset:
         """Start, at rest, with exactly this state, in the units of the observation `state`."""
         self._setup()
         agent_x, agent_y, block_x, block_y, angle = map(float, state)
@@ -96,11 +90,7 @@ class PushT(Environment):
         return self._observe(), {}
 
     def step(self, action: Float[np.ndarray, "n"]) -> Step:
-        """Steer for a tenth of a second.
-
-        Raises:
-            UserError: the action is not two finite numbers.
-        """
+        """Steer for a tenth of a second."""
         _, reward, reached, _, info = self.simulator.step(self.clip_action(action).astype(np.float64))
         self.frames, self.best = self.frames + 1, max(self.best, float(reward))
         return self._observe(), float(reward), bool(reached), self.frames >= self.max_episode_steps, info

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 
 from ...errors import UserError
 from . import offscreen
-from .base import Box, Environment, Observation, Step, seed_or_random
+from .base import Box, Environment, Observation, Reset, Step, seed_or_random
 
 EXTRA = "robomimic needs an extra: pip install 'shortcut-models[robomimic]'"
 CONTROLLER = {
@@ -65,11 +65,7 @@ class Robosuite(Environment):
     """the parts of `object` in the files' order, each with the sign that undoes a reversal in robosuite 1.5"""
 
     def __init__(self, observations: Sequence[str] | None = ()) -> None:
-        """Open the simulator; images need a way to draw without a screen.
-
-        Raises:
-            UserError: robosuite is missing, an observation is unknown, or images are chosen and nothing can draw.
-        """
+        """Open the simulator; images need a way to draw without a screen."""
         super().__init__(observations)
         logging.getLogger("robosuite_logs").addFilter(_is_error)
         robosuite = offscreen.import_module("robosuite", EXTRA)
@@ -90,16 +86,14 @@ class Robosuite(Environment):
         if any(name.endswith(IMAGE) for name in self.observations):
             offscreen.prepare()
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         """Start an episode; places and sizes of objects, and poses of arms, follow from the seed."""
         # This is robosuite's only generator. Its parts hold this very object, so its state is set in place.
         self.simulator.rng.bit_generator.state = np.random.default_rng(seed_or_random(seed)).bit_generator.state
         self.frames, self.success = 0, False
         return self._observe(self.simulator.reset()), {}
 
-    def reset_to(self, state: Float[np.ndarray, "n"]) -> tuple[Observation, dict[str, Any]]:
+    def reset_to(self, state: Float[np.ndarray, "n"]) -> Reset:
         """Start with a row of `states` of robomimic's files: time, positions, velocities.
 
         It does not hold the sizes of objects, which differ slightly between episodes: they are those of seed 0.
@@ -116,11 +110,7 @@ class Robosuite(Environment):
         return self._observe(self.simulator._get_observations(force_update=True)), {}
 
     def step(self, action: Float[np.ndarray, "n"]) -> Step:
-        """Act for 1/20 s.
-
-        Raises:
-            UserError: the action has another size, or is not finite.
-        """
+        """Act for 1/20 s."""
         state, reward, _, info = self.simulator.step(self.clip_action(action).astype(np.float64))
         self.frames += 1
         self.success |= bool(self.simulator._check_success())
@@ -153,11 +143,7 @@ class Robosuite(Environment):
         return float(self.success)
 
     def render(self) -> UInt8[np.ndarray, "480 480 3"]:
-        """Return a picture of the camera in front.
-
-        Raises:
-            UserError: MuJoCo cannot draw without a screen here.
-        """
+        """Return a picture of the camera in front."""
         return self._draw("frontview", 480)
 
     def close(self) -> None:
