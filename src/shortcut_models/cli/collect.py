@@ -11,7 +11,7 @@ from ..errors import UserError
 from .shared import check_steps
 
 if TYPE_CHECKING:
-    from ..policies.collect import Pupil
+    from ..policies.collect import Learner
 
 ABOUT = (
     "let an expert drive, drive yourself, or let an expert correct a policy, and keep the episodes as demonstrations"
@@ -32,9 +32,9 @@ def add_arguments(parser: Parser) -> None:
         "0 to 1, which is about the most it recovers from (default 0)",
     )  # fmt: skip
     add(
-        "--blunders", type=number, default=0.0, metavar="X",
-        help="hold an action of no sense for 10 to 40 frames, 1,000/X frames after the last on average, and record "
-        "what the expert wants: it shows how to get back from farther off (default 0)",
+        "--perturbations", type=number, default=0.0, metavar="X",
+        help="hold a random action for 10 to 40 frames, on average X times per 1,000 frames, and record what the "
+        "expert wants: it shows how to get back from farther off (default 0)",
     )  # fmt: skip
     driver = parser.add_mutually_exclusive_group()
     driver.add_argument("--human", action="store_true", help="drive yourself, with the keyboard or a gamepad")
@@ -54,29 +54,29 @@ def run(args: argparse.Namespace) -> None:
     from ..policies.environments import open_environment
     from ..policies.experts import open_expert
 
-    settings = Settings("human" if args.human else "expert", args.seed, args.noise, args.blunders, args.min_return)
+    settings = Settings("human" if args.human else "expert", args.seed, args.noise, args.perturbations, args.min_return)
     expert = open_expert(args.environment, human=args.human)
-    pupil = _pupil(args)
+    learner = _learner(args)
     with contextlib.closing(expert), contextlib.closing(open_environment(args.environment)) as environment:
         say = lambda line: print(line, flush=True)
-        scores = collect(args.environment, environment, expert, args.out, args.episodes, settings, say, pupil)
+        scores = collect(args.environment, environment, expert, args.out, args.episodes, settings, say, learner)
     print(f"mean return {sum(scores) / len(scores):.1f} over {len(scores)} episodes")
 
 
-def _pupil(args: argparse.Namespace) -> Pupil | None:
+def _learner(args: argparse.Namespace) -> Learner | None:
     """The policy that acts, if one does."""
     if args.policy is None:
         for option in ("steps", "execute"):
             if getattr(args, option) is not None:
                 raise UserError(f"--{option} says how a policy decides: give --policy RUN too")
         return None
-    from ..policies.collect import Pupil
-    from ..policies.rollout import Arena
+    from ..policies.collect import Learner
+    from ..policies.rollout import PolicyRun
     from ..system.hashing import hash_tensors
 
-    policy = Arena.open(args.policy, environment=args.environment, execute=args.execute).policy
+    policy = PolicyRun.open(args.policy, environment=args.environment, execute=args.execute).policy
     steps = 1 if args.steps is None else args.steps
-    check_steps(steps, policy)
-    weights = hash_tensors(policy.network.state_dict())[:8]
-    run = f"{args.policy.resolve().name} of training step {policy.step:,} (weights {weights})"
-    return Pupil(f"{run} with --steps {steps} --execute {policy.execute}", policy, steps)
+    check_steps(steps, policy.model)
+    weights = hash_tensors(policy.model.network.state_dict())[:8]
+    run = f"{args.policy.resolve().name} of training step {policy.model.step:,} (weights {weights})"
+    return Learner(f"{run} with --steps {steps} --execute {policy.execute}", policy, steps)

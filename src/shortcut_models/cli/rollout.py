@@ -52,16 +52,16 @@ def run(args: argparse.Namespace) -> None:
         check_out(args.json, ".json")
     if args.video is not None:
         check_video_out(args.video)
-    from ..policies.rollout import Arena, fresh_seeds, roll_out
+    from ..policies.rollout import PolicyRun, fresh_seeds, roll_out
     from ..policies.table import result, table
     from ..system.files import write_atomically
 
-    arena = Arena.open(args.run, device_of(args), args.environment, args.execute)
-    steps = budgets_of(args, arena.policy)
-    seeds = fresh_seeds(args.episodes, args.seed, arena.policy.imitation.seeds)
-    found = result(arena, steps, roll_out(arena.setting, arena.records, steps, seeds, workers=args.workers))
+    opened = PolicyRun.open(args.run, device_of(args), args.environment, args.execute)
+    steps = budgets_of(args, opened.policy.model)
+    seeds = fresh_seeds(args.episodes, args.seed, opened.policy.task.seeds)
+    found = result(opened, steps, roll_out(opened.factory, opened.records, steps, seeds, workers=args.workers))
     print(table(found), flush=True)
     if args.json is not None:
         write_atomically(args.json, (json.dumps(found, indent=2) + "\n").encode())
     if args.video is not None:
-        watch(args.video, [(arena, n) for n in steps], seeds[0])
+        watch(args.video, [(opened, n) for n in steps], seeds[0])

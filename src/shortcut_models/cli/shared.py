@@ -89,10 +89,10 @@ def open_model(args: argparse.Namespace) -> Model:
 
 def open_generator(args: argparse.Namespace) -> Model:
     """The model that a command makes samples with. Raises UserError where it is not to be had, or is a policy."""
-    from ..policies.policy import Policy
+    from ..tasks import Imitation
 
     model = open_model(args)
-    if isinstance(model, Policy):
+    if isinstance(model.task, Imitation):
         raise UserError(
             f"{args.run} is a policy, and its samples are actions: judge it with `shortcut rollout {args.run}`, "
             f"or watch it with `shortcut race {args.run}`"
