@@ -75,7 +75,7 @@ def watch(
 ) -> None:
     """Write the video of policies, each at a number of steps, in the world of a seed; print what each scored."""
     from ..policies.race import lanes_of, note_of, write_race
-    from ..text import counted
+    from ..text import format_steps
 
     lanes = lanes_of(entries, seed, real_time=real_time)
     write_race(out, lanes, note_of(entries[0][0], real_time=real_time), seconds)
@@ -83,7 +83,7 @@ def watch(
         lane.world.close()
         episode = lane.play.episode()
         print(
-            f"{lane.entrant.name}, {counted(episode.steps)}: {lane.world.measure} {episode.score:.4g} after "
+            f"{lane.entrant.name}, {format_steps(episode.steps)}: {lane.world.measure} {episode.score:.4g} after "
             f"{episode.frames:,} frames, {episode.ended or 'not over yet'}"
         )
     print(out)

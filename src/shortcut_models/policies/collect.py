@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
 from ..data.demonstrations import native as own
 from ..errors import UserError
 from ..randomness import seed_of
-from ..system.files import write_atomically
+from ..system.files import write_json
+from ..system.progress import progress
 from .environments import SEEDS, Environment, Observation
 from .episode import Actor, rehearse
 from .experts import Expert
@@ -140,7 +140,7 @@ def drive(
     observations: list[Observation] = []
     actions: list[np.ndarray] = []
     over = False
-    with tqdm(total=environment.max_frames, desc=f"seed {seed}", unit="frame", leave=False, disable=None) as bar:
+    with progress(environment.max_frames, "frame", desc=f"seed {seed}", leave=False, disable=None) as bar:
         while not over:
             wanted = expert.act(seen).astype(np.float32)
             observations.append(seen)
@@ -191,7 +191,7 @@ def collect(
                 kept[seed] = episode.score
             else:
                 dropped[seed] = episode.score
-                write_atomically(out / DROPPED, (json.dumps(dropped) + "\n").encode())
+                write_json(out / DROPPED, dropped)
         in_a_row = in_a_row + 1 if seed in dropped else 0
         ending = f", dropped: less than {least:g}" if seed in dropped else ""
         say(f"seed {seed}: {environment.measure} {kept.get(seed, dropped.get(seed)):.1f}{ending}")

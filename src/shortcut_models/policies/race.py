@@ -12,13 +12,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from tqdm import tqdm
 
 from ..drawing.style import FAINT, INK, colour_of
 from ..drawing.video import Frame, rate_of, width_of, write_video
 from ..errors import UserError
+from ..metrics.catalogue import SCORES
 from ..models.parts import describe
-from ..text import counted
+from ..system.progress import progress
+from ..text import format_steps
 from .environments import Environment
 from .episode import CRASHED, Actor, Play, rehearse
 from .rollout import Arena
@@ -139,7 +140,7 @@ def write_race(out: Path, lanes: Sequence[Lane], note: str, seconds: float | Non
     rate = rate_of(out, lanes[0].world.frames_per_second)
 
     def frames() -> Iterator[Frame]:
-        with tqdm(desc=out.name, unit="frame", disable=None, dynamic_ncols=True) as bar:
+        with progress(None, "frame", desc=out.name, disable=None) as bar:
             for frame in race(lanes, rate, width_of(out), note, seconds):
                 yield frame
                 bar.update()
@@ -173,10 +174,10 @@ def _label(pen: ImageDraw.ImageDraw, lane: Lane, clock: float, left: int, side: 
     """Method and steps; below, the score, and a clock that stops with the episode."""
     font = ImageFont.load_default(size)
     now, colour = lane.now, tuple(round(255 * part) for part in colour_of(lane.entrant.steps, lane.entrant.most))
-    name = f"{lane.entrant.name}, {counted(lane.entrant.steps)}"
+    name = f"{lane.entrant.name}, {format_steps(lane.entrant.steps)}"
     pen.text((left + 2, 0.8 * size), name, colour, font, anchor="lm")
     measure = lane.play.world.measure
-    score = f"{measure} {now.score:.{0 if measure == 'return' else 2}f}"
+    score = f"{measure} {now.score:.{2 if SCORES[measure].is_fraction else 0}f}"
     pen.text((left + 2, 2.1 * size), score, INK, font, anchor="lm")
     shown = f"{now.clock if now.ended else clock:.1f} s"
     if now.ended.startswith(CRASHED):

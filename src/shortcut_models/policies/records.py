@@ -15,7 +15,7 @@ from pathlib import Path
 from .._version import __version__
 from ..errors import UserError
 from ..models.parts import describe
-from ..system.files import write_atomically
+from ..system.files import write_json
 from ..system.hashing import hash_tensors
 from .episode import Episode
 from .policy import Policy
@@ -55,8 +55,7 @@ class Records:
 
     def write(self, episode: Episode) -> None:
         """Keep an episode."""
-        content = json.dumps(dataclasses.asdict(episode), indent=2) + "\n"
-        write_atomically(self.path(episode.steps, episode.seed), content.encode())
+        write_json(self.path(episode.steps, episode.seed), dataclasses.asdict(episode))
 
     def read(self, steps: int, seed: int) -> Episode | None:
         """An episode, where it was played. Raises UserError where its file is damaged."""

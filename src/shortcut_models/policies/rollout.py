@@ -5,12 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from tqdm import tqdm
 
 from ..errors import Stopped, UserError
 from ..models.loading import assemble, find, load
@@ -18,6 +15,7 @@ from ..models.model import Model
 from ..models.run import Run
 from ..system.files import cache_folder
 from ..system.machine import processor
+from ..system.progress import progress
 from ..system.signals import StopRequest
 from .environments import SEEDS, open_environment
 from .episode import Episode
@@ -135,15 +133,11 @@ def roll_out(
     """
     found = {Job(n, seed): records.read(n, seed) for seed in seeds for n in steps}
     missing = [job for job, episode in found.items() if episode is None]
-    interval = 0.2 if sys.stderr.isatty() else 30.0
     with (
         StopRequest() as stop,
         Workers(setting, workers) as team,
-        tqdm(
-            total=len(found), initial=len(found) - len(missing), unit="episode", disable=quiet, mininterval=interval,
-            dynamic_ncols=True,
-        ) as bar,
-    ):  # fmt: skip
+        progress(len(found), "episode", quiet=quiet, initial=len(found) - len(missing)) as bar,
+    ):
         for episode in team.play(missing, stop=lambda: stop.signal_number is not None):
             records.write(episode)
             found[Job(episode.steps, episode.seed)] = episode

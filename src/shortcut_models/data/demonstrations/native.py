@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
-from ...system.files import write_atomically
+from ...system.files import write_atomically, write_json
 from .episodes import Demonstrations, is_image
 from .frames import Part, cache_key, chosen, images, vectors
 
@@ -47,7 +47,7 @@ def begin(folder: Path, environment: str, expert: Mapping[str, Any]) -> None:
         raise UserError(f"{folder} is not empty and holds no demonstrations: give another folder")
     else:
         entry = {"format": FORMAT, "environment": environment, "expert": dict(expert)}
-        write_atomically(folder / HEADER, (json.dumps(entry, indent=2) + "\n").encode())
+        write_json(folder / HEADER, entry)
 
 
 def read_header(folder: Path) -> dict[str, Any]:
