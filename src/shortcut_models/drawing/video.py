@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -70,7 +71,7 @@ def write_video(path: Path, frames: Iterable[Frame], rate: int) -> None:
     check_video(path)
     with writing(path) as file:
         if path.suffix == ".gif":
-            write_gif(file, map(Image.fromarray, frames), rate)
+            file.write(encode_gif(map(Image.fromarray, frames), float(rate)))
         else:
             _write_mp4(file, frames, rate)
 
@@ -95,13 +96,10 @@ def _even(frame: Frame) -> UInt8[np.ndarray, "even_rows even_columns 3"]:
     return np.ascontiguousarray(np.pad(frame, ((0, rows % 2), (0, columns % 2), (0, 0)), mode="edge"))
 
 
-def write_gif(
-    file: BinaryIO, frames: Iterable[Image.Image], rate: float, exact: Sequence[str] = (), hold: float = 0.0
-) -> None:
-    """Write an endless GIF with one palette, so that nothing flickers; of each frame only what changed.
+def encode_gif(frames: Iterable[Image.Image], rate: float, exact: Sequence[str] = (), hold: float = 0.0) -> bytes:
+    """Return frames as an endless GIF with one palette, so that nothing flickers; of each frame only what changed.
 
     Args:
-        file: where to.
         frames: at least one, and all of one size.
         rate: frames a second.
         exact: colours that stay as they are; the others are near those of the first frames.
@@ -120,8 +118,9 @@ def write_gif(
             last.info["duration"] = round(1000 * hold) - pause
             yield last
 
-    made = reduced()
-    next(made).save(file, "GIF", save_all=True, append_images=made, loop=0, optimize=True)
+    content, made = io.BytesIO(), reduced()
+    next(made).save(content, "GIF", save_all=True, append_images=made, loop=0, optimize=True)
+    return content.getvalue()
 
 
 def _palette(frames: Sequence[Image.Image], exact: Sequence[str]) -> Image.Image:

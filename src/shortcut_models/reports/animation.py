@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from PIL import Image
 
 from ..drawing.points import Points, plane, window
 from ..drawing.style import DPI, FAINT, INK, LINES, PALE, RAINBOW, colour_of, new_figure, picture_of, rainbow, styled
-from ..drawing.video import write_gif
+from ..drawing.video import encode_gif
 from ..errors import UserError
 from ..models.parts import rebuild
 from ..models.run import Run
@@ -64,9 +63,7 @@ def animate(run: Path, out: Path, fps: float = FPS) -> list[Path]:
 
 def gif(frames: Iterable[Image.Image], fps: float = FPS) -> bytes:
     """Return frames as an endless GIF that rests on its last one."""
-    content = io.BytesIO()
-    write_gif(content, frames, fps, EXACT, HOLD)
-    return content.getvalue()
+    return encode_gif(frames, fps, EXACT, HOLD)
 
 
 def rainbow_frames(run: Path) -> Iterator[Image.Image]:
