@@ -18,7 +18,7 @@ def plot_chunks(
 ) -> Image.Image:
     """Draw each chunk in a panel: a colour for each number of an action, dashed as demonstrated, solid as generated.
 
-    Both are as the network sees them, so that all numbers of an action share one scale.
+    Both are as the network sees them, so that one scale fits all numbers of an action.
     """
     count, chunk, size = generated.shape
     figure, panels = new_panels(count, columns, *PANEL, sharex=True, sharey=True)

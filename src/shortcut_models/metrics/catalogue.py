@@ -15,7 +15,7 @@ REAL = "_real"
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that an evaluation or an episode gives."""
+    """A number that an evaluation or an episode returns."""
 
     name: str
     meaning: str = ""
@@ -70,14 +70,14 @@ METRICS = _by_name(
     Metric("seconds", "time spent on generating", "lower", is_quality=False),
     Metric("guidance", "weight of classifier-free guidance", is_quality=False),
 )  # fmt: skip
-"""measures of samples, by name: all that the package's tasks and FID give"""
+"""measures of samples, by name: all that the package's tasks and FID return"""
 
 SCORES = _by_name(
     Metric("return", "sum of the rewards of an episode", "higher"),
     Metric("success", "fraction of episodes in which the task was solved", "higher", is_fraction=True),
     Metric("coverage", "fraction of the goal that is covered", "higher", is_fraction=True),
 )
-"""scores of episodes, by name: all that the package's environments give"""
+"""scores of episodes, by name: all that the package's environments return"""
 
 
 def metric(name: str) -> Metric:

@@ -1,4 +1,4 @@
-"""Pictures are read back, pixel by pixel: what is drawn must lie where the numbers say."""
+"""Pictures are read back, pixel by pixel: what is drawn must be where the numbers say."""
 
 from __future__ import annotations
 

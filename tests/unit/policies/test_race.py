@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageSequence
 
 from helpers.worlds import Walk, Walker, truth
+from shortcut_models.drawing.video import GIF_WIDTH
 from shortcut_models.errors import UserError
 from shortcut_models.policies.race import HOLD, Entrant, Lane, race, write_race
 
@@ -95,4 +97,15 @@ def test_the_frames_of_a_video_are_no_wider_than_asked_for() -> None:
 
 def test_a_race_is_written(tmp_path: Path) -> None:
     write_race(tmp_path / "race.gif", [lane(1), lane(64)], "a note", seconds=1.0)
-    assert (tmp_path / "race.gif").read_bytes()[:6] == b"GIF89a"
+    expected = list(race([lane(1), lane(64)], 10, GIF_WIDTH, "a note", seconds=1.0))
+    with Image.open(tmp_path / "race.gif") as file:
+        frames = [
+            np.asarray(frame.convert("RGB"))
+            for frame in ImageSequence.Iterator(file)
+            for _ in range(int(frame.info["duration"]) // 100)
+        ]
+    assert len(frames) == len(expected) == 10
+    for frame, meant in zip(frames, expected, strict=True):
+        gap = np.abs(frame.astype(int) - meant).max(-1)
+        assert frame.shape == meant.shape
+        assert (gap > 40).mean() < 0.01

@@ -1,4 +1,4 @@
-"""Animations are read back, pixel by pixel: every end lies where its snapshot says."""
+"""Animations are read back, pixel by pixel: every end is where its snapshot says."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def run(tmp_path: Path) -> Path:
     parts: dict[str, Any] = {"network": {}, "objective": {}, "training": {}}
     (tmp_path / "config.json").write_text(json.dumps({"recipe": "four-gaussians", "task": task, **parts}))
     (tmp_path / "snapshots").mkdir()
-    for step, share in ((1, 1.0), (10, 0.5), (100, 0.0)):
-        ema = (ENDS[-1] + share * (ENDS - ENDS[-1]))[:, None].astype(np.float32)
+    for step, part in ((1, 1.0), (10, 0.5), (100, 0.0)):
+        ema = (ENDS[-1] + part * (ENDS - ENDS[-1]))[:, None].astype(np.float32)
         np.savez(tmp_path / "snapshots" / f"step_{step:08d}.npz", ema=ema, raw=-ema[-1], noise=ema[0])
     return tmp_path
 
@@ -71,9 +71,9 @@ def test_frames_follow_the_training(run: Path, monkeypatch: pytest.MonkeyPatch) 
     seen = figures_drawn(monkeypatch)
     list(rainbow_frames(run))
     assert len(seen) == 3
-    for figure, step, share in zip(seen, (1, 10, 100), (1.0, 0.5, 0.0), strict=True):
+    for figure, step, part in zip(seen, (1, 10, 100), (1.0, 0.5, 0.0), strict=True):
         (axes,) = figure.axes
-        ends = ENDS[-1] + share * (ENDS - ENDS[-1])
+        ends = ENDS[-1] + part * (ENDS - ENDS[-1])
         _, chain, *dots = axes.collections  # first the real points
         assert np.allclose(chain.get_segments(), [ends])
         assert np.allclose([dot.get_offsets()[0] for dot in dots], ends)

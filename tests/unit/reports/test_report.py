@@ -238,7 +238,7 @@ CHANGES = [
 @pytest.mark.parametrize("config", CHANGES)
 def test_the_train_command_leads_back_to_the_configuration(config: dict[str, Any]) -> None:
     if config["task"].get("data", "") is None:
-        config["task"]["data"] = "photos"  # without data there is no such run
+        config["task"]["data"] = "photos"  # a run needs data
     command = train_command(config, Path("my runs/a"))
     assert command is not None
     shortcut, train, *words = shlex.split(command)
