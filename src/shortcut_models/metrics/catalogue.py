@@ -85,6 +85,11 @@ def metric(name: str) -> Metric:
     return METRICS.get(name) or Metric(name, is_quality=not name.endswith(REAL))
 
 
+def score(name: str) -> Metric:
+    """Return the entry of a score of episodes; one from outside the package has decimals, as it may be a fraction."""
+    return SCORES.get(name) or Metric(name, is_fraction=True)
+
+
 def quality_measures(evaluation: Mapping[str, Any]) -> list[str]:
     """Return the names of the measures of quality in an evaluation."""
     names = dict.fromkeys(name for row in evaluation["steps"].values() for name in row)

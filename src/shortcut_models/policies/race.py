@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..drawing.style import FAINT, INK, colour_of
 from ..drawing.video import Frame, rate_of, width_of, write_video
 from ..errors import UserError
-from ..metrics.catalogue import SCORES
+from ..metrics.catalogue import score as score_entry
 from ..models.parts import describe
 from ..system.progress import progress
 from ..text import format_steps
@@ -177,7 +177,7 @@ def _label(pen: ImageDraw.ImageDraw, lane: Lane, clock: float, left: int, side: 
     name = f"{lane.entrant.name}, {format_steps(lane.entrant.steps)}"
     pen.text((left + 2, 0.8 * size), name, colour, font, anchor="lm")
     measure = lane.play.world.measure
-    score = f"{measure} {now.score:.{2 if SCORES[measure].is_fraction else 0}f}"
+    score = f"{measure} {now.score:.{2 if score_entry(measure).is_fraction else 0}f}"
     pen.text((left + 2, 2.1 * size), score, INK, font, anchor="lm")
     shown = f"{now.clock if now.ended else clock:.1f} s"
     if now.ended.startswith(CRASHED):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics.catalogue import SCORES
+from ..metrics.catalogue import score
 from ..models.parts import describe
 from ..text import format_steps, format_table
 from .episode import Episode
@@ -90,7 +90,7 @@ def table(found: dict[str, Any]) -> str:
     """A `result` as aligned text: what was played, a row a number of steps, and what crashed."""
     heads = ["steps", found["measure"], "middle half", "frames/s", "decisions/s"]
     heads += ["with simulator: frames/s", "decisions/s", "crashed"]
-    places = 3 if SCORES[found["measure"]].is_fraction else 1
+    places = 3 if score(found["measure"]).is_fraction else 1
     lines = [heads, *(_row(steps, row, places) for steps, row in found["steps"].items())]
     return "\n".join([*_about(found), "", format_table(lines), *_crashes(found)])
 

@@ -14,7 +14,7 @@ from shortcut_models.evaluation.fid import measures
 from shortcut_models.evaluation.fid_reference import Reference
 from shortcut_models.evaluation.fid_samples import Made
 from shortcut_models.metrics import gaussian_fit
-from shortcut_models.metrics.catalogue import METRICS, SCORES, Metric, metric, quality_measures
+from shortcut_models.metrics.catalogue import METRICS, SCORES, Metric, metric, quality_measures, score
 from shortcut_models.models.model import Model
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching
@@ -54,7 +54,8 @@ def test_every_measure_of_samples_has_an_entry(tmp_path: Path) -> None:
 
 def test_every_score_of_an_environment_has_an_entry() -> None:
     assert {environment.measure for environment in ENVIRONMENTS.values()} == set(SCORES)
-    assert all(score.meaning and score.better for score in SCORES.values())
+    assert all(entry.meaning and entry.better for entry in SCORES.values())
+    assert [score(name).format(0.5) for name in ("return", "success", "of_mine")] == ["0.5000", "0.500", "0.500"]
 
 
 def test_which_way_is_good() -> None:
