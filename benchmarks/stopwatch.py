@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from shortcut_models.text import format_table
+
 Work = Callable[[], object]
 
 
@@ -51,9 +53,7 @@ class Row:
 def table(rows: Sequence[Row]) -> str:
     """The measures as aligned text."""
     lines = [("measure", "median", "min", "max", "", "should be"), *(row.cells() for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    align = lambda i, cell: cell.rjust(widths[i]) if 0 < i < 4 else cell.ljust(widths[i])
-    return "\n".join("  ".join(align(i, cell) for i, cell in enumerate(line)).rstrip() for line in lines)
+    return format_table(lines, ["left", "right", "right", "right", "left", "left"])
 
 
 @dataclass(frozen=True)

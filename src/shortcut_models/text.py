@@ -1,54 +1,62 @@
-"""Numbers and names as people read them."""
+"""Numbers, names and tables as people read them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-SHOWN_AT_MOST = 12
-"""entries of a field that holds a list"""
+from tabulate import tabulate
+
+MAX_ENTRIES = 12
+"""entries of a list that are shown"""
 
 
-def counted(steps: int) -> str:
-    """1 step, 2 steps."""
+def format_steps(steps: int) -> str:
+    """Return "1 step", "2 steps"."""
     return f"{steps:,} step" if steps == 1 else f"{steps:,} steps"
 
 
-def plain(name: str) -> str:
-    """A name from the code, for the reader."""
+def format_name(name: str) -> str:
+    """Return a name from the code as words."""
     return name.replace("_", " ")
 
 
-def shown(value: Any) -> str:
-    """A field of a configuration; of a long one the beginning."""
+def format_value(value: Any) -> str:
+    """Return a field of a configuration as text, and only the beginning of a long list."""
     if not isinstance(value, list):
         return str(value)
-    return ", ".join([*map(str, value[:SHOWN_AT_MOST]), *(["..."] if len(value) > SHOWN_AT_MOST else [])])
+    return ", ".join([*map(str, value[:MAX_ENTRIES]), *(["..."] if len(value) > MAX_ENTRIES else [])])
 
 
-def figure(value: float | None) -> str:
-    """A number in four digits."""
+def format_number(value: float | None) -> str:
+    """Return a number in four digits, and a dash for one that is missing or not finite."""
     return "–" if value is None or not math.isfinite(value) else f"{value:#.4g}".rstrip(".")
 
 
-def large(count: int) -> str:
-    """1234567 -> 1.23 M."""
+def format_count(count: int) -> str:
+    """Return a count with its unit: 1234567 -> "1.23 M"."""
     for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= unit:
             return f"{count / unit:.3g} {name}"
     return str(count)
 
 
-def duration(seconds: float) -> str:
-    """3725 -> 1 h 2 min."""
+def format_duration(seconds: float) -> str:
+    """Return a time in the units that fit: 0.00012 -> "0.12 ms", 3725 -> "1 h 2 min"."""
     whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    if whole >= 60:
         return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def time_of(seconds: float) -> str:
-    """A short time in the unit that fits: 0.00012 -> 0.12 ms."""
     return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
+
+
+def format_table(rows: Iterable[Sequence[str]], align: Sequence[str] | None = None) -> str:
+    """Return rows of cells as aligned text.
+
+    Args:
+        rows: the head and the lines below it.
+        align: "left" or "right" for each column; all to the right by default.
+    """
+    return tabulate(rows, tablefmt="plain", disable_numparse=True, stralign="right", colalign=align)

@@ -48,7 +48,7 @@ def test_a_run_is_a_directory_with_everything_in_it(digits: Path) -> None:
     assert config["recipe"] == "digits"
     sizes = {"name": "mlp", "width": 16, "depth": 1, "expansion": 2, "condition_width": 128}
     assert config["network"].items() >= sizes.items()
-    assert config["training"]["steps"] == 12
+    assert config["training"]["train_steps"] == 12
     assert config["training"].keys() == {"name", *(field.name for field in dataclasses.fields(Training))}
     assert [json.loads(line)["step"] for line in (digits / "metrics.jsonl").read_text().splitlines()] == [5, 10, 12]
     assert steps_of(digits) == [5, 10, 12]
@@ -101,14 +101,15 @@ def test_sample_writes_arrays_and_a_picture(digits: Path, tmp_path: Path) -> Non
     assert sorted(os.listdir(tmp_path)) == ["s.npz", "s.png"]
 
 
-def test_the_picture_says_what_is_in_it(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from shortcut_models.drawing import style as figures
+def test_the_picture_has_the_samples_below_their_number_of_steps(digits: Path, tmp_path: Path) -> None:
+    from shortcut_models import load
+    from shortcut_models.drawing.sheets import stack
 
-    titles: list[str] = []
-    stack = figures.stack
-    monkeypatch.setattr(figures, "stack", lambda names, drawn: titles.extend(names) or stack(names, drawn))
-    shortcut("sample", digits, "--steps", 1, 4, "--num", 3, "--out", tmp_path / "s.npz")
-    assert titles == ["1 step", "4 steps"]
+    assert shortcut("sample", digits, "--steps", 1, 4, "--num", 3, "--out", tmp_path / "s.npz").code == 0
+    model, made = load(digits), np.load(tmp_path / "s.npz")
+    columns = model.task.preview_grid[1]
+    expected = stack(["1 step", "4 steps"], [model.task.draw(made[f"steps_{n}"], columns) for n in (1, 4)])
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "s.png").convert("RGB")), np.asarray(expected))
 
 
 def test_sample_does_as_the_python_interface(digits: Path, tmp_path: Path) -> None:

@@ -1,9 +1,26 @@
-"""Where a colour lies in a picture."""
+"""What is in a picture: where a colour is, and the matplotlib figure that it was drawn from."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
+
+
+def figures_drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The matplotlib figures that are drawn from now on."""
+    seen: list[Any] = []
+    draw = FigureCanvasAgg.draw
+
+    def keep(canvas: FigureCanvasAgg) -> None:
+        seen.append(canvas.figure)
+        draw(canvas)
+
+    monkeypatch.setattr(FigureCanvasAgg, "draw", keep)
+    return seen
 
 
 def where(picture: Image.Image, colour: tuple[float, ...], tolerance: int = 40) -> tuple[np.ndarray, np.ndarray]:

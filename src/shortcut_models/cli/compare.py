@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from ..arguments import Parser, whole_number
 from ..config import choose
 from ..errors import UserError
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from ..compare.comparison import Comparison
 
 ABOUT = "train methods at equal compute and set their samples side by side"
@@ -33,6 +30,7 @@ def run(args: argparse.Namespace) -> None:
     from ..compare.comparison import begin, finished, run_trial
     from ..compare.report import write_report
     from ..compare.workers import Workers
+    from ..system.progress import progress
 
     comparison, options = read(args.rest)
     trials = {trial.name: trial for trial in comparison.trials()}
@@ -42,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     begin(comparison)
     print(f"{len(trials)} trainings of {comparison.budget:,} network evaluations at most", flush=True)
     waiting = [trial for trial in trials.values() if finished(comparison, trial) is None]
-    with progress(len(trials), len(trials) - len(waiting)) as bar:
+    with progress(len(trials), "training", initial=len(trials) - len(waiting)) as bar:
         if options.compare_workers == 1:
             for trial in waiting:
                 bar.set_postfix_str(trial.name)
@@ -114,11 +112,3 @@ def add_compare_options(parser: Parser) -> None:
         parser.add_argument(f"--{name}", dest=f"compare_{name}", default=defaults.get(name), help=text, **number)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where everything goes (default: comparisons/RECIPE)")
     parser.add_argument("--trial", help=argparse.SUPPRESS)  # what a worker process is to do
-
-
-def progress(total: int, done: int) -> tqdm[NoReturn]:
-    """A bar over the trials: live in a terminal, a line now and then in a file."""
-    from tqdm import tqdm
-
-    interval = 0.2 if sys.stderr.isatty() else 30.0
-    return tqdm(total=total, initial=done, unit="training", mininterval=interval, dynamic_ncols=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +56,15 @@ def write(result: dict[str, Any], own: Path, args: argparse.Namespace, more: dic
     more: what goes to the run in its place, with what was found before.
     """
     from ..evaluation.results import describe_better_existing
-    from ..system.files import write_atomically
+    from ..system.files import write_json
 
-    content = lambda found: (json.dumps(found, indent=2) + "\n").encode()
     kept = describe_better_existing(own, more or result)
     if kept:
         print(f"{own} stays, as it is of {kept}: give --json FILE to write this result")
     elif args.run.is_dir():
-        write_atomically(own, content(more or result))
+        write_json(own, more or result)
     if args.json is not None:
-        write_atomically(args.json, content(result))
+        write_json(args.json, result)
 
 
 def by_fid(args: argparse.Namespace) -> None:

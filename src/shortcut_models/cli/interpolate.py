@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 from pathlib import Path
 
 from ..arguments import Parser, whole_number
@@ -27,12 +26,10 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    from ..drawing.png import save_png
     from ..reports.interpolation import interpolate as draw
-    from ..system.files import write_atomically
 
     check_out(args.out, ".png")
     model = open_generator(args)
-    picture, content = draw(model, args.steps, args.pairs, args.seed, args.points, args.label), io.BytesIO()
-    picture.save(content, "PNG")
-    write_atomically(args.out, content.getvalue())
+    save_png(args.out, draw(model, args.steps, args.pairs, args.seed, args.points, args.label))
     print(args.out)

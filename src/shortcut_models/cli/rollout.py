@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
         check_video_out(args.video)
     from ..policies.rollout import PolicyRun, fresh_seeds, roll_out
     from ..policies.table import result, table
-    from ..system.files import write_atomically
+    from ..system.files import write_json
 
     opened = PolicyRun.open(args.run, device_of(args), args.environment, args.execute)
     steps = budgets_of(args, opened.policy.model)
@@ -62,6 +61,6 @@ def run(args: argparse.Namespace) -> None:
     found = result(opened, steps, roll_out(opened.factory, opened.records, steps, seeds, workers=args.workers))
     print(table(found), flush=True)
     if args.json is not None:
-        write_atomically(args.json, (json.dumps(found, indent=2) + "\n").encode())
+        write_json(args.json, found)
     if args.video is not None:
         watch(args.video, [(opened, n) for n in steps], seeds[0])

@@ -30,22 +30,25 @@ def run(args: argparse.Namespace) -> None:
     model.check_request(args.num, args.seed, args.guidance, args.batch_size, decoded=2 * len(budgets))
     labels = model.labels(args.num, args.label)
     import numpy as np
-    from tqdm import tqdm
 
+    from ..drawing.png import save_png
     from ..drawing.sheets import stack
     from ..system.files import write_atomically
-    from ..text import counted
+    from ..system.progress import progress
+    from ..text import format_steps
 
     arrays: dict[str, Any] = {}
-    for steps in tqdm(budgets, unit="budget", disable=None):
-        arrays[f"steps_{steps}"] = model.sample(
-            args.num, steps=steps, label=args.label, seed=args.seed, guidance=args.guidance, batch_size=args.batch_size
-        )
+    with progress(len(budgets), "step count", disable=None) as bar:
+        for steps in budgets:
+            arrays[f"steps_{steps}"] = model.sample(
+                args.num, steps=steps, label=args.label, seed=args.seed, guidance=args.guidance,
+                batch_size=args.batch_size,
+            )  # fmt: skip
+            bar.update()
     num, columns = model.task.preview_grid
     drawn = [model.task.draw(made[: 4 * num], columns) for made in arrays.values()]
-    picture, content = io.BytesIO(), io.BytesIO()
-    stack([counted(steps) for steps in budgets], drawn).save(picture, "PNG")
+    content = io.BytesIO()
     np.savez_compressed(content, labels=labels, **arrays)
     write_atomically(args.out, content.getvalue())
-    write_atomically(args.out.with_suffix(".png"), picture.getvalue())
+    save_png(args.out.with_suffix(".png"), stack([format_steps(steps) for steps in budgets], drawn))
     print(f"{args.out} and {args.out.with_suffix('.png')}")

@@ -26,7 +26,7 @@ from ..models.run import Run
 from ..objectives import OBJECTIVES, with_shared_options
 from ..recipes.library import Recipe
 from ..recipes.train import teacher_of, train_recipe, with_steps
-from ..system.files import write_atomically
+from ..system.files import write_json
 
 TEACHER = "teacher"
 """name of the trials that train what other methods learn from"""
@@ -176,7 +176,7 @@ def begin(comparison: Comparison) -> None:
     else:
         task = comparison.recipe.task.resolve()
         comparison.recipe.network.build(task.shape, task.conditions)
-        write_atomically(note, (json.dumps(settings, indent=2) + "\n").encode())
+        write_json(note, settings)
 
 
 def run_trial(comparison: Comparison, trial: Trial, *, quiet: bool) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def run_trial(comparison: Comparison, trial: Trial, *, quiet: bool) -> dict[str,
     result = evaluate(model, comparison.steps, comparison.num, quiet=quiet)
     logged = Run(path).read_metrics() or [{}]
     result |= {"cost": trial.cost, "training_seconds": logged[-1].get("seconds")}
-    write_atomically(Run(path).evaluation, (json.dumps(result, indent=2) + "\n").encode())
+    write_json(Run(path).evaluation, result)
     return result
 
 

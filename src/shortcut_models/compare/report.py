@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import datetime
 import io
-import json
 import math
 import statistics
 from collections import defaultdict
@@ -14,39 +13,40 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from tabulate import tabulate
 
 from ..drawing.curves import Values, against_steps
+from ..drawing.png import save_png
 from ..drawing.sheets import stack
-from ..metrics.catalogue import direction
+from ..metrics.catalogue import metric
 from ..objectives import OBJECTIVES
-from ..system.files import write_atomically
+from ..system.files import write_atomically, write_json
+from ..text import format_name
 from .comparison import Comparison, models, results
 
 SHEET = 16
-"""samples of a method at a budget on the sheet"""
+"""samples of a method at a number of steps on the sheet"""
 
 
 def write_report(comparison: Comparison) -> list[Path]:
-    """Write everything that is known so far, and return the paths."""
+    """Write all results so far, and return the paths."""
     found, out = results(comparison), comparison.out
     values = collect(comparison, found)
     texts = {
         "table.md": markdown(comparison, values, found),
         "results.csv": table_of_values(comparison, values),
-        "results.json": json.dumps(as_json(comparison, values, found), indent=1) + "\n",
     }
     for name, text in texts.items():
         write_atomically(out / name, text.encode())
+    write_json(out / "results.json", as_json(comparison, values, found))
     pictures = {"quality.png": against_steps(values, comparison.methods), "samples.png": samples(comparison)}
     for name, picture in pictures.items():
-        content = io.BytesIO()
-        picture.save(content, "PNG")
-        write_atomically(out / name, content.getvalue())
-    return [out / name for name in (*texts, *pictures)]
+        save_png(out / name, picture)
+    return [out / name for name in (*texts, "results.json", *pictures)]
 
 
 def collect(comparison: Comparison, found: dict[str, dict[str, Any]]) -> Values:
-    """The measures by name, steps and method, the headline first."""
+    """Return the measures by name, steps and method, the task's primary one first."""
     values: Values = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for method in comparison.methods:
         for seed in range(comparison.seeds):
@@ -54,9 +54,9 @@ def collect(comparison: Comparison, found: dict[str, dict[str, Any]]) -> Values:
             for steps in comparison.steps:
                 for measure, value in found[name]["steps"][str(steps)].items():
                     values[measure][steps][method].append(value)
-    shown = [measure for measure in values if measure != "seconds" and not measure.endswith("_real")]
-    headline = comparison.recipe.task.primary_metric or shown[0]
-    return {measure: values[measure] for measure in sorted(shown, key=lambda measure: measure != headline)}
+    shown = [measure for measure in values if metric(measure).is_quality]
+    primary = comparison.recipe.task.primary_metric or shown[0]
+    return {measure: values[measure] for measure in sorted(shown, key=lambda measure: measure != primary)}
 
 
 def _cell(numbers: Sequence[float], best: bool) -> str:
@@ -66,17 +66,18 @@ def _cell(numbers: Sequence[float], best: bool) -> str:
 
 
 def _best(measure: str, by_method: dict[str, list[float]]) -> str | None:
-    """The method with the best mean, where we know which way is good and it says something across methods."""
-    if not direction(measure) or measure == "distance_to_finest":
+    """Return the method with the best mean; None if the measure does not rank methods."""
+    about = metric(measure)
+    if not about.better or not about.ranks_methods:
         return None
     means = {method: statistics.fmean(numbers) for method, numbers in by_method.items()}
     finite = {method: mean for method, mean in means.items() if math.isfinite(mean)}
-    pick = min if direction(measure).startswith("lower") else max
+    pick = min if about.better == "lower" else max
     return pick(finite, key=lambda method: finite[method]) if finite else None
 
 
 def groups(methods: Sequence[str]) -> dict[str, list[str]]:
-    """The methods as the paper's table has them: those of two phases, and those trained from end to end."""
+    """Return the methods as the paper's table groups them: those of two phases, and those trained from end to end."""
     found: dict[str, list[str]] = {"Distillation in two phases": [], "Trained from end to end": []}
     for method in methods:
         found[list(found)[OBJECTIVES[method].requires == "data"]].append(method)
@@ -84,7 +85,7 @@ def groups(methods: Sequence[str]) -> dict[str, list[str]]:
 
 
 def markdown(comparison: Comparison, values: Values, found: dict[str, dict[str, Any]]) -> str:
-    """A table a measure, in the paper's layout, and one of the costs."""
+    """Return a table for each measure, in the paper's layout, and one of the costs."""
     lines = [
         f"# {comparison.name}: {len(comparison.methods)} methods at equal compute",
         "",
@@ -92,24 +93,38 @@ def markdown(comparison: Comparison, values: Values, found: dict[str, dict[str, 
         f"the teacher's phases included), {comparison.num:,} samples, {_seeds(comparison)}.",
     ]
     for measure, by_steps in values.items():
-        title = f"{measure.replace('_', ' ')}" + (f" ({direction(measure)})" if direction(measure) else "")
-        lines += ["", f"## {title}", "", "| | " + " | ".join(f"{n}-step" for n in by_steps) + " |"]
-        lines.append("| --- |" + " ---: |" * len(by_steps))
+        direction = f" ({metric(measure).direction})" if metric(measure).better else ""
+        rows = []
         for group, methods in groups(comparison.methods).items():
-            lines.append(f"| *{group}* |" + " |" * len(by_steps))
+            rows.append([f"*{group}*", *[""] * len(by_steps)])
             for method in methods:
                 cells = [_cell(row[method], _best(measure, row) == method) for row in by_steps.values()]
-                lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    lines += ["", "## Cost", "", "| | teacher | pairs | training | evaluations in all | seconds of its own |"]
-    lines.append("| --- |" + " ---: |" * 5)
+                rows.append([method, *cells])
+        lines += ["", f"## {format_name(measure)}{direction}", "", _table([f"{n}-step" for n in by_steps], rows)]
+    costs = _table(
+        ["teacher", "pairs", "training", "evaluations in all", "seconds of its own"], _costs(comparison, found)
+    )
+    return "\n".join([*lines, "", "## Cost", "", costs]) + "\n"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown, with the methods on the left."""
+    align = ["left", *["right"] * len(heads)]
+    return tabulate(rows, ["", *heads], tablefmt="pipe", disable_numparse=True, colalign=align)
+
+
+def _costs(comparison: Comparison, found: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """Return the network evaluations and seconds of each method."""
+    rows = []
     for method in comparison.methods:
         runs = [evaluation for name, evaluation in found.items() if name.rpartition("-seed")[0] == method]
         cost = runs[0]["cost"]
         parts = [f"{cost[phase]:,}" if phase in cost else "" for phase in ("teacher", "pairs", "training")]
-        known = [run["training_seconds"] for run in runs if run["training_seconds"] is not None]  # else the log is lost
+        # A run whose log is lost has no time.
+        known = [run["training_seconds"] for run in runs if run["training_seconds"] is not None]
         seconds = f"{statistics.fmean(known):.0f}" if known else "unknown"
-        lines.append(f"| {method} | " + " | ".join(parts) + f" | {sum(cost.values()):,} | {seconds} |")
-    return "\n".join(lines) + "\n"
+        rows.append([method, *parts, f"{sum(cost.values()):,}", seconds])
+    return rows
 
 
 def _seeds(comparison: Comparison) -> str:
@@ -117,7 +132,7 @@ def _seeds(comparison: Comparison) -> str:
 
 
 def table_of_values(comparison: Comparison, values: Values) -> str:
-    """Every single value as CSV."""
+    """Return every value as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["method", "seed", "steps", "measure", "value"])
@@ -130,7 +145,7 @@ def table_of_values(comparison: Comparison, values: Values) -> str:
 
 
 def as_json(comparison: Comparison, values: Values, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """All that was asked and found."""
+    """Return the settings and all results, as JSON values."""
     return {
         **comparison.settings(),
         "date": datetime.date.today().isoformat(),
@@ -142,10 +157,9 @@ def as_json(comparison: Comparison, values: Values, found: dict[str, dict[str, A
 
 
 def samples(comparison: Comparison) -> Image.Image:
-    """Samples of each method (a column each) at each budget (a row each), all from the same noises."""
-    num = (
-        min(SHEET, comparison.recipe.task.preview_grid[0]) if comparison.recipe.task.preview_grid[1] > 1 else SHEET * 64
-    )
+    """Draw samples of each method (a column) in each number of steps (a row), all from the same noises."""
+    shown, columns = comparison.recipe.task.preview_grid
+    num = min(SHEET, shown) if columns > 1 else SHEET * 64
     found, titles, pictures = models(comparison), [], []
     for steps in comparison.steps:
         for method, model in found.items():

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from tqdm import tqdm
 
@@ -51,7 +51,7 @@ class Workers(contextlib.AbstractContextManager["Workers"]):
             start_new_session=True,  # Ctrl-C reaches this process alone, which then tells the others once
         )
 
-    def run_all(self, comparison: Comparison, waiting: list[Trial], bar: tqdm[NoReturn]) -> None:
+    def run_all(self, comparison: Comparison, waiting: list[Trial], bar: tqdm) -> None:
         """All trials, each after the one it learns from. Raises UserError with the words of one that fails."""
         while waiting or self.running:
             ready = [trial for trial in waiting if trial.teacher is None or done(comparison, trial.teacher)]

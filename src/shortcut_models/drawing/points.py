@@ -15,19 +15,19 @@ Points = Float[np.ndarray, "n 2"]
 
 
 def window(points: Points) -> tuple[float, float, float]:
-    """A square that holds all points but outliers: its centre x and y, and half its side."""
+    """Return the centre x and y, and half the side, of a square that holds all points but outliers."""
     finite = points[np.isfinite(points).all(1)].astype(np.float64)
     if not len(finite):
         return 0.0, 0.0, 1.0
     low, high = np.quantile(finite, [0.005, 0.995], axis=0)
     half = _round_up(1.1 * float((high - low).max()) / 2 or 1.0)
-    # Rounded, so that pictures of nearly the same points can be laid side by side.
+    # Rounded, so that pictures of nearly the same points have the same axes.
     x, y = (round(float(middle) / half * 5) * half / 5 for middle in (low + high) / 2)
     return x, y, half
 
 
 def _round_up(value: float) -> float:
-    """The next of 1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12.5, ..."""
+    """Return the next of 1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12.5, ..."""
     unit = 10.0 ** math.floor(math.log10(value))
     return next(unit * nice for nice in (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if unit * nice >= value * 0.999)
 
@@ -41,11 +41,13 @@ def plane(axes: Any, view: tuple[float, float, float]) -> None:
     axes.locator_params(nbins=5)
 
 
-@styled
+@styled()
 def scatter(points: Points, where: Float[np.ndarray, "places 2"] | None = None) -> Image.Image:
-    """Points of the plane: equal axes, outliers left outside.
+    """Draw points of the plane, with equal axes and outliers left outside.
 
-    where: points whose place the axes show, so that pictures of several sets can be compared; those themselves if none.
+    Args:
+        points: what is drawn.
+        where: points that decide the axes, so that pictures of several sets can be compared; `points` by default.
     """
     figure = new_figure(480, 480)
     axes = figure.subplots()

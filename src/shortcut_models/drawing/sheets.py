@@ -11,9 +11,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .style import INK
 
+SHAPE = 1.6
+"""width over height of a pleasant sheet"""
+
 
 def grid(images: UInt8[np.ndarray, "n h w c"], columns: int, scale: int = 1) -> Image.Image:
-    """Images, grey (c = 1) or colour (c = 3), in rows of `columns` with white gaps, each pixel `scale` wide."""
+    """Return images, grey (c = 1) or colour (c = 3), in rows of `columns` with white gaps, each pixel `scale` wide."""
     n, height, width = images.shape[:3]
     gap, columns = 2, min(columns, n)
     rows = -(-n // columns)
@@ -25,24 +28,20 @@ def grid(images: UInt8[np.ndarray, "n h w c"], columns: int, scale: int = 1) -> 
 
 
 def stack(titles: Sequence[str], pictures: Sequence[Image.Image], columns: int | None = None) -> Image.Image:
-    """Pictures with their titles, row by row, in so many columns or in as many as make a sheet of pleasant shape."""
+    """Return pictures with their titles, row by row, in so many columns or in as many as make a pleasant shape."""
     width, height = max(picture.width for picture in pictures), max(picture.height for picture in pictures)
     size = min(max(width // 26, 13), 24)
-    longest = max(ImageFont.load_default(size).getlength(title) for title in titles)
-    width = max(width, math.ceil(longest))  # a title does not run into the next one
+    font = ImageFont.load_default(size)
+    width = max(width, *(math.ceil(font.getlength(title)) for title in titles))  # a title does not run into the next
     margin, band, count = size, round(1.8 * size), len(pictures)
-
-    def oddness(columns: int) -> float:
-        rows = -(-count // columns)
-        shape = columns * (width + margin) / (rows * (height + band + margin))
-        return abs(math.log(shape / 1.6)) + (rows * columns - count) / count
-
-    columns = columns or min(range(1, count + 1), key=oddness)
+    if columns is None:
+        rows = math.sqrt(count * (width + margin) / (SHAPE * (height + band + margin)))
+        columns = -(-count // min(max(round(rows), 1), count))
     rows = -(-count // columns)
     sheet = Image.new(
         "RGB", (columns * (width + margin) + margin, rows * (height + band) + (rows + 1) * margin // 2), "white"
     )
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size)
+    pen = ImageDraw.Draw(sheet)
     for index, (title, picture) in enumerate(zip(titles, pictures, strict=True)):
         left = margin + (index % columns) * (width + margin)
         top = margin // 2 + (index // columns) * (height + band + margin // 2)

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from ..base import Task, X
 from ..models.model import Model
 from ..randomness import sample_noise
 from ..system.machine import machine
+from ..system.progress import progress
 
 REFERENCE = 2048
 """held-out examples from which the data's standard deviation is taken"""
@@ -62,7 +62,7 @@ def evaluate(
     deviation = data_deviation(model.task, model.device)
     ends: dict[int, X] = {}
     seconds: dict[int, float] = {}
-    with tqdm(total=num * passes, unit="pass", unit_scale=True, disable=quiet, dynamic_ncols=True) as bar:
+    with progress(num * passes, "pass", quiet=quiet, unit_scale=True) as bar:
         for steps in sorted({*wanted, most}):
             begin, parts = time.perf_counter(), []
             for start in range(0, num, batch_size):

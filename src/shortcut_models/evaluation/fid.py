@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ..errors import UserError
 from ..metrics import frechet_distance, gaussian_fit, kernel_distance, manifold_measures
 from ..system.distributed import ALONE, Processes
 from ..system.machine import machine
-from ..text import counted
+from ..system.progress import progress
+from ..text import format_steps, format_table
 from .fid_reference import Extractor, Reference, deviation
 from .fid_samples import Made, Maker
 from .results import precision_of
@@ -106,9 +106,9 @@ def make_samples(
     total = sum((steps + 1) * num for steps in budgets)
     begun = total - sum((steps + 1) * len(rows) for steps, rows in missing.items())
     hidden = quiet or not processes.main
-    with tqdm(total=total, initial=begun, unit="pass", unit_scale=True, disable=hidden, dynamic_ncols=True) as bar:
+    with progress(total, "pass", quiet=hidden, initial=begun, unit_scale=True) as bar:
         for steps, rows in missing.items():
-            bar.set_description(counted(steps))
+            bar.set_description(format_steps(steps))
             batches = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
             for number, batch in enumerate(processes.share(batches)):
                 maker.make(stores[steps], steps, batch)
@@ -218,9 +218,6 @@ def report(result: dict[str, Any]) -> str:
         steps: {name if key == "fid" else key: value for key, value in row.items() if key != "guidance"}
         for steps, row in result["steps"].items()
     }
-    width = max(len(check["what"]) for check in result["checks"])
-    lines = [
-        f"{'ok  ' if check['ok'] else 'LOOK'}  {check['what'].ljust(width)}  {check['found']}"
-        for check in result["checks"]
-    ]
-    return "\n".join([head, table_of(result | {"steps": rows}), "", "Sanity checking", *lines])
+    lines = [["ok" if check["ok"] else "LOOK", check["what"], check["found"]] for check in result["checks"]]
+    checked = format_table(lines, ["left"] * 3)
+    return "\n".join([head, table_of(result | {"steps": rows}), "", "Sanity checking", checked])

@@ -17,12 +17,12 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from tqdm import tqdm
 
 from ..base import Dataset, Task
 from ..errors import UserError
 from ..metrics import Moments
 from ..system.files import cache_folder, write_atomically
+from ..system.progress import progress
 
 BLOCK = 256
 """images whose features are a file in the cache"""
@@ -150,7 +150,7 @@ def measure(task: Task, split: str, network: Extractor, *, keep: int = KEEP, qui
     kept = np.zeros(count, bool)
     kept[np.random.default_rng(0).permutation(count)[:keep]] = True
     moments, features, light = Moments(network.size), [], np.zeros(2)
-    with tqdm(total=count, unit="image", disable=quiet, dynamic_ncols=True) as bar:
+    with progress(count, "image", quiet=quiet) as bar:
         for images in itertools.chain.from_iterable(_blocks(task, part) for part in parts):
             made = cached_features(images, network)
             features.append(made[kept[moments.count : moments.count + len(made)]])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..text import counted
+from ..text import format_steps, format_table
 
 MODEL = ("step", "weights", "autoencoder")
 """what a result says of the model behind it"""
@@ -80,14 +80,14 @@ def guided(weights: Mapping[int, float]) -> str:
     parts = []
     for weight in sorted(found - {1}):
         *some, last = sorted(n for n in weights if weights[n] == weight)
-        parts.append(f"{weight:g} in {' and '.join([*map(str, some), counted(last)])}")
+        parts.append(f"{weight:g} in {' and '.join([*map(str, some), format_steps(last)])}")
     return "guidance " + ", ".join(parts)
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result of `evaluate` as aligned text, a row a budget."""
+    """Return the result of `evaluate` as a table, with a row for each number of steps."""
     rows = result["steps"]
     names = list(next(iter(rows.values())))
-    lines = [["steps", *names], *([steps, *(f"{row[name]:.4g}" for name in names)] for steps, row in rows.items())]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return format_table([
+        ["steps", *names], *([steps, *(f"{row[name]:.4g}" for name in names)] for steps, row in rows.items())
+    ])  # fmt: skip

@@ -1,4 +1,4 @@
-"""Measures of samples against real data. None of them looks at a network."""
+"""Measures of samples against real data. None of them needs a network."""
 
 from .frechet import Moments, frechet_distance, gaussian_fit
 from .kernel import kernel_distance

@@ -6,11 +6,11 @@ import numpy as np
 from jaxtyping import Float
 
 BLOCK = 4096
-"""points that are looked at together, which bounds the memory and leaves the result to the points' order alone"""
+"""points that are taken together: it bounds the memory, and the result depends on the order of the points alone"""
 
 
 class Moments:
-    """Mean and covariance of points that come in parts, without holding the points (Chan, Golub and LeVeque 1983)."""
+    """Mean and covariance of points that come in parts, without keeping them (Chan, Golub and LeVeque 1983)."""
 
     def __init__(self, size: int) -> None:
         self.count = 0
@@ -20,7 +20,7 @@ class Moments:
         """[size, size], the sum of the outer products of the points less their mean"""
 
     def add(self, points: Float[np.ndarray, "n size"]) -> Moments:
-        """Take in more points."""
+        """Add points."""
         for begin in range(0, len(points), BLOCK):
             part = np.asarray(points[begin : begin + BLOCK], np.float64)
             mean, total = part.mean(0), self.count + len(part)
@@ -33,12 +33,12 @@ class Moments:
 
     @property
     def covariance(self) -> Float[np.ndarray, "size size"]:
-        """Unbiased, divided by one less than the points; a single point has none, and gets 0."""
+        """The unbiased covariance, divided by the number of points less one; 0 for a single point."""
         return self.scatter / max(self.count - 1, 1)
 
 
 def gaussian_fit(points: Float[np.ndarray, "n k"]) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k k"]]:
-    """Mean and covariance, in float64; a single point has no covariance, and gets 0."""
+    """Return mean and covariance, in float64; the covariance of a single point is 0."""
     found = Moments(points.shape[1]).add(points)
     return found.mean, found.covariance
 
@@ -49,7 +49,7 @@ def frechet_distance(
     mean_b: Float[np.ndarray, "k"],
     covariance_b: Float[np.ndarray, "k k"],
 ) -> float:
-    """Squared Fréchet distance of two Gaussians, as in FID: |m_a - m_b|² + tr(C_a + C_b - 2 (C_a C_b)^(1/2)).
+    """Return the squared Fréchet distance of Gaussians, as in FID: |m_a - m_b|² + tr(C_a + C_b - 2 (C_a C_b)^(1/2)).
 
     With C = R Rᵀ for each, the trace of the root is the sum of the singular values of R_aᵀ R_b. The product of the
     covariances is never formed: where they are singular, as with fewer points than features, its eigenvalues that
@@ -64,7 +64,7 @@ def frechet_distance(
 
 
 def _root(covariance: Float[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
-    """R with R Rᵀ = C."""
+    """Return R with R Rᵀ = C."""
     values, vectors = np.linalg.eigh(covariance)
     root: np.ndarray = vectors * np.sqrt(values.clip(0))
     return root

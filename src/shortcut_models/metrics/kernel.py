@@ -14,11 +14,11 @@ def kernel_distance(
     subsets: int = SUBSETS,
     subset_size: int = SUBSET_SIZE,
 ) -> float:
-    """Squared maximum mean discrepancy with the kernel (x·y / k + 1)³, as in KID (Bińkowski et al. 2018).
+    """Return the squared maximum mean discrepancy with kernel (x·y / k + 1)³, as in KID (Bińkowski et al. 2018).
 
-    The mean of the unbiased estimate over random subsets of both, always the same ones; subsets are smaller where there
-    are fewer points. About 0, and below it half of the time, for points of the same distribution; not a number for
-    less than two points.
+    It is the mean of the unbiased estimate over random subsets of both, which are always the same. Subsets are smaller
+    where there are fewer points. For points of one distribution it is about 0, and below 0 half of the time; for less
+    than two points it is NaN.
     """
     size = min(subset_size, len(a), len(b))
     if size < 2:
@@ -31,7 +31,7 @@ def kernel_distance(
 
 
 def _unbiased(x: Float[np.ndarray, "n k"], y: Float[np.ndarray, "n k"]) -> float:
-    """Mean similarity within each (of a point with the others, Gretton et al. 2012, eq. 3) less that between both."""
+    """Return the mean similarity within each set less that between both (Gretton et al. 2012, eq. 3)."""
     n = len(x)
     kernel = lambda p, q: (p @ q.T / p.shape[1] + 1) ** 3
     within = sum(float(k.sum() - np.trace(k)) for k in (kernel(x, x), kernel(y, y)))

@@ -1,4 +1,4 @@
-"""Measures by neighbourhoods: what part of each of two sets of points lies near the other."""
+"""Measures by neighbourhoods: which fraction of each of two sets of points is near the other."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ import numpy as np
 from jaxtyping import Float
 
 BLOCK = 2**24
-"""distances that are held at once, 128 MiB"""
+"""distances in memory at once, 128 MiB"""
 
 
 def manifold_measures(
     real: Float[np.ndarray, "n features"], made: Float[np.ndarray, "m features"], k: int = 5
 ) -> dict[str, float]:
-    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020).
+    """Return precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
-    precision: share of samples inside a real point's ball (radius: distance to its k-th neighbour);
-    recall: share of real points inside a sample's ball; density: balls of real points around a sample, over k;
-    coverage: share of real points with a sample inside their ball. None of them where either has only k points.
+    The ball of a point has the distance to its k-th neighbour as its radius.
+
+    - precision: fraction of samples inside the ball of a real point;
+    - recall: fraction of real points inside the ball of a sample;
+    - density: balls of real points around a sample, over k;
+    - coverage: fraction of real points with a sample inside their ball.
+
+    Returns:
+        The four by name; nothing where either set has only k points.
     """
     if min(len(real), len(made)) <= k:
         return {}

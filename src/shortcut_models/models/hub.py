@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 
 from .._version import __version__
 from ..errors import UserError
-from ..system.files import write_atomically
+from ..system.files import write_atomically, write_json
 from .checkpoint import HEADER, MODEL
 from .loading import CONFIG, LAYOUT, load
 from .model import Model
@@ -68,7 +67,7 @@ class HubModel(
         state, plain = self.network.state_dict(), torch.contiguous_format
         weights = {name: value.detach().cpu().clone(memory_format=plain) for name, value in state.items()}
         write_atomically(save_directory / MODEL, safetensors.torch.save(weights, metadata={"format": "pt"}))
-        write_atomically(save_directory / CONFIG, (json.dumps({HEADER: config}, indent=2) + "\n").encode())
+        write_json(save_directory / CONFIG, {HEADER: config})
 
     @classmethod
     def _from_pretrained(

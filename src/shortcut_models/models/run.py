@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..system.files import write_atomically
+from ..system.files import write_atomically, write_json
 from .legacy import upgrade_config
 
 FREE_TO_CHANGE = frozenset(
@@ -103,7 +103,7 @@ class Run:
     def write_config(self, config: dict[str, Any]) -> None:
         """Write the configuration, unless it is there already."""
         if not self.config.exists() or self.read_config() != config:
-            write_atomically(self.config, (json.dumps(config, indent=2) + "\n").encode())
+            write_json(self.config, config)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of the log; a line torn by a crash is left out."""

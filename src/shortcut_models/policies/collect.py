@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
 from ..data.demonstrations import native
 from ..errors import UserError
 from ..randomness import seed_of
-from ..system.files import write_atomically
+from ..system.files import write_json
+from ..system.progress import progress
 from .environments import SEEDS, Environment, Observation
 from .episode import Actor, warm_up
 from .experts import Expert

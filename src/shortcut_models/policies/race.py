@@ -11,13 +11,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from tqdm import tqdm
 
 from ..drawing.style import FAINT, INK, colour_of
 from ..drawing.video import Frame, rate_of, width_of, write_video
 from ..errors import UserError
+from ..metrics.catalogue import score as score_entry
 from ..models.parts import describe
-from ..text import counted
+from ..system.progress import progress
+from ..text import format_steps
 from .environments import Environment
 from .episode import CRASHED, Actor, RunningEpisode, warm_up
 from .policy import Policy

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import functools
 import itertools
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from tqdm import tqdm
 
 from ..errors import Stopped, UserError
 from ..models.loading import assemble, find
 from ..models.run import Run
 from ..system.files import cache_folder
 from ..system.machine import processor
+from ..system.progress import progress
 from ..system.signals import StopRequest
 from .environments import SEEDS, open_environment
 from .episode import Episode
@@ -133,7 +131,6 @@ def roll_out(
     """
     found = {Job(n, seed): records.read(n, seed) for seed in seeds for n in steps}
     missing = [job for job, episode in found.items() if episode is None]
-    interval = 0.2 if sys.stderr.isatty() else 30.0
     with (
         StopRequest() as stop,
         Workers(factory, workers) as team,

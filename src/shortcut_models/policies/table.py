@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..metrics.catalogue import score
 from ..models.parts import describe
-from ..text import counted
+from ..text import format_steps, format_table
 from .episode import Episode
 from .rollout import PolicyRun
 
@@ -89,11 +90,9 @@ def table(found: dict[str, Any]) -> str:
     """Return a `result` as text: what was played, a row per number of steps, and the crashes."""
     heads = ["steps", found["measure"], "middle half", "frames/s", "decisions/s"]
     heads += ["with simulator: frames/s", "decisions/s", "crashed"]
-    places = 1 if found["measure"] == "return" else 3
+    places = 3 if score(found["measure"]).is_fraction else 1
     lines = [heads, *(_row(steps, row, places) for steps, row in found["steps"].items())]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rows = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-    return "\n".join([*_about(found), "", *rows, *_crashes(found)])
+    return "\n".join([*_about(found), "", format_table(lines), *_crashes(found)])
 
 
 def _row(steps: str, row: dict[str, Any], places: int) -> list[str]:
@@ -116,7 +115,7 @@ def _crashes(found: dict[str, Any]) -> list[str]:
     bad = [episode for episode in found["episodes"] if episode["ended"].startswith("crashed")]
     if not bad:
         return []
-    lines = [f"  {counted(one['steps'])}, seed {one['seed']}: {one['ended'].partition(': ')[2]}" for one in bad]
+    lines = [f"  {format_steps(one['steps'])}, seed {one['seed']}: {one['ended'].partition(': ')[2]}" for one in bad]
     count = "1 episode crashed and counts" if len(bad) == 1 else f"{len(bad)} episodes crashed and count"
     return [
         "",

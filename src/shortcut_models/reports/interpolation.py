@@ -1,4 +1,4 @@
-"""What lies between noises: a model that learned well goes smoothly from one sample to another."""
+"""Samples between two noises: a model that learned well goes smoothly from one sample to another."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCH = 250
 def interpolate(
     model: Model, steps: int, pairs: int, seed: int, points: int = 9, label: int | None = None
 ) -> Image.Image:
-    """Samples from n z0 + sqrt(1 - n^2) z1 between two noises, which stays standard normal for every n from 0 to 1.
+    """Draw samples from n z0 + sqrt(1 - n^2) z1 between two noises, which is standard normal for n from 0 to 1.
 
     Args:
         model: a trained model.
@@ -28,7 +28,7 @@ def interpolate(
         label: one class for all; by default one a row, in turn.
 
     Raises:
-        UserError: a number out of its range.
+        UserError: a number is out of its range.
     """
     for name, value, least in (("pairs", pairs, 1), ("points", points, 2)):
         if value < least:

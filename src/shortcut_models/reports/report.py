@@ -1,268 +1,241 @@
-"""A run as one HTML page that needs nothing else: what it makes, how well, how fast, and how to do it again."""
+"""A run as one HTML page that needs no other file: its samples, quality, speed, training, commands, configuration."""
 
 from __future__ import annotations
 
-import importlib.resources
-import string
-from html import escape
+import base64
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
+from PIL import Image
 
 from .._version import __version__
 from ..drawing.curves import quality_curves
 from ..drawing.losses import loss_curves, step_size_losses
-from ..drawing.style import RAINBOW, colour_of
+from ..drawing.png import encode_png
+from ..drawing.style import RAINBOW, Colour, colour_of
 from ..errors import UserError
 from ..evaluation.results import guidance_of, guided, precision_of, read_result
-from ..metrics.catalogue import measures_of
+from ..metrics.catalogue import metric, quality_measures
 from ..models.model import Model
 from ..models.run import PARTS, Run
-from ..recipes import commands as reproduce
+from ..recipes.commands import evaluate_command, join, train_command
 from ..system.files import write_atomically
-from ..text import counted, duration, figure, large, plain, shown, time_of
+from ..text import format_count, format_duration, format_name, format_number, format_steps, format_value
 from .animation import gif, rainbow_frames
-from .html import budget, chart, css, embedded, facts, hint, measure, paper, section, table
 
-PAPER = "https://arxiv.org/abs/2410.12557"
-MEANING = {
-    "accuracy": "share of samples in which a classifier of real data sees the label asked for",
-    "accuracy_real": "the same share among real examples never trained on",
-    "precision": "share of samples that lie among real examples: what is made looks right",
-    "recall": "share of real examples that lie among samples: nothing is left out",
-    "density": "how many real examples a sample lies among; about 1 for real data",
-    "coverage": "share of real examples with a sample nearby",
-    "sliced_wasserstein": "distance to real points, seen from all sides in turn",
-    "pixel_frechet": "Fréchet distance to real images, by Gaussians fitted to their pixels",
-    "fid": "Fréchet distance to real images, by Gaussians fitted to features of the Inception network",
-    "kid": "squared maximum mean discrepancy of these features, unbiased also with few samples",
-    "distance_to_finest": "how far a sample lies from that of the same noise in the most steps, on average and in "
-    "standard deviations of the data",
-}
-"""of the measures that the tasks give, for a reader who meets them for the first time"""
+Stat = tuple[str, str, str]
+"""a name, its value, and a few words more"""
 
 
 def write_report(run: Path, model: Model, out: Path | None = None) -> Path:
     """Write the report of a run, with samples of its model, and return the path.
 
     Args:
-        run: the run's directory; what is not there, an evaluation for one, is left out with a hint.
+        run: the run's directory; where a part is missing, an evaluation for one, the page has the command for it.
         model: as `load(run)` gives it.
         out: the file; by default `report.html` in the run's directory.
 
     Raises:
-        UserError: `run` is no run's directory, or its evaluation is damaged.
+        UserError: `run` is not the directory of a run, or its evaluation is damaged.
     """
     if run.is_file():
-        raise UserError(f"{run} is a file: a report needs the whole run, so give its directory")
+        raise UserError(f"{run} is a file: a report needs the whole run, so pass its directory")
     files = Run(run)
     config, metrics, evaluation = files.read_config(), files.read_metrics(), read_evaluation(files)
-    body = [
-        header(config, metrics, evaluation, model),
-        samples(model),
-        quality(evaluation, run, model.step),
-        fid(files, model.step),
-        speed(evaluation),
-        film(files, model),
-        training(metrics),
-        commands(config, evaluation, run),
-        configuration(config),
-        f"<footer>Made by shortcut-models {__version__}, after "
-        f"<a href='{PAPER}'>One Step Diffusion via Shortcut Models</a>.</footer>",
-    ]
-    template = importlib.resources.files(__package__).joinpath("report.html").read_text(encoding="utf-8")
-    page = string.Template(template).substitute(
-        title=escape(f"{config.get('recipe') or run.name}: shortcut-models report"),
-        gradient=", ".join(f"#{code}" for code in RAINBOW),
-        body="\n".join(filter(None, body)),
-    )
+    fid = read_result(files.fid_result, files.path)
+    page = _environment().get_template("report.html").render(
+        title=config.get("recipe") or run.name,
+        recipe=config.get("recipe"),
+        gradient=RAINBOW,
+        max_steps=model.objective.max_steps,
+        headline=headline(config, metrics, evaluation, model),
+        samples=samples(model),
+        quality=evaluation and quality(evaluation, model.step),
+        fid=fid and quality(fid, model.step),
+        speed=evaluation and seconds_per_sample(evaluation),
+        is_2d=model.task.shape == (2,),
+        animation=animation(files, model),
+        training=metrics and training(metrics),
+        commands=commands(config, evaluation, run),
+        configuration=configuration(config),
+        run=repr(str(run)),
+        run_version=config.get("version", ""),
+        version=__version__,
+    )  # fmt: skip
     path = out or run / "report.html"
     write_atomically(path, page.encode())
     return path
 
 
+def _environment() -> jinja2.Environment:
+    """Return the templates, which escape every value."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__, "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"steps": format_steps, "duration": format_duration}
+    environment.globals["step_colour"] = lambda steps, most: _css(colour_of(steps, most))
+    return environment
+
+
+def _css(colour: Colour) -> str:
+    """Return a colour as style sheets name it."""
+    return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
+
+
+def _data_uri(content: bytes, kind: str) -> str:
+    """Return a picture as a part of the page; kind: png or gif."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _png(picture: Image.Image) -> str:
+    return _data_uri(encode_png(picture), "png")
+
+
+def _chart(picture: Image.Image) -> dict[str, Any]:
+    return {"source": _png(picture), "width": round(0.64 * picture.width)}
+
+
 def read_evaluation(files: Run) -> dict[str, Any] | None:
-    """What `shortcut evaluate` wrote, if it did. Raises UserError where that is damaged."""
+    """Return what `shortcut evaluate` wrote, if it did.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     return read_result(files.evaluation, files.path)
 
 
-def header(
+def headline(
     config: dict[str, Any], metrics: list[dict[str, Any]], evaluation: dict[str, Any] | None, model: Model
-) -> str:
-    """Name and headline facts."""
-    most, size = model.objective.max_steps, sum(p.numel() for p in model.network.parameters())
+) -> list[Stat]:
+    """Return the size of the network, how long it was trained, and the main results."""
     entry = config["network"]
     sizes = [f"{name} {entry[name]}" for name in ("width", "depth") if name in entry]
     kind = ", ".join([entry.get("name") or str(entry.get("class")).rpartition(".")[2], *sizes])
-    planned = config["training"].get("steps", model.step)
-    unfinished = f"of {planned:,} " if model.step < planned else ""
+    planned = config["training"].get("train_steps", model.step)
     seconds = [line["seconds"] for line in metrics if "seconds" in line]
-    found = [
-        ("Parameters", large(size), kind),
-        (
-            "Training steps",
-            f"{model.step:,}",
-            unfinished + (f"in {duration(seconds[-1])}" if seconds else ""),
-        ),
+    duration = f"in {format_duration(seconds[-1])}" if seconds else ""
+    return [
+        ("Parameters", format_count(sum(p.numel() for p in model.network.parameters())), kind),
+        ("Training steps", f"{model.step:,}", (f"of {planned:,} " if model.step < planned else "") + duration),
+        *(main_results(evaluation) if evaluation else []),
     ]
-    if evaluation is not None:
-        found += headlines(evaluation)
-    return (
-        f"<header><p class='eyebrow'>shortcut-models report</p><h1>{escape(config.get('recipe') or 'A run')}</h1>"
-        f"<p class='lead'>One network, trained once, that makes samples in any number of steps from 1 to {most}.</p>"
-        f"{facts(found)}</header>"
-    )
 
 
-def headlines(evaluation: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Quality and speed in the fewest steps and in the most, and where they were measured."""
+def main_results(evaluation: dict[str, Any]) -> list[Stat]:
+    """Return quality and speed in the fewest steps and in the most, and where they were measured."""
     rows, machine = {int(steps): row for steps, row in evaluation["steps"].items()}, evaluation["machine"]
     few, many = min(rows), max(rows)
+
+    def compared(name: str, values: dict[int, str]) -> Stat:
+        more = f"{values[many]} in {format_steps(many)}" if many > few else ""
+        return f"{name} in {format_steps(few)}", values[few], more
+
     found = [
-        (
-            f"{plain(name).capitalize()} in {counted(few)}",
-            measure(name, rows[few].get(name)),
-            f"{measure(name, rows[many].get(name))} in {counted(many)}" if many > few else "",
-        )
-        for name in measures_of(evaluation)[:1]
+        compared(format_name(name).capitalize(), {n: metric(name).format(rows[n].get(name)) for n in (few, many)})
+        for name in quality_measures(evaluation)[:1]
     ]
-    each = {steps: time_of(rows[steps]["seconds"] / evaluation["num"]) for steps in (few, many)}
-    found.append((f"A sample in {counted(few)}", each[few], f"{each[many]} in {counted(many)}" if many > few else ""))
+    seconds = seconds_per_sample(evaluation)
+    found.append(compared("A sample", {n: format_duration(seconds[n]) for n in (few, many)}))
     device = str(machine.get("device", "?"))
     about = f"{machine.get('architecture', '')}, {machine.get('cores', '?')} cores, torch {machine.get('torch', '?')}"
     return [*found, ("Machine", device.upper() if len(device) == 3 else device, about)]
 
 
-def samples(model: Model) -> str:
-    """What the same noises become at every budget."""
+def samples(model: Model) -> dict[str, Any]:
+    """Return pictures of what the same noises become in 1, 2, 4, ... steps."""
     num, columns = model.task.preview_grid
-    most, parts = model.objective.max_steps, []
-    for steps in (2**k for k in range(most.bit_length())):
-        picture = model.task.draw(model.sample(num, steps=steps), columns)
-        parts.append((budget(steps, most), paper(picture, f"samples in {counted(steps)}")))
-    text = "Every budget begins from the same noises; red is one step, purple the most. "
-    if picture.width < 3 * picture.height:
-        body = "".join(f"<div>{name}{image}</div>" for name, image in parts)
-        return section("The same noise, more steps", text, f"<div class='tiles'>{body}</div>")
-    text += "A column is one noise" + (", with the classes in turn." if model.classes else ".")
-    body = "".join(f"{name}{image}" for name, image in parts)
-    return section("The same noise, more steps", text, f"<div class='scroll'><div class='gallery'>{body}</div></div>")
+    steps = [2**k for k in range(model.objective.max_steps.bit_length())]
+    pictures = [model.task.draw(model.sample(num, steps=n), columns) for n in steps]
+    return {
+        "wide": pictures[-1].width >= 3 * pictures[-1].height,
+        "classes": model.classes,
+        "pictures": list(zip(steps, map(_png, pictures), strict=True)),
+    }
 
 
-def quality(evaluation: dict[str, Any] | None, run: Path, step: int) -> str:
-    """Quality against steps: a table, curves, and what the measures mean."""
-    title = "Quality against steps"
-    if evaluation is None:
-        return hint(title, "Not measured yet:", reproduce.evaluate_command(None, run))
-    return quality_of(title, evaluation, step)
+def quality(evaluation: dict[str, Any], step: int) -> dict[str, Any]:
+    """Return the measures of an evaluation as a table, as curves, and with their meanings.
 
-
-def quality_of(title: str, evaluation: dict[str, Any], step: int) -> str:
-    """An evaluation: a table, curves, and what its measures mean."""
-    rows, names = evaluation["steps"], list(dict.fromkeys(name for row in evaluation["steps"].values() for name in row))
-    names = [name for name in names if name not in ("seconds", "guidance")]
-    most = max(map(int, rows))
-    numbers = table(
-        ["steps", *map(plain, names)],
-        ([budget(int(n), most), *(escape(measure(name, rows[n].get(name))) for name in names)] for n in rows),
-    )
+    Args:
+        evaluation: a result of `shortcut evaluate`.
+        step: training step of the run's model; the text says so where the result is of another one.
+    """
+    rows = evaluation["steps"]
+    names = [name for name in dict.fromkeys(name for row in rows.values() for name in row) if name not in SETTINGS]
     old = "" if evaluation["step"] == step else f" They are of training step {evaluation['step']:,}."
     rounded = "bfloat16" if precision_of(evaluation) == "bf16" else ""
     facts = ", ".join(filter(None, [f"seed {evaluation['seed']}", guided(guidance_of(evaluation)), rounded]))
-    text = f"{evaluation['num']:,} samples a budget from the same noises ({facts}).{old}"
-    notes = "".join(f"<dt>{plain(n)}</dt> <dd>{escape(MEANING[n])}</dd>" for n in names if n in MEANING)
-    curves = chart(quality_curves(evaluation), "curves of quality against steps")
-    return section(title, text, f"<div class='scroll'>{numbers}</div>{curves}<dl class='notes'>{notes}</dl>")
+    return {
+        "text": f"{evaluation['num']:,} samples for each number of steps, from the same noises ({facts}).{old}",
+        "names": [format_name(name) for name in names],
+        "rows": [(int(n), [metric(name).format(row.get(name)) for name in names]) for n, row in rows.items()],
+        "most": max(map(int, rows)),
+        "curves": quality_measures(evaluation) and _chart(quality_curves(evaluation)),
+        "notes": [(format_name(name), metric(name).meaning) for name in names if metric(name).meaning],
+    }
 
 
-def fid(files: Run, step: int) -> str:
-    """Quality by the features of FID's network, where it was measured."""
-    found = read_result(files.fid_result, files.path)
-    return "" if found is None else quality_of("FID against steps", found, step)
+SETTINGS = ("seconds", "guidance")
+"""what the table of an evaluation leaves to other parts of the page"""
 
 
-def speed(evaluation: dict[str, Any] | None) -> str:
-    """Time a sample at every budget, as bars."""
-    if evaluation is None:
+def seconds_per_sample(evaluation: dict[str, Any]) -> dict[int, float]:
+    """Return the time for a sample at each number of steps."""
+    return {int(n): row["seconds"] / evaluation["num"] for n, row in evaluation["steps"].items()}
+
+
+def animation(files: Run, model: Model) -> str:
+    """Return the rainbow of a 2-D run; "" for a run of another kind or without snapshots."""
+    if model.task.shape != (2,) or not any(files.snapshots.glob("step_*.npz")):
         return ""
-    rows = {int(n): row["seconds"] / evaluation["num"] for n, row in evaluation["steps"].items()}
-    most = max(rows)
-    bars = "".join(
-        f"{budget(n, most)}<div class='track'><i style='width:{100 * seconds / max(rows.values()):.2f}%;"
-        f"background:{css(colour_of(n, most))}'></i></div><span class='value'>{time_of(seconds)}</span>"
-        for n, seconds in rows.items()
-    )
-    text = "Time for each sample, when many are made at once. A step is one pass through the network."
-    return section("Speed", text, f"<div class='bars'>{bars}</div>")
+    return _data_uri(gif(rainbow_frames(files.path)), "gif")
 
 
-def film(files: Run, model: Model) -> str:
-    """The rainbow of a 2-D run."""
-    if model.task.shape != (2,):
-        return ""
-    title = "Step sizes coming to agree"
-    command = reproduce.join("shortcut", "animate", files.path, "--out", "rainbow.gif")
-    if not any(files.snapshots.glob("step_*.npz")):
-        return hint(title, "This run kept no snapshots (--snapshots), as is needed for", command)
-    text = (
-        "A chain joins what one noise becomes in 1 step (red), 2, 4, ... steps (purple), while training goes on. "
-        "Chains that close are what a shortcut model learns."
-    )
-    image = embedded(gif(rainbow_frames(files.path)), "gif", "chains of ends over training")
-    return section(title, text, f"<div class='paper film'>{image}</div>")
-
-
-def training(metrics: list[dict[str, Any]]) -> str:
-    """Loss curves, the last loss at each step size, and how the run went."""
-    if not metrics:
-        return ""
+def training(metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return loss curves, the last loss at each step size, and how the run went."""
     last: dict[str, Any] = {}
     for line in metrics:
         last |= line
     rates = [line["steps_per_second"] for line in metrics if "steps_per_second" in line]
-    found = [
-        ("Loss", figure(last.get("loss")), "mean of the last steps"),
-        ("Held-out loss", figure(last.get("heldout_loss")), "of the averaged weights"),
-        ("Gradient norm", figure(last.get("gradient_norm")), "before it is clipped"),
-        ("Speed", figure(float(np.median(rates)) if rates else None), "steps a second, median"),
-        ("Steps skipped", str(last.get("skipped", "–")), "as loss or gradient was not finite"),
-    ]
-    body = chart(loss_curves(metrics), "loss curves") + facts(found)
-    levels = {key: look for key, look in step_size_losses(last).items() if key in last}
-    text = f"Up to step {last['step']:,}."
-    if len(levels) > 1:
-        heads = [
-            f"<span class='dot' style='background:{css(colour)}'></span>{label}" for label, colour in levels.values()
-        ]
-        body += "<h3>Last loss at each step size</h3>"
-        body += f"<div class='scroll'>{table(heads, [[figure(last[key]) for key in levels]])}</div>"
-        text += (
-            " The loss at the smallest step size is that of flow matching, which cannot fall to 0; "
-            "the others tell how far one step is from two of half its size."
-        )
-    return section("Training", text, body)
+    return {
+        "step": f"{last['step']:,}",
+        "curves": _chart(loss_curves(metrics)),
+        "stats": [
+            ("Loss", format_number(last.get("loss")), "mean of the last steps"),
+            ("Held-out loss", format_number(last.get("heldout_loss")), "of the averaged weights"),
+            ("Gradient norm", format_number(last.get("gradient_norm")), "before it is clipped"),
+            ("Speed", format_number(float(np.median(rates)) if rates else None), "steps a second, median"),
+            ("Steps skipped", str(last.get("skipped", "–")), "as loss or gradient was not finite"),
+        ],
+        "levels": [
+            (label, _css(colour), format_number(last[key]))
+            for key, (label, colour) in step_size_losses(last).items()
+            if key in last
+        ],
+    }
 
 
-def commands(config: dict[str, Any], evaluation: dict[str, Any] | None, run: Path) -> str:
-    """All that is needed to make this again."""
-    train = reproduce.train_command(config, run)
-    lines = [
-        train or "# trained from Python, with parts that no command names",
-        reproduce.join("shortcut", "sample", run, "--steps", 1, 4, "--num", 64, "--out", "samples.npz"),
-        reproduce.evaluate_command(evaluation, run),
-        reproduce.join("shortcut", "report", run),
-    ]
-    python = f"import shortcut_models\n\nmodel = shortcut_models.load({str(run)!r})\nmodel.sample(64, steps=1)"
-    body = f"<pre>{escape(chr(10).join(lines))}</pre><h3>From Python</h3><pre>{escape(python)}</pre>"
-    return section("Make it again", f"With shortcut-models {config.get('version', '')}.", body)
+def commands(config: dict[str, Any], evaluation: dict[str, Any] | None, run: Path) -> dict[str, str | None]:
+    """Return the commands that make the run and its results again."""
+    return {
+        "train": train_command(config, run),
+        "sample": join("shortcut", "sample", run, "--steps", 1, 4, "--num", 64, "--out", "samples.npz"),
+        "evaluate": evaluate_command(evaluation, run),
+        "report": join("shortcut", "report", run),
+        "animate": join("shortcut", "animate", run, "--out", "rainbow.gif"),
+    }
 
 
-def configuration(config: dict[str, Any]) -> str:
-    """All fields of the run's configuration."""
-    tables = []
-    for part in PARTS:
-        fields = {name: value for name, value in config[part].items() if (part, name) != ("training", "name")}
-        cells = ([escape(plain(name)), escape(shown(value))] for name, value in fields.items())
-        tables.append(f"<div><h3>{part}</h3>{table([], cells)}</div>")
-    return section("Configuration", "", f"<div class='config'>{''.join(tables)}</div>")
+def configuration(config: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """Return the fields of each part of the run's configuration."""
+    return {
+        part: [(format_name(name), format_value(value)) for name, value in config[part].items()
+               if (part, name) != ("training", "name")]
+        for part in PARTS
+    }  # fmt: skip

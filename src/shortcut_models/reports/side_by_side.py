@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..drawing.curves import Values, against_size, against_steps
+from ..drawing.png import save_png
 from ..errors import UserError
 from ..evaluation.results import guidance_of, guided, precision_of, read_result
-from ..metrics.catalogue import measures_of
+from ..metrics.catalogue import quality_measures
 from ..models.loading import load
 from ..models.run import Run
-from ..system.files import write_atomically
 
 Results = Mapping[str, dict[str, Any]]
-"""what `shortcut evaluate` found, by the names of runs"""
+"""results of `shortcut evaluate`, by the names of runs"""
 
 
 def names_of(runs: Sequence[Path]) -> dict[str, Path]:
-    """Runs by their own names, or by their paths where two have the same."""
+    """Return runs by their own names, or by their paths where two have the same."""
     short = {run.resolve().name: run for run in runs}
     return short if len(short) == len(runs) else {str(run): run for run in runs}
 
 
 def results_of(runs: Mapping[str, Path]) -> Results:
-    """What is known of all runs: their FID where all have it, or else what `shortcut evaluate` found without.
+    """Return results that all runs have: their FID, or else what `shortcut evaluate` found without.
 
-    Raises UserError where a run has not been evaluated, or two were in ways that do not compare.
+    Raises:
+        UserError: a run has not been evaluated, or two were evaluated in ways that do not compare.
     """
     files = {name: Run(path) for name, path in runs.items()}
     for run in files.values():
@@ -53,7 +53,7 @@ def results_of(runs: Mapping[str, Path]) -> Results:
 
 
 def _reference(result: dict[str, Any], name: str) -> Any:
-    """A fact of what FID compares with; None where it was not measured."""
+    """Return a fact of what FID compares with; None where it was not measured."""
     return (result.get("reference") or {}).get(name)
 
 
@@ -63,11 +63,11 @@ COMPARED: dict[str, tuple[Callable[[dict[str, Any]], Any], Callable[[dict[str, A
     "--precision": (precision_of, lambda r: f"in {precision_of(r)}"),
     "--fid-stats": (lambda r: _reference(r, "sha256"), lambda r: f"against {_reference(r, 'source')}"),
 }
-"""what must be the same for results to compare, by the option that decides it; and how it is said"""
+"""what must be the same for results to compare, by the option that decides it: its value, and that value in words"""
 
 
-def apart(results: Results, steps: Sequence[int] | None) -> list[str]:
-    """The names of runs, with their guidance where that differs between them at a number of steps that is shown."""
+def distinct_names(results: Results, steps: Sequence[int] | None) -> list[str]:
+    """Return the names of runs, with their guidance where that differs at a number of steps that is shown."""
     weights = {
         name: {n: weight for n, weight in guidance_of(found).items() if steps is None or n in steps}
         for name, found in results.items()
@@ -79,15 +79,27 @@ def apart(results: Results, steps: Sequence[int] | None) -> list[str]:
 
 
 def collect(results: Results, steps: Sequence[int] | None, measures: Sequence[str] | None) -> Values:
-    """The values that are shown of results. Raises UserError where nothing is left of what is asked for."""
+    """Return the values to draw.
+
+    Args:
+        results: of runs, by name.
+        steps: numbers of steps to show, or None for all.
+        measures: names of measures to show, or None for all.
+
+    Raises:
+        UserError: the results have nothing of these steps and measures.
+    """
     values: Values = defaultdict(lambda: defaultdict(dict))
     for name, found in results.items():
-        for budget, row in found["steps"].items():
-            for measure in measures_of(found) if steps is None or int(budget) in steps else []:
+        rows = {int(n): row for n, row in found["steps"].items() if steps is None or int(n) in steps}
+        for measure in quality_measures(found):
+            for n, row in rows.items():
                 if measure in row and (measures is None or measure in measures):
-                    values[measure][int(budget)][name] = [row[measure]]
+                    values[measure][n][name] = [row[measure]]
     if not values:
-        raise UserError("nothing is known of these steps and measures: evaluate them first, or leave out what to show")
+        raise UserError(
+            "no run has results of these steps and measures: evaluate them first, or leave --steps and --measures out"
+        )
     return values
 
 
@@ -104,11 +116,11 @@ def plot(
         measures: names of measures to show, or None for all.
 
     Raises:
-        UserError: a run that is none or has not been evaluated, runs that do not compare, or nothing to show.
+        UserError: a path is not a run, a run has not been evaluated, runs do not compare, or there is nothing to show.
     """
     named = names_of(list(dict.fromkeys(runs)))
     results = results_of(named)
-    names = apart(results, steps)
+    names = distinct_names(results, steps)
     if against == "size":
         if names != list(results):
             raise UserError(f"{' and '.join(names)} do not compare: evaluate them with the same --guidance")
@@ -117,6 +129,4 @@ def plot(
     else:
         found = dict(zip(names, results.values(), strict=True))
         picture = against_steps(collect(found, steps, measures), names)
-    content = io.BytesIO()
-    picture.save(content, "PNG")
-    write_atomically(out, content.getvalue())
+    save_png(out, picture)

@@ -6,18 +6,17 @@ import contextlib
 import importlib.util
 import json
 import math
-import sys
 import time
 from collections import defaultdict
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ..errors import UserError
 from ..models.run import Run
 from ..system.distributed import Processes
+from ..system.progress import progress
 from .options import Training
 
 
@@ -44,16 +43,7 @@ class Log(contextlib.AbstractContextManager["Log"]):
         self.writer = _tensorboard(run, start) if training.tensorboard and processes.main else None
         self.pending: dict[str, list[Tensor]] = defaultdict(list)
         self.since, self.since_step = time.perf_counter(), start
-        # A terminal gets a live bar, a file a line every quarter of a minute.
-        interval = 0.2 if sys.stderr.isatty() else 15.0
-        self.bar = tqdm(
-            total=training.train_steps,
-            initial=start,
-            unit="step",
-            disable=quiet or not processes.main,
-            mininterval=interval,
-            dynamic_ncols=True,
-        )
+        self.bar = progress(training.train_steps, "step", quiet=quiet or not processes.main, initial=start)
 
     def add(self, figures: dict[str, Tensor]) -> None:
         """Figures of one step: scalars or [b], in which NaN means not applicable."""

@@ -11,7 +11,6 @@ import safetensors.torch
 import torch
 from jaxtyping import Bool
 from torch import Tensor
-from tqdm import tqdm
 
 from ..base import Batch, Cond, Dataset, X
 from ..errors import Stopped, UserError
@@ -19,6 +18,7 @@ from ..models.model import Model
 from ..randomness import generator, sample_noise, seed_of
 from ..system.distributed import ALONE, Processes
 from ..system.files import write_atomically
+from ..system.progress import progress
 from ..system.signals import StopRequest
 from .teacher import describe_teacher, dropout_of
 
@@ -75,7 +75,7 @@ def make_pairs(
         about["label_dropout"] = share
     processes.run_on_main(lambda: _note(folder, about))
     shards = [(folder / f"{begin // SHARD:05d}.safetensors", begin) for begin in range(0, count, SHARD)]
-    with tqdm(total=count, desc="pairs", unit="pair", disable=quiet or not processes.main, dynamic_ncols=True) as bar:
+    with progress(count, "pair", quiet=quiet or not processes.main, desc="pairs") as bar:
         for turn in range(0, len(shards), processes.world):
             for path, begin in shards[turn + processes.rank : turn + processes.rank + 1]:
                 if not path.exists():

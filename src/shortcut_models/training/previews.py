@@ -11,7 +11,7 @@ from ..base import Network
 from ..models.model import Model
 from ..randomness import sample_noise
 from ..system.files import write_atomically
-from ..text import counted
+from ..text import format_steps
 
 SNAPSHOT_POINTS = 256
 """noises whose ends a snapshot holds"""
@@ -22,6 +22,7 @@ def picture(model: Model, path: Path, *, write: bool = True) -> None:
 
     write: whether this process writes the file. All make the samples, as a sharded network needs all of them.
     """
+    from ..drawing.png import save_png
     from ..drawing.sheets import stack
 
     budgets = sorted({min(steps, model.objective.max_steps) for steps in (1, 4, 128)})
@@ -30,9 +31,7 @@ def picture(model: Model, path: Path, *, write: bool = True) -> None:
     if not write:
         return
     drawn = [model.task.draw(made, columns) for made in samples]
-    content = io.BytesIO()
-    stack([counted(steps) for steps in budgets], drawn).save(content, "PNG")
-    write_atomically(path, content.getvalue())
+    save_png(path, stack([format_steps(steps) for steps in budgets], drawn))
 
 
 def snapshot(network: Network, model: Model, path: Path) -> None:

@@ -8,11 +8,16 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from helpers.comparisons import BUDGET, SIZES, compare, processes_that_start_at_once, times
+from helpers.pixels import figures_drawn
 from helpers.runs import same, steps_of, tensors, train
+from shortcut_models.drawing.curves import against_steps
+from shortcut_models.drawing.sheets import stack
+from shortcut_models.models.loading import load
 from shortcut_models.models.run import Run
 from shortcut_models.objectives import OBJECTIVES
 
@@ -49,14 +54,14 @@ def test_every_method_costs_the_budget_and_no_more(nine: Path) -> None:
         batch = OBJECTIVES[name](**made).nfe_per_example * 32
         pair = made.get("pair_steps", 0)
         assert BUDGET - batch - pair - 1 <= sum(parts.values()) <= BUDGET
-        assert parts["training"] == pytest.approx(config["training"]["steps"] * batch, abs=1)
-        assert steps_of(nine / "runs" / f"{name}-seed0") == [config["training"]["steps"]]
+        assert parts["training"] == pytest.approx(config["training"]["train_steps"] * batch, abs=1)
+        assert steps_of(nine / "runs" / f"{name}-seed0") == [config["training"]["train_steps"]]
         assert not Run(nine / "runs" / f"{name}-seed0").snapshots.exists()  # nobody looks at them here
         assert parts.keys() == {"training"} | ({"teacher"} if name in TWO_PHASES else set()) | (
             {"pairs"} if pair else set()
         )
         if "teacher" in parts:
-            assert parts["teacher"] == teacher["training"]["steps"] * 3 * 32
+            assert parts["teacher"] == teacher["training"]["train_steps"] * 3 * 32
         if pair:
             assert parts["pairs"] == made["pairs"] * pair
             assert pair <= 8  # the most that the teacher has
@@ -105,13 +110,29 @@ def test_every_value_is_there_and_is_that_of_the_evaluation(nine: Path) -> None:
     assert len(set(ends.values())) == 9  # no two methods are one
 
 
-def test_the_pictures_are_pictures(nine: Path) -> None:
-    for name in ("quality.png", "samples.png"):
-        with Image.open(nine / name) as picture:
-            picture.load()
-            assert picture.format == "PNG"
-            assert min(picture.size) > 300
-            assert len(picture.convert("RGB").getcolors(2**24) or []) > 50
+def test_the_figure_has_a_line_for_each_method_through_its_values(nine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        measure: {int(n): row for n, row in by_steps.items()} for measure, by_steps in read(nine)["values"].items()
+    }
+    seen = figures_drawn(monkeypatch)
+    picture = against_steps(values, GENERATIVE)
+    assert np.array_equal(np.asarray(picture), np.asarray(Image.open(nine / "quality.png").convert("RGB")))
+    for axes, (measure, by_steps) in zip(seen[0].axes, values.items(), strict=True):
+        assert axes.get_title(loc="left") == measure.replace("_", " ")
+        assert {line.get_label(): line.get_xydata().tolist() for line in axes.lines} == {
+            name: [[n, by_steps[n][name][0]] for n in (1, 4)] for name in GENERATIVE
+        }
+
+
+def test_the_sheet_has_samples_of_each_method_at_each_number_of_steps(nine: Path) -> None:
+    models = {name: load(nine / "runs" / f"{name}-seed0") for name in GENERATIVE}
+    titles, pictures = [], []
+    for steps in (4, 1):
+        for name, model in models.items():
+            titles.append(f"{name}, {steps}")
+            pictures.append(model.task.draw(model.sample(1024, steps=steps, seed=0), 4))
+    expected = np.asarray(stack(titles, pictures, columns=len(models)))
+    assert np.array_equal(np.asarray(Image.open(nine / "samples.png").convert("RGB")), expected)
 
 
 def test_a_trial_is_the_training_that_train_would_do(nine: Path, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "plot of nothing": ("plot nowhere --out p.png", "nowhere is no run, as it has no config.json"),
     "plot before": ("plot points --out p.png", "points has not been evaluated: run `shortcut evaluate points` first"),
     "plot of a damaged result": ("plot damaged --out p.png", "evaluation.json is damaged: run `shortcut evaluate"),
-    "plot of other steps": ("plot run --steps 64 --out p.png", "nothing is known of these steps and measures"),
+    "plot of other steps": ("plot run --steps 64 --out p.png", "no run has results of these steps and measures"),
     "plot into another kind": ("plot run --out p.gif", "p.gif must end in .png"),
     "plot against time": ("plot run --against time --out p.png", "--against: invalid choice: 'time'"),
 }

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from helpers.worlds import Walk, Walker, truth
+from shortcut_models.drawing.video import GIF_WIDTH
 from shortcut_models.errors import UserError
 from shortcut_models.policies.race import HOLD_SECONDS, Contestant, Track, race, write_race
 

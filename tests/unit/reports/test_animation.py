@@ -1,4 +1,4 @@
-"""Animations are read back, pixel by pixel: every end lies where its snapshot says."""
+"""Animations are read back, pixel by pixel: every end is where its snapshot says."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from helpers.pixels import centre, where
-from shortcut_models.drawing import style as figures
+from helpers.pixels import centre, figures_drawn, where
+from shortcut_models.drawing.style import rainbow
 from shortcut_models.errors import UserError
 from shortcut_models.reports.animation import SIDE, TOP, animate, gif, rainbow_frames
 
@@ -27,8 +27,8 @@ def run(tmp_path: Path) -> Path:
     parts: dict[str, Any] = {"network": {}, "objective": {}, "training": {}}
     (tmp_path / "config.json").write_text(json.dumps({"recipe": "four-gaussians", "task": task, **parts}))
     (tmp_path / "snapshots").mkdir()
-    for step, share in ((1, 1.0), (10, 0.5), (100, 0.0)):
-        ema = (ENDS[-1] + share * (ENDS - ENDS[-1]))[:, None].astype(np.float32)
+    for step, part in ((1, 1.0), (10, 0.5), (100, 0.0)):
+        ema = (ENDS[-1] + part * (ENDS - ENDS[-1]))[:, None].astype(np.float32)
         np.savez(tmp_path / "snapshots" / f"step_{step:08d}.npz", ema=ema, raw=-ema[-1], noise=ema[0])
     return tmp_path
 
@@ -40,9 +40,9 @@ def on_frame(point: np.ndarray) -> np.ndarray:
 
 def test_the_rainbow_shows_each_end_in_its_place_and_colour(run: Path) -> None:
     first, _, last = (frame.crop((0, 0, SIDE, TOP + SIDE)) for frame in rainbow_frames(run))
-    for end, colour in zip(ENDS, figures.rainbow(4), strict=True):
+    for end, colour in zip(ENDS, rainbow(4), strict=True):
         assert np.allclose(centre(first, colour), on_frame(end), atol=1)
-    assert np.allclose(centre(last, figures.rainbow(4)[-1]), on_frame(ENDS[-1]), atol=1)
+    assert np.allclose(centre(last, rainbow(4)[-1]), on_frame(ENDS[-1]), atol=1)
     pixels = np.asarray(last).astype(int)
     rows, columns = np.nonzero(np.ptp(pixels, axis=-1) > 60)  # all that is neither white, grey nor black
     assert np.abs(np.stack([columns, rows], 1) - on_frame(ENDS[-1])).max() < 8
@@ -63,15 +63,25 @@ def test_animate_writes_two_small_gifs_that_rest_at_the_end(run: Path, tmp_path:
         assert (gap.max(-1) > 40).mean() < 0.001
     flow = Image.open(paths[1])
     flow.seek(2)
-    columns, _ = where(flow.convert("RGB"), figures.rainbow(4)[-1], 60)
+    columns, _ = where(flow.convert("RGB"), rainbow(4)[-1], 60)
     assert columns.min() < SIDE < columns.max()  # a panel each for the raw weights and their average
 
 
-def test_frames_follow_the_training(run: Path) -> None:
-    frames = list(rainbow_frames(run))
-    gaps = [len(where(frame, figures.rainbow(4)[1])[0]) for frame in frames]
-    assert len(frames) == 3
-    assert gaps[0] > gaps[2]  # the orange dot of 2 steps ends up below the others
+def test_frames_follow_the_training(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = figures_drawn(monkeypatch)
+    list(rainbow_frames(run))
+    assert len(seen) == 3
+    for figure, step, part in zip(seen, (1, 10, 100), (1.0, 0.5, 0.0), strict=True):
+        (axes,) = figure.axes
+        ends = ENDS[-1] + part * (ENDS - ENDS[-1])
+        _, chain, *dots = axes.collections  # first the real points
+        assert np.allclose(chain.get_segments(), [ends])
+        assert np.allclose([dot.get_offsets()[0] for dot in dots], ends)
+        assert np.allclose([dot.get_facecolor()[0, :3] for dot in dots], rainbow(4))
+        gap = np.linalg.norm(ends[0] - ends[-1])
+        texts = [text.get_text() for text in figure.texts]
+        assert f"training step {step}" in texts
+        assert f"ends in 1 and in 8 steps are {gap:.3f} apart on average" in texts
 
 
 def test_a_task_from_outside_has_no_background_but_an_animation(run: Path) -> None:
@@ -96,7 +106,7 @@ def none(run: Path) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
-    [(shaped, r"shape \[8, 8\]: animate is for 2-D runs"), (torn, "00000010.npz is damaged"), (none, "no snapshots")],
+    [(shaped, r"shape \[8, 8\]: choose a 2-D run"), (torn, "00000010.npz is damaged"), (none, "no snapshots")],
 )
 def test_runs_that_cannot_be_animated_say_why(run: Path, spoil: Any, message: str) -> None:
     spoil(run)

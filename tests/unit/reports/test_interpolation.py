@@ -21,7 +21,7 @@ from shortcut_models.tasks import Toy
 
 
 class Still(Network):
-    """Leaves the noise where it is, and remembers the labels it was told."""
+    """Leaves the noise where it is, and remembers the labels that it got."""
 
     def __init__(self) -> None:
         super().__init__()

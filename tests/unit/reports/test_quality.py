@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.pixels import figures_drawn
 from helpers.runs import POINTS, shortcut, train
-from shortcut_models.drawing.curves import against_size, against_steps
+from shortcut_models.drawing.curves import Values, against_size, against_steps
 from shortcut_models.errors import UserError
 from shortcut_models.models.run import Run
-from shortcut_models.reports import side_by_side as quality
-from shortcut_models.reports.side_by_side import apart, collect, names_of, results_of
+from shortcut_models.reports.side_by_side import collect, distinct_names, names_of, results_of
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def as_fid(run: Path, more: dict[str, Any] | None = None, **measures: float) -> None:
-    """Write a result of FID, of one budget."""
+    """Write a result of FID, at one number of steps."""
     found = json.loads(Run(run).evaluation.read_bytes())
     Run(run).fid_result.write_text(json.dumps(found | {"steps": {"1": measures | {"seconds": 1.0}}} | (more or {})))
 
@@ -68,8 +68,8 @@ def test_unlike_guidance_stands_beside_the_names(runs: list[Path], tmp_path: Pat
         as_fid(runs[0], {"guidance": None, "steps": {"128": row | {"guidance": 1.5}, "1": row}})
         as_fid(runs[1], {"steps": {"128": row, "1": row}})
         results = results_of(names_of(runs))
-        assert apart(results, None) == ["flow (guidance 1.5 in 128 steps)", "wide (no guidance)"]
-        assert apart(results, [1]) == ["flow", "wide"]
+        assert distinct_names(results, None) == ["flow (guidance 1.5 in 128 steps)", "wide (no guidance)"]
+        assert distinct_names(results, [1]) == ["flow", "wide"]
         assert set(collect(results, None, None)) == {"fid"}
         for more, code in (((), 2), (("--steps", 1), 0)):
             done = shortcut("plot", *runs, "--against", "size", "--out", tmp_path / "p.png", *more)
@@ -116,32 +116,19 @@ def test_the_report_has_fid_where_it_was_measured(runs: list[Path], tmp_path: Pa
         Run(runs[0]).fid_result.unlink()
 
 
-def test_runs_are_told_apart() -> None:
+def test_runs_have_distinct_names() -> None:
     assert list(names_of([Path("a/one"), Path("a/two")])) == ["one", "two"]
     assert list(names_of([Path("a/one"), Path("b/one")])) == ["a/one", "b/one"]
 
 
-def panels_of(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The panels of the next figure."""
-    seen: list[Any] = []
-    drawn = quality.new_figure
-
-    def keep(*args: Any) -> Any:
-        seen.append(drawn(*args))
-        return seen[-1]
-
-    monkeypatch.setattr(quality, "new_figure", keep)
-    return seen
-
-
-VALUES: quality.Values = {
+VALUES: Values = {
     "fid": {1: {"S": [40.0], "B": [20.0, 22.0]}, 128: {"S": [12.0], "B": [5.0, 7.0]}},
     "recall": {1: {"S": [0.4], "B": [0.5]}, 128: {"S": [0.6], "B": [0.7]}},
 }
 
 
 def test_a_line_a_run_against_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = panels_of(monkeypatch)
+    seen = figures_drawn(monkeypatch)
     against_steps(VALUES, ["S", "B"])
     fid, recall = seen[0].axes[:2]
     assert [line.get_xydata().tolist() for line in fid.lines] == [[[1, 40], [128, 12]], [[1, 21], [128, 6]]]
@@ -149,8 +136,8 @@ def test_a_line_a_run_against_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [text.get_text() for text in seen[0].legends[0].get_texts()] == ["S", "B"]
 
 
-def test_a_line_a_budget_against_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = panels_of(monkeypatch)
+def test_a_line_a_number_of_steps_against_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = figures_drawn(monkeypatch)
     against_size(VALUES, {"S": 33_000_000, "B": 130_000_000})
     fid = seen[0].axes[0]
     assert [line.get_xydata().tolist() for line in fid.lines] == [
@@ -162,9 +149,14 @@ def test_a_line_a_budget_against_size(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("against", ["steps", "size"])
-def test_the_command_draws_a_picture(runs: list[Path], tmp_path: Path, against: str) -> None:
+def test_the_command_draws_a_picture(
+    runs: list[Path], tmp_path: Path, against: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = figures_drawn(monkeypatch)
     out = tmp_path / "p.png"
     done = shortcut("plot", *runs, "--against", against, "--out", out)
     assert done == (0, f"{out}\n", "")
-    picture = np.asarray(Image.open(out))
-    assert picture.std() > 5
+    (figure,) = seen
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["sliced wasserstein", "distance to finest"]
+    picture = np.asarray(Image.open(out).convert("RGB"))
+    assert np.array_equal(picture, np.asarray(figure.canvas.buffer_rgba())[..., :3])

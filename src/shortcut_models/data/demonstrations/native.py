@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
-from ...system.files import write_atomically
+from ...system.files import write_atomically, write_json
 from .episodes import Demonstrations, is_image
 from .frames import Block, cache_images, cache_key, select_names, stack_vectors
 
@@ -51,7 +51,7 @@ def prepare_folder(folder: Path, environment: str, expert: Mapping[str, Any]) ->
         raise UserError(f"{folder} is not empty and does not hold demonstrations: choose another folder")
     else:
         entry = {"format": FORMAT, "environment": environment, "expert": dict(expert)}
-        write_atomically(folder / HEADER, (json.dumps(entry, indent=2) + "\n").encode())
+        write_json(folder / HEADER, entry)
 
 
 def read_header(folder: Path) -> dict[str, Any]:

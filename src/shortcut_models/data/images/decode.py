@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,9 +11,9 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from ...errors import UserError
+from ...system.progress import progress
 from .examples import Examples
 from .pixels import is_grey, to_pixels
 
@@ -163,14 +162,7 @@ def decode(examples: Examples, target: Target, skip_damaged: bool, write: Callab
     count = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // (target.channels * target.size**2)))
     work = (range(len(examples))[i : i + count] for i in range(0, len(examples), count))
     kept: list[int] = []
-    with tqdm(
-        total=len(examples),
-        desc="reading images",
-        unit="image",
-        disable=len(examples) < SHOW_PROGRESS,
-        mininterval=0.2 if sys.stderr.isatty() else 15.0,
-        dynamic_ncols=True,
-    ) as bar:
+    with progress(len(examples), "image", quiet=len(examples) < SHOW_PROGRESS, desc="reading images") as bar:
         for chunk in in_threads(lambda rows: _chunk(examples, rows, target, skip_damaged), work):
             write(chunk.pixels)
             kept += chunk.rows

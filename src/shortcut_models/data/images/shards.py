@@ -14,7 +14,6 @@ import io
 import json
 import os
 import shutil
-import sys
 import tarfile
 import tempfile
 import warnings
@@ -28,10 +27,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64
 from PIL import Image
-from tqdm import tqdm
 
 from ...errors import UserError
 from ...system.files import cache_folder, writing
+from ...system.progress import progress
 from .decode import in_threads
 from .examples import Examples
 from .layout import IMAGE_SUFFIXES
@@ -183,10 +182,7 @@ def _scan_all(root: Path, shards: tuple[Path, ...], plain: tuple[Path, ...]) -> 
 
     members: list[_Member] = []
     counts: list[int] = []
-    quiet, interval = len(shards) < SHOW_PROGRESS, 0.2 if sys.stderr.isatty() else 15.0
-    with tqdm(
-        total=len(shards), desc="indexing shards", unit="shard", disable=quiet, mininterval=interval, dynamic_ncols=True
-    ) as bar:
+    with progress(len(shards), "shard", quiet=len(shards) < SHOW_PROGRESS, desc="indexing shards") as bar:
         for found in in_threads(scan, range(len(shards))):
             members += found
             counts.append(len(found))

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ...base import Dataset
 from ...errors import UserError
 from ...system.distributed import ALONE, Processes
+from ...system.progress import progress
 from .. import Images
 from .autoencoder import Vae
 from .shards import Index, refuse_other_content, shrunk, write_shard
@@ -67,7 +67,7 @@ def encode(
         for torn in out.glob(f".{name}.*.tmp"):  # by a process that was killed
             torn.unlink()
     total, done = (sum(len(rows) for _, _, rows in some) for some in (shards, [s for s in shards if s not in left]))
-    with tqdm(total=total, initial=done, unit="image", disable=quiet or not processes.main, dynamic_ncols=True) as bar:
+    with progress(total, "image", quiet=quiet or not processes.main, initial=done) as bar:
         for split, name, rows in left:
             parts = []
             for begin in range(rows.start, rows.stop, AT_ONCE):

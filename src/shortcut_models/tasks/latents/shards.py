@@ -32,7 +32,7 @@ from ...base import Batch
 from ...config import NonNegativeInt, PositiveInt, check, from_dict, to_dict
 from ...data.images import ImageSet
 from ...errors import UserError
-from ...system.files import write_atomically
+from ...system.files import write_atomically, write_json
 from ...system.hashing import HASH, hash_tensors
 from ..pixel_metrics import SIDE
 
@@ -97,7 +97,7 @@ class Index:
             self._refuse_other(folder, read_index(folder))
             return
         refuse_other_content(folder)
-        write_atomically(folder / INDEX, (json.dumps({"format": FORMAT} | to_dict(self), indent=2) + "\n").encode())
+        write_json(folder / INDEX, {"format": FORMAT} | to_dict(self))
 
     def _refuse_other(self, folder: Path, found: Index) -> None:
         """Raise UserError where a folder holds other latents; where images and VAE lie may have changed."""
