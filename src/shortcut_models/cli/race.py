@@ -79,7 +79,7 @@ def watch(
 ) -> None:
     """Write the video of policies, each at a number of steps, in the world of a seed; print what each scored."""
     from ..policies.race import clock_note, open_tracks, write_race
-    from ..text import counted
+    from ..text import format_steps
 
     tracks = open_tracks(entries, seed, real_time=real_time)
     write_race(out, tracks, clock_note(entries[0][0], real_time=real_time), seconds)
@@ -87,7 +87,7 @@ def watch(
         track.environment.close()
         episode = track.episode.record()
         print(
-            f"{track.contestant.name}, {counted(episode.steps)}: {track.environment.metric_name} "
+            f"{track.contestant.name}, {format_steps(episode.steps)}: {track.environment.metric_name} "
             f"{episode.score:.4g} after "
             f"{episode.frames:,} frames, {episode.ended or 'not over yet'}"
         )

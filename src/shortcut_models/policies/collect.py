@@ -146,7 +146,7 @@ def record_episode(
     replacements = perturbations(expert, environment, rate, seed_of(seed))
     space, observations, actions = environment.action_space, [], []
     over = False
-    with tqdm(total=environment.max_episode_steps, desc=f"seed {seed}", unit="frame", leave=False, disable=None) as bar:
+    with progress(environment.max_episode_steps, "frame", desc=f"seed {seed}", leave=False, disable=None) as bar:
         while not over:
             wanted = expert.act(observation).astype(np.float32)
             observations.append(observation)
@@ -204,7 +204,7 @@ def collect(
                 kept[seed] = made.score
             else:
                 dropped[seed] = made.score
-                write_atomically(out / DROPPED, (json.dumps(dropped) + "\n").encode())
+                write_json(out / DROPPED, dropped)
         in_a_row = in_a_row + 1 if seed in dropped else 0
         ending = f", dropped: less than {least:g}" if seed in dropped else ""
         say(f"seed {seed}: {environment.metric_name} {kept.get(seed, dropped.get(seed)):.1f}{ending}")

@@ -147,7 +147,7 @@ def write_race(out: Path, tracks: Sequence[Track], note: str, seconds: float | N
     rate = rate_of(out, tracks[0].environment.render_fps)
 
     def frames() -> Iterator[Frame]:
-        with tqdm(desc=out.name, unit="frame", disable=None, dynamic_ncols=True) as bar:
+        with progress(None, "frame", desc=out.name, disable=None) as bar:
             for frame in race(tracks, rate, width_of(out), note, seconds):
                 yield frame
                 bar.update()
@@ -182,9 +182,9 @@ def _draw_header(pen: ImageDraw.ImageDraw, track: Track, clock: float, left: int
     font = ImageFont.load_default(size)
     contestant, now = track.contestant, track.now
     colour = tuple(round(255 * part) for part in colour_of(contestant.steps, contestant.max_steps))
-    pen.text((left + 2, 0.8 * size), f"{contestant.name}, {counted(contestant.steps)}", colour, font, anchor="lm")
+    pen.text((left + 2, 0.8 * size), f"{contestant.name}, {format_steps(contestant.steps)}", colour, font, anchor="lm")
     metric = track.environment.metric_name
-    score = f"{metric} {now.score:.{0 if metric == 'return' else 2}f}"
+    score = f"{metric} {now.score:.{2 if score_entry(metric).is_fraction else 0}f}"
     pen.text((left + 2, 2.1 * size), score, INK, font, anchor="lm")
     shown = f"{now.clock if now.ended else clock:.1f} s"
     if now.ended.startswith(CRASHED):

@@ -56,8 +56,7 @@ class Records:
 
     def write(self, episode: Episode) -> None:
         """Write the record of an episode."""
-        content = json.dumps(dataclasses.asdict(episode), indent=2) + "\n"
-        write_atomically(self.path(episode.steps, episode.seed), content.encode())
+        write_json(self.path(episode.steps, episode.seed), dataclasses.asdict(episode))
 
     def read(self, steps: int, seed: int) -> Episode | None:
         """Return the record of an episode, or None without one; raise UserError if the file is damaged."""

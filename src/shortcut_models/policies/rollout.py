@@ -134,11 +134,8 @@ def roll_out(
     with (
         StopRequest() as stop,
         Workers(factory, workers) as team,
-        tqdm(
-            total=len(found), initial=len(found) - len(missing), unit="episode", disable=quiet, mininterval=interval,
-            dynamic_ncols=True,
-        ) as bar,
-    ):  # fmt: skip
+        progress(len(found), "episode", quiet=quiet, initial=len(found) - len(missing)) as bar,
+    ):
         for episode in team.play(missing, stop=lambda: stop.signal_number is not None):
             records.write(episode)
             found[Job(episode.steps, episode.seed)] = episode
