@@ -2,81 +2,81 @@
 
 from __future__ import annotations
 
-import argparse
+import contextlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from ..arguments import Parser, number, whole_number
+import annotated_types as at
+from tyro.conf import Positional
+
+from ..config import Fraction, NonNegativeInt, PositiveInt
 from ..errors import UserError
+from .parser import Command
 from .shared import check_steps
 
 if TYPE_CHECKING:
     from ..policies.collect import Pupil
 
-ABOUT = (
-    "let an expert drive, drive yourself, or let an expert correct a policy, and keep the episodes as demonstrations"
-)
 
+@dataclass(frozen=True, kw_only=True)
+class Collect(Command):
+    """The command and its options."""
 
-def add_arguments(parser: Parser) -> None:
-    """The command's options."""
-    add = parser.add_argument
-    add("environment", metavar="ENVIRONMENT", help="car-racing, or meta-world/TASK")
-    add("--episodes", type=whole_number, required=True, metavar="N", help="episodes to keep in all; >= 1")
-    add("--out", type=Path, required=True, metavar="DIR", help="where they go: new, empty, or begun before")
-    add("--min-return", type=number, metavar="R", help="drop and count episodes that score less (default: keep all)")
-    add("--seed", type=whole_number, default=0, metavar="S", help="of the first; each has the next; >= 0 (default 0)")
-    add(
-        "--noise", type=number, default=0.0, metavar="X",
-        help="add noise to what is carried out, and record what the expert wants: it shows how to get back; "
-        "0 to 1, which is about the most it recovers from (default 0)",
-    )  # fmt: skip
-    add(
-        "--blunders", type=number, default=0.0, metavar="X",
-        help="hold an action of no sense for 10 to 40 frames, 1,000/X frames after the last on average, and record "
-        "what the expert wants: it shows how to get back from farther off (default 0)",
-    )  # fmt: skip
-    driver = parser.add_mutually_exclusive_group()
-    driver.add_argument("--human", action="store_true", help="drive yourself, with the keyboard or a gamepad")
-    driver.add_argument(
-        "--policy", type=Path, metavar="RUN",
-        help="let the policy of a run act, on the CPU, and record what the expert wants where that leads (DAgger)",
-    )  # fmt: skip
-    add("--steps", type=whole_number, metavar="N", help="sampling steps of each of the policy's decisions (default 1)")
-    add("--execute", type=whole_number, metavar="N", help="actions of each of its decisions (default: the run's own)")
+    environment: Positional[str]
+    """name of the environment: car-racing, or meta-world/TASK"""
+    episodes: PositiveInt
+    """number of episodes to keep, those of earlier calls included"""
+    out: Path
+    """folder of the demonstrations: new, empty, or that of an earlier call"""
+    min_return: float | None = None
+    """smallest return of an episode that is kept; the others are counted (default: keep all)"""
+    seed: NonNegativeInt = 0
+    """seed of the first episode; each has the next one"""
+    noise: Fraction = 0.0
+    """scale of the noise on the actions that are carried out; the expert's own actions are recorded, which shows how to
+    recover; 1 is about the most that the expert recovers from"""
+    blunders: Annotated[float, at.Ge(0)] = 0.0
+    """blunders in 1,000 frames; a blunder holds a random action for 10 to 40 frames, and the expert's own actions are
+    recorded, which shows how to recover from farther off"""
+    human: bool = False
+    """drive yourself, with the keyboard or a gamepad"""
+    policy: Path | None = None
+    """run of a policy that acts, on the CPU, while the expert's actions are recorded (DAgger)"""
+    steps: PositiveInt | None = None
+    """number of sampling steps of each of the policy's decisions (default: 1)"""
+    execute: PositiveInt | None = None
+    """number of actions carried out after each of its decisions (default: the run's own)"""
 
+    def __call__(self) -> None:
+        from ..policies.collect import Settings, collect
+        from ..policies.environments import open_environment
+        from ..policies.experts import open_expert
 
-def run(args: argparse.Namespace) -> None:
-    """Run the command."""
-    import contextlib
+        if self.human and self.policy is not None:
+            raise UserError("--human and --policy exclude each other: choose one")
+        settings = Settings("human" if self.human else "expert", self.seed, self.noise, self.blunders, self.min_return)
+        expert = open_expert(self.environment, human=self.human)
+        pupil = self._pupil()
+        with contextlib.closing(expert), contextlib.closing(open_environment(self.environment)) as environment:
+            say = lambda line: print(line, flush=True)
+            scores = collect(self.environment, environment, expert, self.out, self.episodes, settings, say, pupil)
+        print(f"mean return {sum(scores) / len(scores):.1f} over {len(scores)} episodes")
 
-    from ..policies.collect import Settings, collect
-    from ..policies.environments import open_environment
-    from ..policies.experts import open_expert
+    def _pupil(self) -> Pupil | None:
+        """Return the policy that acts, if one does."""
+        if self.policy is None:
+            for option in ("steps", "execute"):
+                if getattr(self, option) is not None:
+                    raise UserError(f"--{option} is an option of a policy: pass --policy RUN too")
+            return None
+        from ..policies.collect import Pupil
+        from ..policies.rollout import Arena
+        from ..system.hashing import hash_tensors
 
-    settings = Settings("human" if args.human else "expert", args.seed, args.noise, args.blunders, args.min_return)
-    expert = open_expert(args.environment, human=args.human)
-    pupil = _pupil(args)
-    with contextlib.closing(expert), contextlib.closing(open_environment(args.environment)) as environment:
-        say = lambda line: print(line, flush=True)
-        scores = collect(args.environment, environment, expert, args.out, args.episodes, settings, say, pupil)
-    print(f"mean return {sum(scores) / len(scores):.1f} over {len(scores)} episodes")
-
-
-def _pupil(args: argparse.Namespace) -> Pupil | None:
-    """The policy that acts, if one does."""
-    if args.policy is None:
-        for option in ("steps", "execute"):
-            if getattr(args, option) is not None:
-                raise UserError(f"--{option} says how a policy decides: give --policy RUN too")
-        return None
-    from ..policies.collect import Pupil
-    from ..policies.rollout import Arena
-    from ..system.hashing import hash_tensors
-
-    policy = Arena.open(args.policy, environment=args.environment, execute=args.execute).policy
-    steps = 1 if args.steps is None else args.steps
-    check_steps(steps, policy)
-    weights = hash_tensors(policy.network.state_dict())[:8]
-    run = f"{args.policy.resolve().name} of training step {policy.step:,} (weights {weights})"
-    return Pupil(f"{run} with --steps {steps} --execute {policy.execute}", policy, steps)
+        policy = Arena.open(self.policy, environment=self.environment, execute=self.execute).policy
+        steps = self.steps or 1
+        check_steps(steps, policy)
+        weights = hash_tensors(policy.network.state_dict())[:8]
+        run = f"{self.policy.resolve().name} of training step {policy.step:,} (weights {weights})"
+        return Pupil(f"{run} with --steps {steps} --execute {policy.execute}", policy, steps)
