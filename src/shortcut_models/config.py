@@ -68,9 +68,9 @@ class Option(NamedTuple):
 
     @property
     def help(self) -> str:
-        """Return the docstring with the range after its first part."""
-        what, semicolon, more = self.doc.partition(";")
-        return ", ".join(filter(None, [what, self.range])) + semicolon + more
+        """Return the docstring with the range after its noun phrase."""
+        what, *more = re.split(r"(?=;| \(default: )", self.doc, maxsplit=1)
+        return ", ".join(filter(None, [what, self.range])) + "".join(more)
 
     def flag(self, prefix: str = "", value: object = True) -> str:
         """Return the option's name on the command line, in a group whose names have a prefix."""
@@ -96,7 +96,7 @@ def _rule(item: Any) -> Rule | None:
 
 
 def _without_rules(kind: Any) -> tuple[Any, tuple[Rule, ...]]:
-    """Split a type into the type without constraints and the constraints; `PositiveInt | None` has those of PositiveInt."""
+    """Return a type without its constraints, and these; `PositiveInt | None` has those of PositiveInt."""
     if typing.get_origin(kind) is Annotated:
         inner, *metadata = typing.get_args(kind)
         inner, rules = _without_rules(inner)

@@ -23,10 +23,9 @@ from helpers.runs import (
     train,
     tree,
 )
-from shortcut_models import __version__
-from shortcut_models.cli.train import add_train_options
+from shortcut_models import __version__, cli, load
 from shortcut_models.data.images import loading
-from shortcut_models.recipes.arguments import parse_recipe
+from shortcut_models.drawing.sheets import stack
 from shortcut_models.recipes.library import RECIPES
 from shortcut_models.tasks.images import _judge as image_judge
 from shortcut_models.training.options import Training
@@ -48,7 +47,7 @@ def test_a_run_is_a_directory_with_everything_in_it(digits: Path) -> None:
     assert config["recipe"] == "digits"
     sizes = {"name": "mlp", "width": 16, "depth": 1, "expansion": 2, "condition_width": 128}
     assert config["network"].items() >= sizes.items()
-    assert config["training"]["steps"] == 12
+    assert config["training"]["train_steps"] == 12
     assert config["training"].keys() == {"name", *(field.name for field in dataclasses.fields(Training))}
     assert [json.loads(line)["step"] for line in (digits / "metrics.jsonl").read_text().splitlines()] == [5, 10, 12]
     assert steps_of(digits) == [5, 10, 12]
@@ -101,19 +100,16 @@ def test_sample_writes_arrays_and_a_picture(digits: Path, tmp_path: Path) -> Non
     assert sorted(os.listdir(tmp_path)) == ["s.npz", "s.png"]
 
 
-def test_the_picture_says_what_is_in_it(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from shortcut_models.drawing import style as figures
-
-    titles: list[str] = []
-    stack = figures.stack
-    monkeypatch.setattr(figures, "stack", lambda names, drawn: titles.extend(names) or stack(names, drawn))
+def test_the_picture_shows_the_samples_below_their_number_of_steps(digits: Path, tmp_path: Path) -> None:
     shortcut("sample", digits, "--steps", 1, 4, "--num", 3, "--out", tmp_path / "s.npz")
-    assert titles == ["1 step", "4 steps"]
+    made, task = np.load(tmp_path / "s.npz"), load(digits).task
+    drawn = [task.draw(made[name], task.preview_grid[1]) for name in ("steps_1", "steps_4")]
+    picture = np.asarray(Image.open(tmp_path / "s.png"))
+    assert np.array_equal(picture, np.asarray(stack(["1 step", "4 steps"], drawn)))
+    assert not np.array_equal(picture, np.asarray(stack(["1 step", "8 steps"], drawn)))
 
 
 def test_sample_does_as_the_python_interface(digits: Path, tmp_path: Path) -> None:
-    from shortcut_models import load
-
     out = tmp_path / "s.npz"
     words = ("--num", 6, "--label", 3, "--guidance", 1.5, "--seed", 2, "--batch-size", 4, "--out", out)
     assert shortcut("sample", digits, *words).code == 0
@@ -138,7 +134,7 @@ def test_evaluate_prints_a_table_and_writes_json(digits: Path, tmp_path: Path) -
     for words, stays in ((("--steps", 1, "--num", 20), True), (("--steps", 1, 2, 4, "--num", 19), True),
                          (("--steps", 1, 2, "--num", 20, "--seed", 1), False)):  # fmt: skip
         outcome = shortcut("evaluate", digits, *words, "--json", tmp_path / "e.json")
-        said = f"{digits / 'evaluation.json'} stays, as it is of 20 samples at 2 numbers of steps: give --json FILE"
+        said = f"{digits / 'evaluation.json'} stays, as it is of 20 samples at 2 numbers of steps: pass --json FILE"
         assert (said in outcome.out) == stays
         assert (result == json.loads((digits / "evaluation.json").read_text())) == stays
         assert json.loads((tmp_path / "e.json").read_text()) != result
@@ -172,7 +168,7 @@ def test_evaluate_finds_images_that_were_moved(tmp_path: Path, monkeypatch: pyte
     "words", [("--objective", "shortcut"), ("--network", "mlp"), ("--objective.pairing", "transport")]
 )
 def test_to_name_what_a_recipe_has_changes_nothing(words: tuple[str, ...]) -> None:
-    assert parse_recipe(["digits", *words], "train", add_train_options)[1] == RECIPES["digits"]
+    assert cli.read(["train", "digits", *words]).recipe == RECIPES["digits"]
 
 
 def test_interpolate_draws_a_picture(digits: Path, tmp_path: Path) -> None:
@@ -203,5 +199,5 @@ def test_the_command_is_also_a_module(digits: Path, tmp_path: Path) -> None:
     outcome = shell("sample", digits, "--num", 2, "--out", tmp_path / "s.npz")
     assert outcome.code == 0, outcome.err
     assert shell("sample", digits, "--num", 0, "--out", tmp_path / "t.npz") == (
-        2, "", "shortcut: error: num must be a whole number of at least 1, not 0\n",
+        2, "", "shortcut: error: --num must be >= 1, not 0\n",
     )  # fmt: skip

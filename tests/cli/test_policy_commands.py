@@ -160,7 +160,7 @@ def test_a_rollout_that_is_stopped_says_how_to_go_on(place: Path, tmp_path: Path
     process.join(20)
     assert process.exitcode == 128 + signal.SIGTERM
     said = (tmp_path / "said").read_text()
-    assert "of 8 episodes played; run the same command again to go on" in said
+    assert "of 8 episodes played; run the same command again to resume" in said
     assert "Traceback" not in said
 
 

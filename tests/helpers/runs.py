@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +53,30 @@ def shortcut(*words: object) -> Outcome:
         warnings.simplefilter("always")
         code = main([str(word) for word in words])
     return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def assert_refused(words: str | Sequence[object], message: str, unchanged: Path | None = None) -> None:
+    """Assert that a command is refused: exit code 2, one line on stderr with the message, and nothing written.
+
+    Args:
+        words: the command, without `shortcut`.
+        message: part of the line.
+        unchanged: a folder whose files must stay as they are.
+    """
+    before = None if unchanged is None else listing(unchanged)
+    outcome = shortcut(*(words.split() if isinstance(words, str) else words))
+    said = [line for line in outcome.err.splitlines() if not line.startswith("shortcut: warning: ")]
+    assert len(said) == 1, outcome.err
+    assert said[0].startswith("shortcut: error: ")
+    assert message in said[0]
+    assert (outcome.code, outcome.out) == (2, "")
+    assert unchanged is None or listing(unchanged) == before
+
+
+def listing(folder: Path) -> list[tuple[str, int, int]]:
+    """Return every file below a folder with its size and time."""
+    found = ((path, path.stat()) for path in sorted(folder.rglob("*")))
+    return [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found]
 
 
 def train(run: Path, *words: object, options: tuple[object, ...] = DIGITS) -> Outcome:

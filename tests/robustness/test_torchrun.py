@@ -102,7 +102,7 @@ def test_a_lost_process_ends_the_other_and_the_run_goes_on(tmp_path: Path, paral
     assert end(processes) == [143, 143]
     (step,) = {steps_of(run)[-1], logged(run)[-1]}
     assert said(tmp_path) == [
-        f"shortcut: stopped at step {step} of 100000, and saved; run the same command again to go on"
+        f"shortcut: stopped at step {step} of 100000, and saved; run the same command again to resume"
     ]
 
     assert end(start(tmp_path, *long, "--train-steps", step + 3)) == [0, 0]

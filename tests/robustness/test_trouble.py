@@ -46,7 +46,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: signal.Sig
     assert 0 < step < 400
     said = (tmp_path / "said").read_text()
     assert said.rstrip().splitlines()[-1] == (
-        f"shortcut: stopped at step {step} of 400, and saved; run the same command again to go on"
+        f"shortcut: stopped at step {step} of 400, and saved; run the same command again to resume"
     )
     assert "Traceback" not in said
     assert [json.loads(line)["step"] for line in lines(tmp_path / "run")] == list(range(1, step + 1))
@@ -59,7 +59,7 @@ def test_a_process_of_its_own_stops_just_so(tmp_path: Path) -> None:
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert "and saved; run the same command again to go on" in process.communicate(timeout=100)[1]
+    assert "and saved; run the same command again to resume" in process.communicate(timeout=100)[1]
     assert process.returncode == 130
     assert len(steps_of(tmp_path / "run")) == 1
 

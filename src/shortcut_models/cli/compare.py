@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from tqdm import tqdm
 
@@ -59,7 +59,8 @@ class Compare(RecipeCommand):
         trial = None
         if list(words[-2:-1]) == ["--trial"]:  # of a process of --jobs: not an option for users, so not in the help
             *words, _, trial = words
-        return dataclasses.replace(super().read(words, prog, about), trial=trial)
+        command: Any = super().read(words, prog, about)
+        return dataclasses.replace(command, trial=trial)
 
     def comparison(self) -> Comparison:
         """Return what is compared. Raises UserError where it cannot be."""

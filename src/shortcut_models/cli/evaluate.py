@@ -27,8 +27,8 @@ class Evaluate(Sampling):
     data: str | None = None
     """folder or file of the images (default: where they were for training)"""
     fid_stats: Path | None = None
-    """statistics made by `shortcut fid-stats`, .npz: measure FID against these instead, and KID and neighbourhoods where
-    they have features"""
+    """statistics made by `shortcut fid-stats`, .npz; FID is measured against these instead, and KID and neighbourhoods
+    where they have features (default: none)"""
     inception: str | None = None
     """TorchScript of the Inception network of 2015, or its https:// address (default: that of the extra `fid`)"""
 
@@ -49,9 +49,7 @@ class Evaluate(Sampling):
         if self.data is not None:
             model.task = task_at(model.task, self.data, str(self.run))
         steps = steps_of(self.steps, model)
-        result = evaluate(
-            model, steps, self.num, seed=self.seed, guidance=self.guidance, batch_size=self.batch_size
-        )
+        result = evaluate(model, steps, self.num, seed=self.seed, guidance=self.guidance, batch_size=self.batch_size)
         print(table(result), flush=True)
         self._write(result, Run(self.run).evaluation)
 

@@ -79,7 +79,8 @@ class Part(NamedTuple):
     def flags(self) -> list[str]:
         """Return the names of its options."""
         found = [option for option in options(self.config) if option.settable]
-        return [option.flag(self.prefix, value) for option in found for value in (True, False)[: 1 + (option.kind is bool)]]
+        negative = [option.flag(self.prefix, False) for option in found if option.kind is bool]
+        return [option.flag(self.prefix) for option in found] + negative
 
 
 class _Whole:
@@ -123,21 +124,24 @@ def parse(
         return None if part is None else StructConstructorSpec(dict, tuple(_fields(part, without)))
 
     def refuse(event: _errors.ParseErrorEvent) -> None:
-        flags = [flag for part in parts for flag in part.flags() if flag not in without]
-        raise UserError(f"{_complaint(event, flags, without)} (see `{prog} --help`)")
+        unknown = getattr(event, "unrecognized_tokens", None)
+        complaint = _of_unknown(unknown, parts, without) if unknown else _complaint(event)
+        raise UserError(f"{complaint} (see `{prog} --help`)")
 
     with _errors.on_parse_error(refuse):
-        found: Any = tyro.cli(
+        found, unknown = tyro.cli(
             _Whole,
             prog=prog,
             description=about,
             args=list(words),
-            return_unknown_args=others,
+            return_unknown_args=True,
             add_help=not others,
             config=(PositionalMetavarFromFieldName, SuppressFixed),
             registry=registry,
         )
-    given = found[0] if others else found
+    if unknown and not others:
+        raise UserError(f"{_of_unknown(unknown, parts, without)} (see `{prog} --help`)")
+    given: Any = found
     rest = [given.pop(part.title + " part") for part in parts[1:]]
     return [given, *rest]
 
@@ -145,7 +149,7 @@ def parse(
 def _group(part: Part) -> Any:
     """Return the type of a part, with what tyro is to know of its title and prefix."""
     kind = Annotated[type(part.config), arg(name=part.title)]
-    return kind if part.prefix else OmitArgPrefixes[kind]
+    return kind if part.prefix else Annotated[kind, OmitArgPrefixes]
 
 
 def _fields(part: Part, without: Iterable[str]) -> Iterable[StructFieldSpec]:
@@ -168,7 +172,7 @@ def _primitive(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     arguments = typing.get_args(kind)
     if kind in (int, float, str):
         return _one_word({int: "N", float: "X", str: "TEXT"}[kind], lambda text: _converted(kind, text))
-    if kind == tuple[str, ...]:
+    if info.type_origin is tuple and {*arguments} <= {str, ...}:
         return _one_word("NAME,NAME,...", lambda text: tuple(filter(None, text.split(","))))
     if info.type_origin in (typing.Union, types.UnionType) and type(None) in arguments and len(arguments) == 2:
         (inner,) = (_spec(each, info) for each in arguments if each is not type(None))
@@ -222,23 +226,20 @@ def _several(item: PrimitiveConstructorSpec[Any], words: list[str]) -> list[Any]
     return [item.instance_from_str([each]) for each in words]
 
 
-def _complaint(event: _errors.ParseErrorEvent, flags: Sequence[str], without: Mapping[str, str]) -> str:
-    """Return what is wrong with a command line, in one line.
+def _of_unknown(words: Sequence[str], parts: Sequence[Part], without: Mapping[str, str]) -> str:
+    """Return in one line that words are no options, and which one may be meant."""
+    name = next((each for each in words if each.startswith("-")), words[0]).partition("=")[0]
+    if name in without:
+        return f"{name} is not an option here: {without[name]}"
+    if not name.startswith("-"):
+        return f"unexpected argument {name!r}: remove it"
+    flags = {flag for part in parts for flag in part.flags() if ("no-" in flag) == ("no-" in name)} - set(without)
+    close = difflib.get_close_matches(name, sorted(flags), 1)
+    return f"there is no option {name}" + (f": did you mean {close[0]}?" if close else "")
 
-    Args:
-        event: what tyro found.
-        flags: the options that there are.
-        without: options that the command does not have, and why.
-    """
-    unknown = getattr(event, "tokens", None) or getattr(event, "unrecognized_tokens", None)
-    if unknown:
-        name = next((token for token in unknown if token.startswith("-")), unknown[0]).partition("=")[0]
-        if name in without:
-            return f"{name} is not an option here: {without[name]}"
-        if not name.startswith("-"):
-            return f"unexpected argument {name!r}: remove it"
-        close = difflib.get_close_matches(name, flags, 1)
-        return f"there is no option {name}" + (f": did you mean {close[0]}?" if close else "")
+
+def _complaint(event: _errors.ParseErrorEvent) -> str:
+    """Return in one line what tyro finds wrong with a command line."""
     if isinstance(event, _errors.MissingArgs):
         names = [_name(context.arg) for context in event.missing_arguments]
         return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} missing"

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tyro.conf import Positional
-
 from .parser import Command
-from .shared import check_out
+from .shared import Runs, check_out
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plot(Command):
     """The command and its options."""
 
-    runs: Positional[Sequence[Path]]
+    runs: Runs
     """runs that have been evaluated"""
     out: Path
     """file of the picture, .png"""

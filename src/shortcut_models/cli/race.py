@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import annotated_types as at
-from tyro.conf import Positional
 
 from ..errors import UserError
-from .shared import Acting, WorldSeed, check_steps, check_video_out
+from .shared import Acting, Runs, WorldSeed, check_steps, check_video_out
 
 if TYPE_CHECKING:
     from ..policies.rollout import Arena
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 class Race(Acting):
     """The command and its options."""
 
-    runs: Positional[Sequence[Path]]
+    runs: Runs
     """run directories or model.safetensors files of policies"""
     video: Path
     """file of the video, .mp4 or .gif"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..base import Objective, Task
 from ..config import DERIVED, choose
@@ -51,7 +51,7 @@ class RecipeCommand(Command):
         """Return the command; see `Command.read`. The first word is the recipe's name."""
         if not words or words[0] in ("-h", "--help"):
             about += f"; `{prog} RECIPE --help` lists the options of a recipe"
-            parse([Part(cls)], words, f"{prog} RECIPE", f"{about}\n\nrecipes: {', '.join(RECIPES)}\n{names()}")
+            parse([Part(cls)], words, f"{prog} RECIPE", f"{about}\n\nrecipes: {', '.join(RECIPES)}\n\n{names()}")
             raise UserError(f"RECIPE is missing (see `{prog} --help`)")
         name, *rest = words
         if name.startswith("-"):
@@ -74,7 +74,7 @@ class RecipeCommand(Command):
 
 def names() -> str:
     """Return the names of the networks and methods, those of the user's program included."""
-    return f"networks: {', '.join(NETWORKS)}\nmethods: {', '.join(OBJECTIVES)}"
+    return f"networks: {', '.join(NETWORKS)}\n\nmethods: {', '.join(OBJECTIVES)}"
 
 
 def with_kinds(recipe: Recipe, network: str | None, objective: str | None) -> Recipe:

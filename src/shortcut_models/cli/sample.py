@@ -15,7 +15,7 @@ class Sample(Sampling):
     """The command and its options."""
 
     out: Path
-    """file of the samples, .npz, with arrays steps_1, ..., and labels; a picture of the same name is written beside it"""
+    """file of the samples, .npz, with arrays steps_1, ..., and labels; a picture is written beside it"""
     label: int | None = None
     """class of all samples (default: all classes in turn)"""
 

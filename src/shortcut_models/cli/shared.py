@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import annotated_types as at
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from ..config import NonNegativeInt, PositiveInt
 from ..errors import UserError
@@ -18,6 +18,8 @@ from .parser import Command
 if TYPE_CHECKING:
     from ..models.model import Model
 
+Runs = Positional[Annotated[Sequence[Path], arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)")]]
+"""one or more runs: tyro takes none for the default, which `parser` refuses"""
 WorldSeed = Annotated[int, at.Ge(0), at.Le(2**31 - 1)]
 """seed of a world that a policy acts in"""
 
