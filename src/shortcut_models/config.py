@@ -141,8 +141,8 @@ def kind_text(kind: Any) -> str:
 def word(value: Any) -> str:
     """Return a value as a word of the command line."""
     if isinstance(value, tuple):
-        value = ",".join(value)
-    return "none" if value in (None, "") else str(value)
+        return ",".join(value) or "none"
+    return "none" if value is None else str(value)
 
 
 def _is_kind(value: Any, kind: Any) -> bool:

@@ -26,6 +26,7 @@ from helpers.runs import (
 from shortcut_models import __version__, cli, load
 from shortcut_models.data.images import loading
 from shortcut_models.drawing.sheets import stack
+from shortcut_models.networks import DiTConfig
 from shortcut_models.recipes.library import RECIPES
 from shortcut_models.tasks.images import _judge as image_judge
 from shortcut_models.training.options import Training
@@ -169,6 +170,72 @@ def test_evaluate_finds_images_that_were_moved(tmp_path: Path, monkeypatch: pyte
 )
 def test_to_name_what_a_recipe_has_changes_nothing(words: tuple[str, ...]) -> None:
     assert cli.read(["train", "digits", *words]).recipe == RECIPES["digits"]
+
+
+@pytest.mark.parametrize(
+    ("words", "part", "name", "value"),
+    [
+        ("images --data x --task.image-size 8", "task", "image_size", 8),
+        ("images --data x --task.image-size none", "task", "image_size", None),
+        ("images --data x --task.channels 3", "task", "channels", 3),
+        ("images --data x --task.channels none", "task", "channels", None),
+        ("images --data x --task.no-flip", "task", "flip", False),
+        ("images --data x --task.no-flip --task.flip", "task", "flip", True),
+        ("images --data x --task.skip-damaged", "task", "skip_damaged", True),
+        ("imitation --data x --task.observations image,state[:2]", "task", "observations", ("image", "state[:2]")),
+        ("push-t --data x --task.observations none", "task", "observations", ()),
+        ("digits --objective.clip none", "objective", "clip", None),
+        ("digits --objective.clip=2", "objective", "clip", 2.0),
+        ("digits --objective flow --objective.label-dropout .5", "objective", "label_dropout", 0.5),
+        ("digits --network dit-s --network.depth 3", "network", "depth", 3),
+        ("digits --learning-rate 1e-2", "training", "learning_rate", 0.01),
+        ("digits --seed 1 --seed 2", "training", "seed", 2),
+        ("digits --compile off", "training", "compile", "off"),
+        ("digits --workers 3", "training", "workers", 3),
+    ],
+)
+def test_words_become_values(words: str, part: str, name: str, value: object) -> None:
+    for command in ("train", "compare"):
+        changed = getattr(cli.read([command, *words.split()]).recipe, part)
+        assert getattr(changed, name) == value
+        assert type(getattr(changed, name)) is type(value)
+
+
+def test_other_parts_of_a_recipe_stay_as_they_are() -> None:
+    command = cli.read(["train", "digits", "--network", "dit-s", "--network.depth", "3", "--train-steps", "7"])
+    recipe = RECIPES["digits"]
+    assert command.recipe == dataclasses.replace(
+        recipe,
+        network=DiTConfig(width=384, depth=3, heads=6),
+        training=dataclasses.replace(recipe.training, train_steps=7),
+    )
+
+
+def test_options_of_a_comparison_are_not_those_of_its_trainings() -> None:
+    command = cli.read(
+        [
+            "compare",
+            "digits",
+            "--jobs",
+            "3",
+            "--workers",
+            "2",
+            "--steps",
+            "1",
+            "8",
+            "8",
+            "--seeds",
+            "4",
+            "--seed",
+            "5",
+            "--out",
+            "x",
+        ]
+    )
+    assert (command.jobs, command.steps, command.seeds) == (3, [1, 8, 8], 4)
+    assert (command.recipe.training.workers, command.recipe.training.seed) == (2, 5)
+    assert command.comparison().steps == [1, 8]
+    assert command.comparison().recipe.training.train_steps == RECIPES["digits"].training.train_steps
 
 
 def test_interpolate_draws_a_picture(digits: Path, tmp_path: Path) -> None:

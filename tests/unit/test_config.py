@@ -190,7 +190,7 @@ def test_flags_and_words_are_those_of_the_command_line() -> None:
     found = {option.name: option for option in options(Example)}
     assert found["count"].flag() == "--count"
     assert [found["on"].flag("task.", value) for value in (True, False)] == ["--task.on", "--task.no-on"]
-    assert [word(value) for value in (None, "", (), ("a", "b"), 0, 0.5)] == ["none", "none", "none", "a,b", "0", "0.5"]
+    assert [word(value) for value in (None, "", (), ("a", "b"), 0, 0.5)] == ["none", "", "none", "a,b", "0", "0.5"]
 
 
 def test_a_subclass_may_say_more_of_a_field() -> None:

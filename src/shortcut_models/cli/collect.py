@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import annotated_types as at
 from tyro.conf import Positional
 
-from ..config import Fraction, NonNegativeInt, PositiveInt
+from ..config import Fraction, PositiveInt
 from ..errors import UserError
 from .parser import Command
-from .shared import check_steps
+from .shared import WorldSeed, check_steps
 
 if TYPE_CHECKING:
     from ..policies.collect import Pupil
@@ -31,12 +31,12 @@ class Collect(Command):
     """folder of the demonstrations: new, empty, or that of an earlier call"""
     min_return: float | None = None
     """smallest return of an episode that is kept; the others are counted (default: keep all)"""
-    seed: NonNegativeInt = 0
+    seed: WorldSeed = 0
     """seed of the first episode; each has the next one"""
     noise: Fraction = 0.0
     """scale of the noise on the actions that are carried out; the expert's own actions are recorded, which shows how to
     recover; 1 is about the most that the expert recovers from"""
-    blunders: Annotated[float, at.Ge(0)] = 0.0
+    blunders: Annotated[float, at.Ge(0), at.Lt(1000)] = 0.0
     """blunders in 1,000 frames; a blunder holds a random action for 10 to 40 frames, and the expert's own actions are
     recorded, which shows how to recover from farther off"""
     human: bool = False

@@ -173,7 +173,7 @@ def _primitive(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     if kind in (int, float, str):
         return _one_word({int: "N", float: "X", str: "TEXT"}[kind], lambda text: _converted(kind, text))
     if info.type_origin is tuple and {*arguments} <= {str, ...}:
-        return _one_word("NAME,NAME,...", lambda text: tuple(filter(None, text.split(","))))
+        return _one_word("NAME,NAME,...", lambda text: () if text == "none" else tuple(filter(None, text.split(","))))
     if info.type_origin in (typing.Union, types.UnionType) and type(None) in arguments and len(arguments) == 2:
         (inner,) = (_spec(each, info) for each in arguments if each is not type(None))
         return dataclasses.replace(
@@ -209,7 +209,7 @@ def _one_word(metavar: str, read: Callable[[str], Any]) -> PrimitiveConstructorS
         metavar=metavar,
         instance_from_str=lambda words: read(words[0]),
         is_instance=lambda value: True,
-        str_from_instance=lambda value: [word(value)],
+        str_from_instance=lambda value: [word(value) or "none"],
     )
 
 
@@ -241,8 +241,8 @@ def _of_unknown(words: Sequence[str], parts: Sequence[Part], without: Mapping[st
 def _complaint(event: _errors.ParseErrorEvent) -> str:
     """Return in one line what tyro finds wrong with a command line."""
     if isinstance(event, _errors.MissingArgs):
-        names = [_name(context.arg) for context in event.missing_arguments]
-        return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} missing"
+        *names, last = (_name(context.arg) for context in event.missing_arguments)
+        return f"{', '.join(names)} and {last} are missing" if names else f"{last} is missing"
     argument = getattr(event, "argument", None)
     if argument is None:  # an error of a later version of tyro
         return f"the options are wrong ({type(event).__name__})"

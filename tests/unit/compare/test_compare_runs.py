@@ -131,8 +131,8 @@ def test_a_method_in_a_file_of_the_users_own_is_known_to_the_processes(tmp_path:
 def test_stopped_in_the_middle_it_saves_and_the_same_command_goes_on(tmp_path: Path, workers: int) -> None:
     """With processes as a shell starts them: the command alone, and one that it waits for."""
     out = tmp_path / "out"
-    words = ("compare", "four-gaussians", *SIZES, "--nfe-budget", 3 * 32 * 800, "--num", 20, "--steps", 1, "--objectives",
-             "flow", "--out", out, "--log-every", 10, "--jobs", workers)  # fmt: skip
+    words = ("compare", "four-gaussians", *SIZES, "--nfe-budget", 3 * 32 * 800, "--num", 20, "--steps", 1,
+             "--objectives", "flow", "--out", out, "--log-every", 10, "--jobs", workers)  # fmt: skip
     process = subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True, env=environment())
     run = Run(out / "runs" / "flow-seed0")
     while len(run.read_metrics()) < 3:
