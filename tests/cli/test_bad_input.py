@@ -200,7 +200,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "unknown method of a comparison": ("compare moons --objectives flows", "did you mean flow?"),
     "a trial of a comparison": (
         "compare moons --trial flow",
-        "there is no trial 'flow': choose one of teacher-seed0, flow-seed0, ",
+        "there is no trial 'flow': choose one of ",
     ),
     "a trial among options": ("compare moons --trial flow --num 3", "there is no option --trial"),
     "plot of what": ("plot --out p.png", "RUN needs at least one value"),

@@ -13,8 +13,6 @@ from .shared import check_out
 
 @dataclass(frozen=True, kw_only=True)
 class Animate(Command):
-    """The command and its options."""
-
     run: Positional[Path]
     """run directory"""
     out: Path

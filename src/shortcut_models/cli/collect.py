@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Collect(Command):
-    """The command and its options."""
-
     environment: Positional[str]
     """name of the environment: car-racing, or meta-world/TASK"""
     episodes: PositiveInt

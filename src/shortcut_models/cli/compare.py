@@ -25,8 +25,6 @@ DEFAULT_SHARE = 0.4
 
 @dataclass(frozen=True, kw_only=True)
 class Compare(RecipeCommand):
-    """The command and its options."""
-
     WITHOUT: ClassVar[Mapping[str, str]] = {
         "--train-steps": "--nfe-budget decides the optimiser steps of each training",
         "--snapshots": "a comparison keeps no snapshots",

@@ -13,8 +13,6 @@ from .shared import OnDevice
 
 @dataclass(frozen=True, kw_only=True)
 class Encode(OnDevice):
-    """The command and its options."""
-
     data: str
     """images: a path, or hf:NAME, as for training"""
     vae: str

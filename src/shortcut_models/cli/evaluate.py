@@ -16,8 +16,6 @@ from .shared import Sampling, check_out, steps_of
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Sampling):
-    """The command and its options."""
-
     steps: Sequence[int] | None = None
     """numbers of sampling steps, 1 to the model's largest (default: 1 2 4 ... up to the largest)"""
     num: PositiveInt = 1000

@@ -26,8 +26,6 @@ class ImageOptions(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class FidStats(OnDevice):
-    """The command and its options."""
-
     data: str
     """images: a folder, tar shards, .npz or idx files"""
     out: Path

@@ -12,8 +12,6 @@ from .parser import Command
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOriginal(Command):
-    """The command and its options."""
-
     file: Positional[Path]
     """checkpoint, a pickle; nothing in it is run"""
     out: Path

@@ -15,8 +15,6 @@ from .shared import OfModel, check_out
 
 @dataclass(frozen=True, kw_only=True)
 class Interpolate(OfModel):
-    """The command and its options."""
-
     out: Path
     """file of the picture, .png"""
     steps: int = 1

@@ -44,17 +44,7 @@ class Command:
 
     @classmethod
     def read(cls, words: Sequence[str], prog: str, about: str) -> Command:
-        """Return the command with the options that follow its name.
-
-        Args:
-            words: the options.
-            prog: the command's name, for help and messages.
-            about: the command's description, for help.
-
-        Raises:
-            UserError: the options are wrong.
-            SystemExit: help was asked for, and printed.
-        """
+        """Return the command with the options that follow its name; raises as `parse`."""
         part = Part(cls)
         return part.build(parse([part], words, prog, about)[0])
 
@@ -101,8 +91,7 @@ def parse(
     Args:
         parts: what the words set; those of the command itself come first.
         words: the options, and positional arguments.
-        prog: the command's name, for help and messages.
-        about: the command's description, for help.
+        prog: the command's name, and about: its description, for help and messages.
         without: options that the command does not have, and why.
         others: ignore options of other parts, and `--help`.
 
@@ -184,14 +173,9 @@ def _primitive(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
         )
     if info.type_origin is Sequence:
         item = _spec(arguments[0], info)
-        return PrimitiveConstructorSpec(
-            nargs="*",
-            metavar=f"{item.metavar} [{item.metavar} ...]",
-            instance_from_str=lambda words: _several(item, words),
-            is_instance=lambda value: isinstance(value, Sequence),
-            str_from_instance=lambda values: [text for value in values for text in item.str_from_instance(value)],
-            choices=item.choices,
-        )
+        show = lambda values: [text for value in values for text in item.str_from_instance(value)]
+        several = f"{item.metavar} [{item.metavar} ...]"
+        return PrimitiveConstructorSpec("*", several, lambda words: _several(item, words), lambda value: True, show)
     return None
 
 
@@ -204,13 +188,8 @@ def _spec(kind: Any, info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any]:
 
 
 def _one_word(metavar: str, read: Callable[[str], Any]) -> PrimitiveConstructorSpec[Any]:
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=metavar,
-        instance_from_str=lambda words: read(words[0]),
-        is_instance=lambda value: True,
-        str_from_instance=lambda value: [word(value) or "none"],
-    )
+    show = lambda value: [word(value) or "none"]
+    return PrimitiveConstructorSpec(1, metavar, lambda words: read(words[0]), lambda value: True, show)
 
 
 def _converted(kind: Any, text: str) -> Any:

@@ -13,8 +13,6 @@ from .shared import Runs, check_out
 
 @dataclass(frozen=True, kw_only=True)
 class Plot(Command):
-    """The command and its options."""
-
     runs: Runs
     """runs that have been evaluated"""
     out: Path

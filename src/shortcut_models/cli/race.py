@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Race(Acting):
-    """The command and its options."""
-
     runs: Runs
     """run directories or model.safetensors files of policies"""
     video: Path

@@ -9,8 +9,6 @@ from .parser import Command
 
 @dataclass(frozen=True, kw_only=True)
 class Recipes(Command):
-    """The command, without options."""
-
     def __call__(self) -> None:
         from ..recipes.library import RECIPES
 

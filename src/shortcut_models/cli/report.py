@@ -10,8 +10,6 @@ from .shared import OfModel, check_out
 
 @dataclass(frozen=True, kw_only=True)
 class Report(OfModel):
-    """The command and its options."""
-
     out: Path | None = None
     """file of the report, .html (default: RUN/report.html)"""
 

@@ -18,8 +18,6 @@ from .shared import Acting, WorldSeed, check_out, check_video_out, steps_of
 
 @dataclass(frozen=True, kw_only=True)
 class Rollout(Acting):
-    """The command and its options."""
-
     run: Positional[Path]
     """run directory or model.safetensors file of a policy"""
     steps: Sequence[int] = (1,)

@@ -12,8 +12,6 @@ from .shared import Sampling, check_out, steps_of
 
 @dataclass(frozen=True, kw_only=True)
 class Sample(Sampling):
-    """The command and its options."""
-
     out: Path
     """file of the samples, .npz, with arrays steps_1, ..., and labels; a picture is written beside it"""
     label: int | None = None

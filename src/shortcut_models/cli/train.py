@@ -13,8 +13,6 @@ from .recipe import RecipeCommand
 
 @dataclass(frozen=True, kw_only=True)
 class Train(RecipeCommand):
-    """The command and its options."""
-
     run: Path | None = None
     """run directory (default: runs/RECIPE)"""
     teacher: Path | None = None
