@@ -2,14 +2,18 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Without an NVIDIA GPU, one pinned release, of which PyTorch's CPU build is to be had; with one, any that the library allows.
+# Without an NVIDIA GPU, one pinned release, which has a CPU build; with one, any that the library allows.
 TORCH := $(if $(shell command -v nvidia-smi 2>/dev/null),torch>=2.8,torch==2.13.0)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 DEMO_RUN ?= runs/demo
 DEMO_FLAGS ?=
 ROBOMIMIC := build/robomimic
+PAGES := README.md CONTRIBUTING.md CHANGELOG.md docs
+PROSE := $(PAGES) src tests examples benchmarks Makefile
+# One thread each: threads of several processes would wait for one another.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-.PHONY: install demo test robomimic-tests proofs lint bench docs clean
+.PHONY: install demo test test-all robomimic-tests proofs lint words bench docs clean
 
 install: $(VENV)/.installed
 
@@ -34,13 +38,18 @@ demo: $(VENV)/.installed
 	$(BIN)/shortcut evaluate $(DEMO_RUN)
 	@$(BIN)/shortcut report $(DEMO_RUN)
 
+# The tests of a working day, a few minutes on two cores.
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(PYTEST)
+
+# Those, and then the long ones.
+test-all: test
+	$(PYTEST) -m 'long and not slow'
 
 # In an environment of their own, as robosuite needs another MuJoCo than Meta-World does. ROBOMIMIC_LIFT=FILE compares
-# with the recorded demonstrations of Lift, see tests/test_robomimic.py.
+# with the recorded demonstrations of Lift: see tests/unit/policies/environments/test_robomimic.py.
 robomimic-tests: $(ROBOMIMIC)/.installed
-	OMP_NUM_THREADS=1 $(ROBOMIMIC)/bin/python -m pytest tests/test_robomimic.py
+	OMP_NUM_THREADS=1 $(ROBOMIMIC)/bin/python -m pytest tests/unit/policies/environments/test_robomimic.py
 
 $(ROBOMIMIC)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(ROBOMIMIC)
@@ -52,10 +61,17 @@ $(ROBOMIMIC)/.installed: pyproject.toml
 proofs: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow --timeout 7200 -rA
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/mdformat --check $(PAGES)
+
+# Words and phrases that are not ours: tools/words.txt, tools/phrases.txt.
+words: $(VENV)/.dev
+	$(BIN)/codespell -D - -D tools/words.txt $(PROSE)
+	git grep -nEi -f tools/phrases.txt -- $(PROSE); test $$? = 1
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/bench.py

@@ -1,4 +1,4 @@
-"""Puts help texts and example files into the pages when the documentation is built, so that none goes stale."""
+"""Insert help texts and example files into the pages when the documentation is built, so that they are current."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def help_text(words: list[str]) -> str:
-    """What `shortcut WORDS --help` prints, on a terminal of 100 columns."""
+    """Return the output of `shortcut WORDS --help` on a terminal of 100 columns."""
     said = io.StringIO()
     with mock.patch.dict(os.environ, COLUMNS="100"), contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
         if main([*words, "--help"]):

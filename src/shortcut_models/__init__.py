@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .evaluation.evaluate import evaluate
     from .models.loading import load
     from .models.model import Model
+    from .policies.policy import Policy
     from .training.fit import fit
     from .training.options import Training
 
@@ -22,6 +23,7 @@ _MODULES = {
     "evaluation.evaluate": ("evaluate",),
     "models.loading": ("load",),
     "models.model": ("Model",),
+    "policies.policy": ("Policy",),
     "training.fit": ("fit",),
     "training.options": ("Training",),
 }
@@ -36,6 +38,7 @@ __all__ = [
     "Network",
     "NetworkConfig",
     "Objective",
+    "Policy",
     "Stopped",
     "Task",
     "Training",

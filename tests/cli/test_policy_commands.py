@@ -1,4 +1,4 @@
-"""`shortcut rollout` and `shortcut race`, with a small policy in a small world."""
+"""`shortcut rollout` and `shortcut race`, with a small policy in a small environment."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 import shortcut_models
-from helpers import worlds as robots
-from helpers.runs import fork, shortcut, train, tree
+from helpers import worlds
+from helpers.runs import assert_refused, fork, shortcut, train, tree
 from shortcut_models.models import checkpoint
 from shortcut_models.policies import rollout
 from shortcut_models.policies.episode import play
@@ -31,18 +31,18 @@ BRIEF = ("--steps", 1, 4, "--episodes", 3)
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("place")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rollout, "open_environment", robots.open_environment)
+        patch.setattr(rollout, "open_environment", worlds.open_environment)
         patch.chdir(place)
         for run, world, steps in (("policy", "walk", 20), ("other", "slow-walk", 1), ("nameless", "", 1)):
-            robots.demonstrate(place / "demos", world)
-            robots.train_policy(place / run, Path("demos"), steps)
-            shutil.rmtree(place / "demos")  # a policy needs none to act
+            worlds.demonstrate(place / "demos", world)
+            worlds.train_policy(place / run, Path("demos"), steps)
+            shutil.rmtree(place / "demos")  # a policy acts without them
         train(place / "digits")
         yield place
 
 
 def episodes_of(file: Path) -> list[dict[str, Any]]:
-    """What decides the episodes of a rollout's JSON, without the times."""
+    """Return the episodes of a rollout's JSON without the times."""
     return [
         {name: value for name, value in one.items() if "seconds" not in name and name != "timed_on"}
         for one in json.loads(file.read_text())["episodes"]
@@ -65,20 +65,21 @@ def test_a_rollout_prints_the_table_and_resumes(place: Path, tmp_path: Path) -> 
 
 def test_scores_are_those_of_the_policy_in_this_process(place: Path, tmp_path: Path) -> None:
     assert shortcut("rollout", "policy", *BRIEF, "--json", tmp_path / "a.json").code == 0
-    policy = shortcut_models.load(place / "policy")
-    assert isinstance(policy, Policy)
+    policy = Policy.load(place / "policy")
     for one in episodes_of(tmp_path / "a.json"):
-        world, over, frames, decisions = robots.Walk(), False, 0, 0
-        seen = world.reset(one["seed"])
+        world, over, frames, decisions = worlds.Walk(), False, 0, 0
+        observation, _ = world.reset(seed=one["seed"])
         policy.reset(seed=one["seed"])
-        while not over and frames < world.max_frames:
-            seen, over = world.step(policy.act(seen, steps=one["steps"]))
+        while not over:
+            action = policy.act(observation, steps=one["steps"])
+            observation, _, terminated, truncated, _ = world.step(action)
+            over = terminated or truncated
             frames, decisions = frames + 1, decisions + policy.decided
-        assert (one["score"], one["frames"], one["decisions"]) == (world.score(), frames, decisions)
+        assert (one["score"], one["frames"], one["decisions"]) == (world.metric(), frames, decisions)
         assert decisions == -(-frames // 2)
 
 
-def test_the_json_says_what_was_measured_and_where(place: Path, tmp_path: Path) -> None:
+def test_the_json_has_the_facts_of_the_rollout(place: Path, tmp_path: Path) -> None:
     assert shortcut("rollout", "policy", *BRIEF, "--json", tmp_path / "a.json").code == 0
     found = json.loads((tmp_path / "a.json").read_text())
     assert found["seeds"] == [1_000_000, 1_000_001, 1_000_002]
@@ -88,10 +89,10 @@ def test_the_json_says_what_was_measured_and_where(place: Path, tmp_path: Path) 
     assert {steps: row["episodes"] for steps, row in found["steps"].items()} == {"1": 3, "4": 3}
 
 
-def test_episodes_of_other_versions_are_not_counted_with_these(
+def test_episodes_of_other_versions_are_not_counted(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the machine that is named is the one that each was played on, whatever prints the table."""
+    """And the table names the machine on which each episode was played."""
     words = ("rollout", "policy", "--episodes", 2, "--seed", 5000, "--json", tmp_path / "a.json")
     monkeypatch.setattr(rollout, "processor", lambda device: "an old processor")
     assert shortcut(*words).code == 0
@@ -107,7 +108,7 @@ def test_episodes_of_other_versions_are_not_counted_with_these(
     assert len(list((place / "policy" / "rollouts").glob("*/1-steps/0000500?.json"))) == 2 * 2
 
 
-def test_seeds_that_were_learned_from_are_passed_over(place: Path, tmp_path: Path) -> None:
+def test_seeds_of_training_are_skipped(place: Path, tmp_path: Path) -> None:
     """Demonstrations have the seeds 0 to 4."""
     outcome = shortcut("rollout", "policy", "--episodes", 2, "--seed", 3, "--json", tmp_path / "a.json")
     assert outcome.code == 0
@@ -121,7 +122,7 @@ def test_other_executes_and_environments_have_records_of_their_own(place: Path, 
     assert len(list((place / "policy" / "rollouts").iterdir())) == before + 2
 
 
-def test_a_crash_is_told_below_the_table(place: Path) -> None:
+def test_a_crash_is_listed_below_the_table(place: Path) -> None:
     outcome = shortcut("rollout", "policy", "--episodes", 3, "--environment", "brittle-walk")
     assert outcome.code == 0
     assert "1 episode crashed and counts as 0:\n  1 step, seed 1000001: ZeroDivisionError: two lines of" in outcome.out
@@ -134,25 +135,25 @@ def test_a_model_file_is_enough(place: Path) -> None:
     assert len(list(cache.rglob("01000000.json"))) == 1
 
 
-def test_episodes_are_those_of_the_weights_that_their_folder_is_named_after(place: Path) -> None:
-    """A run that is in training has another checkpoint by the time that a worker opens it."""
+def test_episodes_belong_to_the_weights_that_name_their_folder(place: Path) -> None:
+    """A run in training may have another checkpoint when a worker opens it."""
     shutil.copytree(place / "policy", place / "growing", ignore=shutil.ignore_patterns("rollouts"))
-    arena = rollout.Arena.open(place / "growing")
+    run = rollout.PolicyRun.open(place / "growing")
     checkpoints = place / "growing" / "checkpoints"
     weights, header = checkpoint.read(checkpoints / "00000020" / checkpoint.MODEL)
     (checkpoints / "00000040").mkdir()
     checkpoint.write(checkpoints / "00000040" / checkpoint.MODEL, {key: -w for key, w in weights.items()}, header)
-    seeds, world = range(100, 103), robots.Walk()
-    played = rollout.roll_out(arena.setting, arena.records, [1], seeds, quiet=True)
-    assert [one.score for one in played] == [play(arena.policy, world, 1, seed).score for seed in seeds]
-    later = rollout.Arena.open(place / "growing")
+    seeds, world = range(100, 103), worlds.Walk()
+    played = rollout.roll_out(run.factory, run.records, [1], seeds, quiet=True)
+    assert [one.score for one in played] == [play(run.policy, world, 1, seed).score for seed in seeds]
+    later = rollout.PolicyRun.open(place / "growing")
     assert [one.score for one in played] != [play(later.policy, world, 1, seed).score for seed in seeds]
-    assert arena.records.folder != later.records.folder
+    assert run.records.folder != later.records.folder
 
 
-def test_a_rollout_that_is_stopped_says_how_to_go_on(place: Path, tmp_path: Path) -> None:
+def test_an_interrupted_rollout_says_how_to_continue(place: Path, tmp_path: Path) -> None:
     words = ("rollout", place / "policy", "--environment", "slow-walk", "--episodes", 8)
-    process = fork(words, robots.know_worlds, tmp_path / "said")
+    process = fork(words, worlds.know_worlds, tmp_path / "said")
     while not list((place / "policy" / "rollouts").glob("slow-walk-*/*/[!.]*.json")):
         time.sleep(0.02)
         assert process.is_alive(), (tmp_path / "said").read_text()
@@ -188,7 +189,7 @@ def test_a_race_against_itself_in_real_time(place: Path, tmp_path: Path) -> None
     words = ("--seed", 3, "--steps", 1, 16, "--real-time", "--seconds", 0.5)
     outcome = shortcut("race", "policy", *words, "--video", tmp_path / "a.gif")
     assert outcome.code == 0, outcome.err
-    assert "policy has learned from a demonstration with seed 3" in outcome.err
+    assert "policy was trained on a demonstration with seed 3" in outcome.err
     with Image.open(tmp_path / "a.gif") as file:
         assert sum(frame_times(file)) == 500
 
@@ -202,7 +203,10 @@ def frame_times(file: Image.Image) -> list[int]:
 
 
 WRONG: dict[str, tuple[str, str]] = {
-    "no policy": ("rollout digits", "digits is no policy, as it did not learn from demonstrations: see `shortcut eval"),
+    "no policy": (
+        "rollout digits",
+        "digits: not a policy, as it was not trained on demonstrations: use `sh",
+    ),
     "no run": ("rollout nowhere", "nowhere does not exist: give a run directory or a model file"),
     "too many steps": ("rollout policy --steps 1 32", "--steps must be whole numbers from 1 to 16, not 32"),
     "no steps": ("rollout policy --steps 0", "--steps must be whole numbers from 1 to 16, not 0"),
@@ -213,19 +217,19 @@ WRONG: dict[str, tuple[str, str]] = {
     "a seed too large": ("rollout policy --seed 2147483648", "--seed must be <= 2147483647, not 2147483648"),
     "seeds too large": (
         "rollout policy --seed 2147483646 --episodes 3",
-        "there are no 3 seeds from 2147483646 to 2147483647",
+        "there are fewer than 3 seeds from 2147483646 to 2147483647: use",
     ),
     "execute none": ("rollout policy --execute 0", "--execute must be >= 1, not 0"),
     "execute too many": ("rollout policy --execute 5", "execute must be from 1 to 4"),
     "unknown environment": ("rollout policy --environment moon", "there is no environment 'moon'"),
     "no environment": (
         "rollout nameless",
-        "the demonstrations of nameless do not name their environment: give --envir",
+        "the demonstrations of nameless do not name their environment: pass --envir",
     ),
     "another action": ("rollout policy --environment plane", "an action of policy has size 1, and one of plane size 2"),
     "another observation": (
         "rollout policy --environment blind",
-        "policy sees state, which blind does not show: give another environment",
+        "policy needs state, which blind does not offer: choose another environment",
     ),
     "json": ("rollout policy --json table.txt", "the name of table.txt must end in .json"),
     "json elsewhere": ("rollout policy --json nowhere/a.json", "nowhere is not a folder: make it first"),
@@ -233,12 +237,12 @@ WRONG: dict[str, tuple[str, str]] = {
     "video elsewhere": ("rollout policy --video nowhere/a.gif", "nowhere is not a folder: make it first"),
     "guidance": ("rollout policy --guidance 2", "there is no option --guidance (see `shortcut rollout --help`)"),
     "a race without a video": ("race policy", "--video is missing"),
-    "a race of nobody": ("race --video a.gif", "RUN needs at least one value"),
+    "a race without runs": ("race --video a.gif", "RUN needs at least one value"),
     "a race between worlds": (
         "race policy other --video a.gif",
         "other acts in slow-walk, and policy in walk: race runs of one env",
     ),
-    "a race of digits": ("race policy digits --video a.gif", "digits is no policy"),
+    "a race of digits": ("race policy digits --video a.gif", "digits: not a policy"),
     "a race's video": ("race policy --video a.webm", "the name of a.webm must end in .mp4 or .gif"),
     "a race's steps": ("race policy policy policy --steps 1 2 --video a.gif", "one for each of 3 runs, not 2"),
     "a race's many steps": ("race policy policy --steps 1 99 --video a.gif", "from 1 to 16, not 99"),
@@ -255,22 +259,14 @@ WRONG: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_said_in_one_line(place: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_wrong_options_are_refused_in_one_line(place: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     from shortcut_models.evaluation import fid_reference as fid_stats
 
-    monkeypatch.setattr(fid_stats, "read_reference", lambda path: None)  # the policy is what is wrong
-    words, message = WRONG[name]
-    before = tree(place)
-    outcome = shortcut(*words.split())
-    assert outcome.code == 2
-    assert outcome.err.count("\n") == 1, outcome.err
-    assert outcome.err.startswith("shortcut: error: ")
-    assert message in outcome.err
-    assert outcome.out == ""
-    assert tree(place) == before
+    monkeypatch.setattr(fid_stats, "read_reference", lambda path: None)  # so that only the policy is wrong
+    assert_refused(*WRONG[name], unchanged=place)
 
 
-def test_a_damaged_record_is_said_in_one_line(place: Path) -> None:
+def test_a_damaged_record_is_refused_in_one_line(place: Path) -> None:
     words = ("rollout", "policy", "--episodes", 1, "--steps", 2)
     assert shortcut(*words).code == 0
     (path,) = (place / "policy" / "rollouts").glob("walk-*/2-steps/01000000.json")
@@ -283,14 +279,14 @@ def test_a_damaged_record_is_said_in_one_line(place: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["rollout", "race"])
-def test_a_missing_package_is_said_in_one_line(place: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+def test_a_missing_package_is_reported_in_one_line(place: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.setitem(sys.modules, "av", None)  # type: ignore[arg-type]
     outcome = shortcut(command, "policy", "--video", "a.mp4")
     assert outcome.code == 2
     assert outcome.complaint.startswith("shortcut: error: MP4 needs an extra: pip install 'shortcut-models[video]'")
 
 
-def test_weights_that_are_not_finite_are_said_before_any_episode(place: Path) -> None:
+def test_weights_that_are_not_finite_are_reported_before_any_episode(place: Path) -> None:
     shutil.copytree(place / "policy", place / "diverged", ignore=shutil.ignore_patterns("rollouts"))
     file = place / "diverged" / "checkpoints" / "00000020" / "model.safetensors"
     weights, header = checkpoint.read(file)

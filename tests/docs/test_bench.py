@@ -1,4 +1,4 @@
-"""The benchmark runs, counts FLOPs right, and writes what it says."""
+"""The benchmark runs, counts FLOPs correctly, and writes what it prints."""
 
 from __future__ import annotations
 

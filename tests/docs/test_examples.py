@@ -1,4 +1,4 @@
-"""The examples run as a reader would run them, stay short, and are right."""
+"""The examples run as a reader runs them, stay short, and are correct."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SPLIT = ("--objective", "split", "--network.width", 16, "--batch-size", 32, "--t
 
 
 def example(name: str, *words: object, cache: Path) -> str:
-    """What an example prints."""
+    """Run an example and return what it prints."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(cache)}
     command = [sys.executable, str(EXAMPLES / name), *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)

@@ -1,4 +1,4 @@
-"""What the README and the documentation say can be done: every command, every snippet, every link."""
+"""The README and the documentation: every command, every snippet, every link, and the figures of the README."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Command(NamedTuple):
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """The code blocks of a page in one language."""
+    """Return the code blocks of a page in one language."""
     return [body for _, found, body in FENCE.findall(page.read_text()) if found == language]
 
 
@@ -49,7 +49,7 @@ def commands() -> list[Command]:
 
 
 def slug(heading: str) -> str:
-    """The anchor of a heading, as Markdown's table of contents makes it."""
+    """Return the anchor of a heading, as Markdown's table of contents makes it."""
     return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
 
 
@@ -65,7 +65,7 @@ def load_file(path: Path, name: str) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the run that the snippets speak of, though a tiny one."""
+    """Return a folder with a tiny run in place of the one in the snippets."""
     folder = tmp_path_factory.mktemp("snippets")
     train(folder / "runs" / "digits")
     return folder
@@ -73,7 +73,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def registries() -> Iterator[None]:
-    """What a snippet adds to the package's dicts is taken out again."""
+    """Remove what a snippet adds to the package's dicts."""
     dicts = (NETWORKS, OBJECTIVES, TASKS, RECIPES, ENVIRONMENTS)
     before = [dict(each) for each in dicts]
     yield
@@ -83,12 +83,12 @@ def registries() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("command", commands(), ids=lambda command: f"{command.page}: {' '.join(command.words)}")
-def test_a_command_is_one_that_there_is(command: Command, registries: None) -> None:
+def test_a_command_exists(command: Command, registries: None) -> None:
     program, *words = command.words
     if program == "make":
         assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     elif program == "pip":
-        extras = re.findall(r"\[(\w+)\]", words[-1])
+        extras = [extra for found in re.findall(r"\[(.+)\]", words[-1]) for extra in found.split(",")]
         assert all(f"\n{extra} = " in (ROOT / "pyproject.toml").read_text() for extra in extras)
     elif program == "python":
         assert any((ROOT / word).is_file() for word in words)
@@ -112,7 +112,7 @@ def parse(words: list[str]) -> None:
 def test_the_snippets_of_a_page_run(
     page: Path, place: Path, registries: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    code = re.sub(r"Training\(steps=\d+", "Training(train_steps=3", "\n\n".join(blocks(page, "python")))
+    code = re.sub(r"\btrain_steps=\d+", "train_steps=3", "\n\n".join(blocks(page, "python")))
     path = tmp_path / "snippets.py"
     path.write_text(re.sub(r"\bnum=\d+", "num=20", code))
     (tmp_path / "runs").mkdir()
@@ -130,11 +130,51 @@ def test_the_snippets_of_a_page_run(
         )
     if page.name == "your-objective.md":
         words = ("train", "moons", "--objective", "four-in-one", "--network.width", 32, "--batch-size", 32)
-        train(tmp_path / "student", "--train-steps", 3, "--teacher", "runs/source", options=words)
-    if page.name == "architecture.md":
+        train(tmp_path / "student", "--train-steps", 3, "--teacher", "runs/teacher", options=words)
+    if page.name == "your-task.md":
         train(tmp_path / "ring", "--train-steps", 3, options=("train", "ring", "--task.radius", 3))
         said = shortcut("evaluate", tmp_path / "ring", "--steps", 1, "--num", 20)
         assert "off_the_ring" in said.out
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """Return the rows of all tables of a text, without emphasis and comments, by their first cell.
+
+    The cells of rows with the same first cell follow one another.
+    """
+    found: dict[str, list[str]] = {}
+    for line in re.sub(r"<!--.*?-->|\*", "", text).splitlines():
+        if line.startswith("|"):
+            first, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+            found.setdefault(first, []).extend(cells)
+    return found
+
+
+def test_the_figures_of_the_readme_are_those_of_the_benchmarks() -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text().partition("## Nine methods")[2]
+    digits, gaussians = (
+        rows(part.partition("**Fashion-MNIST**")[0]) for part in page.partition("**Four Gaussians**")[::2]
+    )
+    shown = {name: cells for name, cells in rows((ROOT / "README.md").read_text()).items() if name in OBJECTIVES}
+    assert len(shown) == 9
+    for name, (many, one, points, _) in shown.items():
+        assert many == digits[name][0]
+        assert one == digits[name][2]
+        assert points == gaussians[name][2].partition(" ")[0]
+
+
+RESULTS = re.compile(r"^\| what \| result \| command \| machine \| date \|\n\|[- |]+\|\n((?:\|.*\n?)+)", re.MULTILINE)
+
+
+def test_every_result_has_its_command_machine_and_date() -> None:
+    results = [row for page in PAGES for table in RESULTS.findall(page.read_text()) for row in table.splitlines()]
+    assert len(results) > 30
+    for row in results:
+        what, _, command, machine, date = (cell.strip() for cell in row.strip("|").split("|"))
+        assert "<!-- measured:" in what, row
+        assert command, row
+        assert "core" in machine, row
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", date), row
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -45,7 +45,7 @@ def test_parameters_and_flops_are_those_of_the_published_sizes(scale: ModuleType
 
 
 def kept(depth: int, *, checkpointing: bool) -> int:
-    """Bytes that a DiT keeps of one example for the backward pass, each piece of memory counted once."""
+    """Return the bytes that a DiT keeps of one example for the backward pass; each piece of memory counts once."""
     network = DiTConfig(width=64, depth=depth, heads=4, checkpointing=checkpointing).build((4, 64, 64), {})
     weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
     pieces: dict[int, tuple[int, Tensor]] = {}
@@ -65,7 +65,7 @@ def kept(depth: int, *, checkpointing: bool) -> int:
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_activations_are_what_a_pass_keeps(scale: ModuleType, checkpointing: bool) -> None:
-    """What one more block adds; with more tokens than the CPU's own attention is for, so that it is the fused one."""
+    """Compare what one more block adds, with so many tokens that the attention is the fused one."""
     sizes = [scale.Sizes(64, depth, side=64) for depth in (1, 3)]
     assert sizes[0].tokens > SHORT
     more = sizes[1].activations(checkpointing=checkpointing) - sizes[0].activations(checkpointing=checkpointing)
@@ -92,11 +92,11 @@ SIGNS = ("export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=", "#SBATCH --signal=TERM@")
 
 
 def test_torchrun_leaves_the_time_that_slurm_does() -> None:
-    """And not the 30 seconds that it leaves of itself."""
-    told, notice = (
+    """By default it leaves 30 seconds."""
+    left, notice = (
         int(found[1]) for found in (re.search(rf"^{sign}(\d+)$", PAGE, re.MULTILINE) for sign in SIGNS) if found
     )
-    assert 30 < told < notice
+    assert 30 < left < notice
     help_page = " ".join(get_args_parser().format_help().split())
     if "--shutdown-timeout" in help_page:
         assert "TORCH_ELASTIC_SHUTDOWN_TIMEOUT" in help_page

@@ -1,4 +1,4 @@
-"""The same demonstrations in every format that is read, made of numbers that tell where they are from."""
+"""The same demonstrations in every format, made of numbers that identify their frames."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ import pytest
 import zarr
 from pyarrow import parquet
 
-from shortcut_models.data.demonstrations import native as own
-from shortcut_models.data.demonstrations import read
+from shortcut_models.data.demonstrations import native, read
 from shortcut_models.errors import UserError
 from shortcut_models.system.files import cache_folder
 
@@ -48,12 +47,12 @@ def pictures(frames: int = FRAMES, side: int = SIDE) -> np.ndarray:
 RETURNS = [float(actions()[list(rows), 0].sum()) for rows in EPISODES]
 
 
-def make_own(root: Path) -> Path:
-    own.begin(root / "own", "push-t", {"name": "somebody"})
+def make_native(root: Path) -> Path:
+    native.prepare_folder(root / "native", "push-t", {"name": "a person"})
     for number, rows in enumerate(EPISODES):
         seen = {"image": pictures()[rows], "state": states()[rows]}
-        own.write_episode(root / "own", 100 + number, seen, actions()[rows], RETURNS[number])
-    return root / "own"
+        native.write_episode(root / "native", 100 + number, seen, actions()[rows], RETURNS[number])
+    return root / "native"
 
 
 def make_zarr(root: Path) -> Path:
@@ -145,7 +144,7 @@ def make_lerobot(root: Path) -> Path:
 
 
 Maker = Callable[[Path], Path]
-MAKERS: list[Maker] = [make_own, make_zarr, make_zarr_zip, make_robomimic, make_lerobot]
+MAKERS: list[Maker] = [make_native, make_zarr, make_zarr_zip, make_robomimic, make_lerobot]
 
 
 def cut(path: Path, share: float = 0.6) -> None:
@@ -172,8 +171,8 @@ def with_png_column(root: Path) -> None:
 
 
 def refused(path: Path, message: str) -> None:
-    """Reading it raises one line that has the message, and leaves nothing half-written."""
+    """Check that reading it raises one line with the message, and leaves no partial files."""
     with pytest.raises(UserError, match=message) as caught:
         read(path)
     assert "\n" not in str(caught.value)
-    assert not list(cache_folder("demonstrations").glob(".*")), "nothing half-written stays"
+    assert not list(cache_folder("demonstrations").glob(".*")), "partial files were left"

@@ -1,4 +1,4 @@
-"""A small world and a policy without a network, for tests of what judges policies; other processes import them, too."""
+"""Small environments and a policy without a network, for tests of rollouts; child processes import them, too."""
 
 from __future__ import annotations
 
@@ -9,41 +9,47 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from shortcut_models.policies.environments import Environment, Observation
-from shortcut_models.policies.workers import Setting
+from shortcut_models.policies.environments import Box, Environment, Observation, Step
+from shortcut_models.policies.experts import Expert
+from shortcut_models.policies.workers import WorkerFactory
 
 
 class Walk(Environment):
-    """Somebody walks from where the seed says to 1; the return is minus the distance that is left, times 100."""
+    """A walk from a place that follows from the seed to 1; the return is -100 x the remaining distance."""
 
-    sees = ("state",)
-    measure = "return"
-    max_frames = 25
-    frames_per_second = 20
-    low = np.array([-0.2], np.float32)
-    high = np.array([0.2], np.float32)
+    observation_names = ("state",)
+    metric_name = "return"
+    max_episode_steps = 25
+    render_fps = 20
+    action_space = Box(np.array([-0.2], np.float32), np.array([0.2], np.float32))
 
     def __init__(self, observations: Sequence[str] = (), trouble: Mapping[int, str] | None = None) -> None:
-        """trouble: by seed, what happens at frame 3: raise, die, exit, nan, slow, or reset: at the beginning."""
+        """trouble: by seed, what happens at frame 3: raise, die, exit, nan or slow; or in reset: reset."""
         super().__init__(observations)
         self.trouble, self.closed = trouble or {}, False
 
-    def reset(self, seed: int) -> Observation:
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Observation, dict[str, Any]]:
+        seed = seed or 0
         self.kind, self.frame = self.trouble.get(seed, ""), 0
         self.place = float(np.random.default_rng(seed).uniform(-1, 0))
         if self.kind == "reset":
             raise RuntimeError("no world of this seed")
-        return {"state": np.array([self.place], np.float32)}
+        return self._observe(), {}
 
-    def step(self, action: np.ndarray) -> tuple[Observation, bool]:
+    def step(self, action: np.ndarray) -> Step:
         self.frame += 1
-        self.place += float(np.clip(action, self.low, self.high)[0])
+        moved = float(self.clip_action(action)[0])
+        self.place += moved
         if self.frame == 3:
             self._fail()
-        return {"state": np.array([self.place], np.float32)}, self.place >= 1
+        return self._observe(), moved, self.place >= 1, self.frame >= self.max_episode_steps, {}
+
+    def _observe(self) -> Observation:
+        return {"state": np.array([self.place], np.float32)}
 
     def _fail(self) -> None:
         if self.kind == "raise":
@@ -55,11 +61,11 @@ class Walk(Environment):
         if self.kind == "slow":
             time.sleep(60)
 
-    def score(self) -> float:
+    def metric(self) -> float:
         return float("nan") if self.kind == "nan" and self.frame > 3 else 100 * (self.place - 1)
 
-    def picture(self) -> np.ndarray:
-        """A white wall, and a bar that is as far as the walker."""
+    def render(self) -> np.ndarray:
+        """Return a white picture with a bar from the left to the walker."""
         wall = np.full((40, 61, 3), 255, np.uint8)
         column = int(np.clip(30 + 30 * self.place, 0, 60))
         wall[10:30, : column + 1] = (200, 30, 30)
@@ -75,7 +81,7 @@ class Walker:
 
     execute: int = 4
     seconds: float = 0.0
-    """that a decision takes, for each step"""
+    """time of a decision, per sampling step"""
     decided: bool = field(default=False, init=False)
 
     def reset(self, environments: int | None = None, seed: int = 0) -> None:
@@ -91,13 +97,13 @@ class Walker:
         return np.array([speed], np.float32)
 
 
-def setting(trouble: Mapping[int, str] | None = None, seconds: float = 0.0) -> Setting:
-    """Walkers and walks, for every process anew."""
-    return Setting(functools.partial(Walker, seconds=seconds), functools.partial(Walk, trouble=trouble or {}))
+def factory(trouble: Mapping[int, str] | None = None, seconds: float = 0.0) -> WorkerFactory:
+    """Return what creates walkers and walks in other processes."""
+    return WorkerFactory(functools.partial(Walker, seconds=seconds), functools.partial(Walk, trouble=trouble or {}))
 
 
 def truth(steps: int, seed: int) -> tuple[float, int, str]:
-    """Score, frames and end of a walk, by arithmetic alone."""
+    """Return score, frames and end of a walk, computed without an environment."""
     place = float(np.random.default_rng(seed).uniform(-1, 0))
     for frame in range(25):
         speed = np.float32(np.random.default_rng([seed, frame // 4]).uniform(0.02, 0.08) + 0.001 * steps)
@@ -108,38 +114,88 @@ def truth(steps: int, seed: int) -> tuple[float, int, str]:
 
 
 def play_on(folder: Path, seeds: Sequence[int], steps: Sequence[int], workers: int, seconds: float) -> None:
-    """A rollout, for a process that is to be killed."""
+    """Roll out in a process that a test kills."""
     from shortcut_models.policies.records import Records
     from shortcut_models.policies.rollout import roll_out
 
-    roll_out(setting(seconds=seconds), Records(folder), steps, seeds, workers=workers, quiet=True)
+    roll_out(factory(seconds=seconds), Records(folder), steps, seeds, workers=workers, quiet=True)
 
 
 class SlowWalk(Walk):
-    """A walk that takes its time."""
+    """A walk that is slow to simulate."""
 
-    def step(self, action: np.ndarray) -> tuple[Observation, bool]:
+    def step(self, action: np.ndarray) -> Step:
         time.sleep(0.02)
         return super().step(action)
 
 
 class BrittleWalk(Walk):
-    """A walk that fails in the second fresh world."""
+    """A walk that fails with the second seed of a rollout."""
 
     def __init__(self, observations: Sequence[str] = ()) -> None:
         super().__init__(observations, {1_000_001: "raise"})
 
 
 class Plane(Walk):
-    """A world with two numbers to an action."""
+    """An environment whose actions have two numbers."""
 
-    low, high = np.full(2, -0.2, np.float32), np.full(2, 0.2, np.float32)
+    action_space = Box(np.full(2, -0.2, np.float32), np.full(2, 0.2, np.float32))
 
 
 class Blind(Walk):
-    """A world that shows something else."""
+    """An environment with another observation."""
 
-    sees = ("sound",)
+    observation_names = ("sound",)
+
+
+class Line(Environment):
+    """A point that an action moves; the return is the seed modulo 4, minus the sum of its distances from 0."""
+
+    observation_names = ("state", "image")
+    metric_name, max_episode_steps, render_fps = "return", 12, 10
+    action_space = Box(-np.ones(1, np.float32), np.ones(1, np.float32))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Observation, dict[str, Any]]:
+        self.seed, self.frames, self.at, self.far = seed or 0, 0, np.zeros(1, np.float32), 0.0
+        return self._observe(), {}
+
+    def step(self, action: np.ndarray) -> Step:
+        assert (np.abs(action) <= 1).all()
+        self.frames, self.at = self.frames + 1, (self.at + action).astype(np.float32)
+        distance = abs(float(self.at[0]))
+        self.far += distance
+        return self._observe(), -distance, False, self.frames == 12, {}
+
+    def _observe(self) -> Observation:
+        return {"state": self.at, "image": np.full((4, 4, 3), 10 * self.frames + self.seed, np.uint8)}
+
+    def metric(self) -> float:
+        return self.seed % 4 - self.far
+
+    def render(self) -> np.ndarray:
+        return np.zeros((2, 2, 3), np.uint8)
+
+
+class LineExpert(Expert):
+    """Moves the point back to 0, and counts its episodes."""
+
+    episodes = 0
+
+    def begin(self, environment: Environment) -> None:
+        self.episodes += 1
+
+    def act(self, observation: Observation) -> np.ndarray:
+        return np.clip(-observation["state"], -1, 1)
+
+
+class WalkExpert(Expert):
+    """Wants a tenth of the remaining way."""
+
+    def begin(self, environment: Environment) -> None:
+        return
+
+    def act(self, observation: Observation) -> np.ndarray:
+        return np.clip((1 - observation["state"]) / 10, -0.2, 0.2).astype(np.float32)
 
 
 WORLDS: dict[str, type[Walk]] = {
@@ -148,37 +204,37 @@ WORLDS: dict[str, type[Walk]] = {
 
 
 def open_environment(name: str, observations: Sequence[str] = ()) -> Environment:
-    """In the place of the package's own, which does not know these worlds."""
+    """Replace the package's function, which does not know these environments."""
     from shortcut_models.policies import environments
 
     return WORLDS[name](observations) if name in WORLDS else environments.open_environment(name, observations)
 
 
 def know_worlds() -> None:
-    """Let the commands of this process know these worlds."""
+    """Let the commands of this process know these environments."""
     from shortcut_models.policies import rollout
 
     rollout.open_environment = open_environment
 
 
 def demonstrate(folder: Path, environment: str = "walk", seeds: Sequence[int] = range(5)) -> None:
-    """Walks by the walker, as demonstrations."""
-    from shortcut_models.data.demonstrations import native as own
+    """Write walks of the walker as demonstrations."""
+    from shortcut_models.data.demonstrations import native
 
-    own.begin(folder, environment, {})
+    native.prepare_folder(folder, environment, {})
     for seed in seeds:
         world, walker, states, actions, over = Walk(), Walker(), [], [], False
-        seen = world.reset(seed)
+        observation, _ = world.reset(seed=seed)
         walker.reset(seed=seed)
         while not over:
-            states.append(seen["state"])
-            actions.append(walker.act(seen))
-            seen, over = world.step(actions[-1])
-        own.write_episode(folder, seed, {"state": np.stack(states)}, np.stack(actions), world.score())
+            states.append(observation["state"])
+            actions.append(walker.act(observation))
+            observation, _, over, _, _ = world.step(actions[-1])
+        native.write_episode(folder, seed, {"state": np.stack(states)}, np.stack(actions), world.metric())
 
 
 def train_policy(run: Path, demonstrations: Path, steps: int = 20) -> None:
-    """A small policy that has learned a little."""
+    """Train a small policy for a few steps."""
     from shortcut_models import Training, fit
     from shortcut_models.networks import MLPConfig
     from shortcut_models.objectives import Shortcut

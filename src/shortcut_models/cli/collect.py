@@ -16,7 +16,7 @@ from .parser import Command
 from .shared import WorldSeed, check_steps
 
 if TYPE_CHECKING:
-    from ..policies.collect import Pupil
+    from ..policies.collect import Learner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +34,9 @@ class Collect(Command):
     noise: Fraction = 0.0
     """scale of the noise on the actions that are carried out; the expert's own actions are recorded, which shows how to
     recover; 1 is about the most that the expert recovers from"""
-    blunders: Annotated[float, at.Ge(0), at.Lt(1000)] = 0.0
-    """blunders in 1,000 frames; a blunder holds a random action for 10 to 40 frames, and the expert's own actions are
-    recorded, which shows how to recover from farther off"""
+    perturbations: Annotated[float, at.Ge(0), at.Lt(1000)] = 0.0
+    """mean number of perturbations in 1,000 frames; each holds a random action for 10 to 40 frames while the expert's
+    own actions are recorded, which shows how to recover from farther off"""
     human: bool = False
     """drive yourself, with the keyboard or a gamepad"""
     policy: Path | None = None
@@ -53,28 +53,30 @@ class Collect(Command):
 
         if self.human and self.policy is not None:
             raise UserError("--human and --policy exclude each other: choose one")
-        settings = Settings("human" if self.human else "expert", self.seed, self.noise, self.blunders, self.min_return)
+        settings = Settings(
+            "human" if self.human else "expert", self.seed, self.noise, self.perturbations, self.min_return
+        )
         expert = open_expert(self.environment, human=self.human)
-        pupil = self._pupil()
+        learner = self._learner()
         with contextlib.closing(expert), contextlib.closing(open_environment(self.environment)) as environment:
             say = lambda line: print(line, flush=True)
-            scores = collect(self.environment, environment, expert, self.out, self.episodes, settings, say, pupil)
+            scores = collect(self.environment, environment, expert, self.out, self.episodes, settings, say, learner)
         print(f"mean return {sum(scores) / len(scores):.1f} over {len(scores)} episodes")
 
-    def _pupil(self) -> Pupil | None:
+    def _learner(self) -> Learner | None:
         """Return the policy that acts, if one does."""
         if self.policy is None:
             for option in ("steps", "execute"):
                 if getattr(self, option) is not None:
                     raise UserError(f"--{option} is an option of a policy: pass --policy RUN too")
             return None
-        from ..policies.collect import Pupil
-        from ..policies.rollout import Arena
+        from ..policies.collect import Learner
+        from ..policies.rollout import PolicyRun
         from ..system.hashing import hash_tensors
 
-        policy = Arena.open(self.policy, environment=self.environment, execute=self.execute).policy
+        policy = PolicyRun.open(self.policy, environment=self.environment, execute=self.execute).policy
         steps = self.steps or 1
-        check_steps(steps, policy)
-        weights = hash_tensors(policy.network.state_dict())[:8]
-        run = f"{self.policy.resolve().name} of training step {policy.step:,} (weights {weights})"
-        return Pupil(f"{run} with --steps {steps} --execute {policy.execute}", policy, steps)
+        check_steps(steps, policy.model)
+        weights = hash_tensors(policy.model.network.state_dict())[:8]
+        run = f"{self.policy.resolve().name} of training step {policy.model.step:,} (weights {weights})"
+        return Learner(f"{run} with --steps {steps} --execute {policy.execute}", policy, steps)

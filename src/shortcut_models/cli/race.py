@@ -13,7 +13,7 @@ from ..errors import UserError
 from .shared import Acting, Runs, WorldSeed, check_steps, check_video_out
 
 if TYPE_CHECKING:
-    from ..policies.rollout import Arena
+    from ..policies.rollout import PolicyRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,35 +40,39 @@ class Race(Acting):
             steps = steps * len(runs)
         if len(runs) != len(steps):
             raise UserError(f"--steps must be one number, or one for each of {len(runs)} runs, not {len(steps)}")
-        from ..policies.rollout import Arena
+        from ..policies.rollout import PolicyRun
 
         device = self.torch_device()
-        opened = {run: Arena.open(run, device, self.environment, self.execute) for run in dict.fromkeys(runs)}
-        arenas = [opened[run] for run in runs]
-        for arena, n in zip(arenas, steps, strict=True):
-            check_steps(n, arena.policy)
-            if arena.environment != arenas[0].environment:
+        opened = {run: PolicyRun.open(run, device, self.environment, self.execute) for run in dict.fromkeys(runs)}
+        policies = [opened[run] for run in runs]
+        for policy, n in zip(policies, steps, strict=True):
+            check_steps(n, policy.policy.model)
+            if policy.environment != policies[0].environment:
                 raise UserError(
-                    f"{arena.run} acts in {arena.environment}, and {arenas[0].run} in {arenas[0].environment}: race "
-                    f"runs of one environment"
+                    f"{policy.run} acts in {policy.environment}, and {policies[0].run} in {policies[0].environment}: "
+                    f"race runs of one environment"
                 )
-        watch(self.video, list(zip(arenas, steps, strict=True)), self.seed, self.real_time, self.seconds)
+        watch(self.video, list(zip(policies, steps, strict=True)), self.seed, self.real_time, self.seconds)
 
 
 def watch(
-    out: Path, entries: Sequence[tuple[Arena, int]], seed: int, real_time: bool = False, seconds: float | None = None
+    out: Path,
+    entries: Sequence[tuple[PolicyRun, int]],
+    seed: int,
+    real_time: bool = False,
+    seconds: float | None = None,
 ) -> None:
     """Write the video of policies, each at a number of steps, in the world of a seed; print their scores."""
-    from ..policies.race import lanes_of, note_of, write_race
+    from ..policies.race import clock_note, open_tracks, write_race
     from ..text import counted
 
-    lanes = lanes_of(entries, seed, real_time=real_time)
-    write_race(out, lanes, note_of(entries[0][0], real_time=real_time), seconds)
-    for lane in lanes:
-        lane.world.close()
-        episode = lane.play.episode()
+    tracks = open_tracks(entries, seed, real_time=real_time)
+    write_race(out, tracks, clock_note(entries[0][0], real_time=real_time), seconds)
+    for track in tracks:
+        track.environment.close()
+        episode = track.episode.record()
         print(
-            f"{lane.entrant.name}, {counted(episode.steps)}: {lane.world.measure} {episode.score:.4g} after "
-            f"{episode.frames:,} frames, {episode.ended or 'not over yet'}"
+            f"{track.contestant.name}, {counted(episode.steps)}: {track.environment.metric_name} {episode.score:.4g} "
+            f"after {episode.frames:,} frames, {episode.ended or 'not over yet'}"
         )
     print(out)

@@ -38,16 +38,16 @@ class Rollout(Acting):
             check_out(self.json, ".json")
         if self.video is not None:
             check_video_out(self.video)
-        from ..policies.rollout import Arena, fresh_seeds, roll_out
+        from ..policies.rollout import PolicyRun, fresh_seeds, roll_out
         from ..policies.table import result, table
         from ..system.files import write_atomically
 
-        arena = Arena.open(self.run, self.torch_device(), self.environment, self.execute)
-        steps = steps_of(self.steps, arena.policy)
-        seeds = fresh_seeds(self.episodes, self.seed, arena.policy.imitation.seeds)
-        found = result(arena, steps, roll_out(arena.setting, arena.records, steps, seeds, workers=self.workers))
+        opened = PolicyRun.open(self.run, self.torch_device(), self.environment, self.execute)
+        steps = steps_of(self.steps, opened.policy.model)
+        seeds = fresh_seeds(self.episodes, self.seed, opened.policy.task.seeds)
+        found = result(opened, steps, roll_out(opened.factory, opened.records, steps, seeds, workers=self.workers))
         print(table(found), flush=True)
         if self.json is not None:
             write_atomically(self.json, (json.dumps(found, indent=2) + "\n").encode())
         if self.video is not None:
-            watch(self.video, [(arena, n) for n in steps], seeds[0])
+            watch(self.video, [(opened, n) for n in steps], seeds[0])

@@ -61,10 +61,10 @@ class OfModel(OnDevice):
 
     def generator(self) -> Model:
         """Return a model to make samples with. Raises UserError where it cannot be opened, or is a policy."""
-        from ..policies.policy import Policy
+        from ..tasks import Imitation
 
         model = self.model()
-        if isinstance(model, Policy):
+        if isinstance(model.task, Imitation):
             raise UserError(
                 f"{self.run} is a policy, and its samples are actions: evaluate it with `shortcut rollout {self.run}`, "
                 f"or watch it with `shortcut race {self.run}`"

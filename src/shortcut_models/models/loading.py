@@ -13,8 +13,6 @@ from torch import Tensor
 
 from ..base import Network, NetworkConfig, Objective, Task
 from ..errors import UserError
-from ..policies.policy import Policy
-from ..tasks import Imitation
 from . import checkpoint
 from .legacy import upgrade
 from .model import Model
@@ -24,12 +22,6 @@ from .run import Run
 CONFIG = "config.json"
 LAYOUT = (CONFIG, checkpoint.MODEL)
 """the files of a folder in the Hub's layout"""
-
-
-def model_of(network: Network, objective: Objective, task: Task, step: int = 0, recipe: str = "") -> Model:
-    """These parts as a Model, or as a Policy where the task is to act."""
-    kind = Policy if isinstance(task, Imitation) else Model
-    return kind(network, objective, task, step, recipe)
 
 
 def read_layout(folder: Path) -> checkpoint.Content:
@@ -63,7 +55,7 @@ def assemble(
         if network is None:
             config: NetworkConfig = rebuild("network", header["network"], None)
             network = config.build(task.shape, task.conditions)
-        model = model_of(network, objective, task, int(header["step"]), str(header["recipe"]))
+        model = Model(network, objective, task, int(header["step"]), str(header["recipe"]))
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -75,9 +67,6 @@ def assemble(
             f"the weights in {where} do not fit the network: {' '.join(str(error).split())[:200]}"
         ) from None
     network.to(device).eval()
-    if isinstance(model.task, Imitation):
-        # A decision is a batch of one, for which a CPU reads convolutions in this layout several times as fast.
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # unknown to its stubs
     return model
 
 
@@ -90,7 +79,7 @@ def load(
     task: Task | None = None,
 ) -> Model:
     """The model of a run directory (its newest checkpoint that is whole), of one `model.safetensors` file, or of a
-    folder in the Hub's layout (see `hub.HubModel`). Where it learned from demonstrations, it is a `policy.Policy`.
+    folder in the Hub's layout (see `hub.HubModel`).
 
     Args:
         path: a run directory, a file, or a folder of `config.json` and `model.safetensors`.

@@ -1,4 +1,4 @@
-"""Episodes of somebody who drives, kept as demonstrations."""
+"""Collecting demonstrations: episodes in which an expert acts, or corrects a policy."""
 
 from __future__ import annotations
 
@@ -15,38 +15,42 @@ import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
-from ..data.demonstrations import native as own
+from ..data.demonstrations import native
 from ..errors import UserError
 from ..randomness import seed_of
 from ..system.files import write_atomically
 from .environments import SEEDS, Environment, Observation
-from .episode import Actor, rehearse
+from .episode import Actor, warm_up
 from .experts import Expert
 
 DROPPED = "dropped.json"
-"""{seed: return} of the episodes that were driven and not kept"""
-PATIENCE = 20
-"""episodes in a row that score too little before it is given up"""
-MEMORY = 10.0
-"""frames after which noise is forgotten to 1/e"""
-HELD = (10, 40)
-"""frames that a blunder lasts, at least and at most"""
-OFTEN = 1000
-"""frames, without those of blunders, in which `Settings.blunders` begin, on average"""
+"""{seed: return} of the episodes that were recorded and not kept"""
+MAX_DROPPED_IN_A_ROW = 20
+"""episodes in a row with too low a score after which `collect` gives up"""
+NOISE_MEMORY = 10.0
+"""frames over which the noise's autocorrelation falls to 1/e"""
+PERTURBED_FRAMES = (10, 40)
+"""least and most frames of a perturbation"""
+RATE_FRAMES = 1000
+"""unperturbed frames in which `Settings.perturbations` start, on average"""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides which episodes a folder holds. Raises UserError for values out of range."""
+    """The settings that determine which episodes a folder holds.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
 
     driver: str
-    """whose wishes are recorded: expert or human"""
+    """whose actions are recorded: expert or human"""
     seed: int = 0
-    """of the first episode; each has the next; in [0, 2^31)"""
+    """of the first episode; each later one has the next; in [0, 2^31)"""
     noise: float = 0.0
-    """added to what is carried out, and not to what is recorded, in [0, 1]: see `Expert.noise`"""
-    blunders: float = 0.0
-    """that begin in `OFTEN` frames, on average: an action of no sense is held, and not recorded; >= 0, < `OFTEN`"""
+    """scale of the noise on executed actions, not on recorded ones, in [0, 1]: see `Expert.noise`"""
+    perturbations: float = 0.0
+    """random actions that are held for a while, per RATE_FRAMES frames; they are not recorded; in [0, RATE_FRAMES)"""
     min_return: float | None = None
     """episodes that score less are dropped and counted"""
 
@@ -55,167 +59,178 @@ class Settings:
             raise UserError(f"--seed must be from 0 to {SEEDS - 1}, not {self.seed}")
         if not 0 <= self.noise <= 1:
             raise UserError(f"--noise must be from 0 to 1, not {self.noise}")
-        if not 0 <= self.blunders < OFTEN:
-            raise UserError(f"--blunders must be at least 0 and less than {OFTEN}, not {self.blunders}")
-        if self.blunders and self.driver == "human":
-            raise UserError("--blunders are for an expert: leave it out, or --human")
+        if not 0 <= self.perturbations < RATE_FRAMES:
+            raise UserError(f"--perturbations must be at least 0 and less than {RATE_FRAMES}, not {self.perturbations}")
+        if self.perturbations and self.driver == "human":
+            raise UserError("--perturbations need an expert: leave out --perturbations or --human")
         if self.min_return is not None and not math.isfinite(self.min_return):
             raise UserError(f"--min-return must be a finite number, not {self.min_return}")
 
 
 @dataclass(frozen=True)
-class Pupil:
-    """A policy that acts in the expert's place, so that the expert shows what to do where the policy gets to.
+class Learner:
+    """A policy that acts in the expert's place, so that the expert's actions are recorded where the policy gets to.
 
-    That is DAgger (Ross, Gordon, Bagnell 2011, arXiv 1011.0686), where an expert that can tell takes over from a policy
-    that has got too far off, as in HG-DAgger (Kelly et al. 2019, arXiv 1810.02890): it shows the way back, and the
-    episode is worth going on with. Each action is what the expert wants in that frame; those after it in a chunk belong
-    to frames that the policy led to.
+    This is DAgger (Ross, Gordon, Bagnell 2011, arXiv 1011.0686). An expert that implements `takes_over` acts itself
+    where the policy has got too far off, as in HG-DAgger (Kelly et al. 2019, arXiv 1810.02890): it shows the way back,
+    and the rest of the episode is worth recording. A recorded action is what the expert wants in that very frame; the
+    actions after it in a chunk belong to frames that the policy led to.
     """
 
     name: str
-    """which one it is, for people; a folder of demonstrations is of one only"""
+    """identifies the policy for people; a folder of demonstrations is of one only"""
     policy: Actor
     steps: int = 1
-    """passes through its network, for each decision"""
+    """sampling steps of each decision"""
 
-    def act(self, seen: Observation) -> np.ndarray:
-        """What it would do now."""
-        return self.policy.act(seen, steps=self.steps)
+    def act(self, observation: Observation) -> np.ndarray:
+        """Return the policy's action for this frame."""
+        return self.policy.act(observation, steps=self.steps)
 
 
 @dataclass(frozen=True)
-class Episode:
-    """What was seen, what the driver wanted on seeing it, and what that scored."""
+class Demonstration:
+    """One recorded episode."""
 
     observations: Mapping[str, np.ndarray]
     """[n, ...] by name"""
     actions: Float[np.ndarray, "n k"]
+    """what the expert wanted on each observation"""
     score: float
 
 
 def correlated_noise(scale: Float[np.ndarray, "k"], seed: int) -> Iterator[Float[np.ndarray, "k"]]:
-    """Gaussian noise of a standard deviation for each dimension, without end, that is forgotten over `MEMORY` frames.
+    """Yield Gaussian noise, correlated over NOISE_MEMORY frames, with a standard deviation for each dimension.
 
-    An Ornstein-Uhlenbeck process that begins at rest, so that an episode begins where it would.
+    It is an Ornstein-Uhlenbeck process that starts at 0, so that an episode starts as it would without noise.
     """
-    random, keep = np.random.default_rng(seed), math.exp(-1 / MEMORY)
+    random, keep = np.random.default_rng(seed), math.exp(-1 / NOISE_MEMORY)
     state = np.zeros(len(scale))
     while True:
         yield scale * state
         state = keep * state + math.sqrt(1 - keep**2) * random.standard_normal(len(scale))
 
 
-def blunders(
-    expert: Expert, environment: Environment, often: float, seed: int
+def perturbations(
+    expert: Expert, environment: Environment, rate: float, seed: int
 ) -> Iterator[Float[np.ndarray, "k"] | None]:
-    """What is done by mistake in each frame, without end; mostly nothing.
+    """Yield for each frame the action that replaces the chosen one, or None where nothing does.
 
-    often: one begins `OFTEN` / often frames after the last has ended, on average; 0 for none.
+    A perturbation starts RATE_FRAMES / rate frames after the last one has ended, on average; none does at rate 0.
     """
     random = np.random.default_rng([seed, 1])
     while True:
-        yield from itertools.repeat(None, int(random.geometric(often / OFTEN)) if often else sys.maxsize)
-        yield from itertools.repeat(expert.blunder(environment, random), int(random.integers(*HELD, endpoint=True)))
+        yield from itertools.repeat(None, int(random.geometric(rate / RATE_FRAMES)) if rate else sys.maxsize)
+        action = expert.perturbation(environment, random)
+        yield from itertools.repeat(action, int(random.integers(*PERTURBED_FRAMES, endpoint=True)))
 
 
-def drive(
+def record_episode(
     environment: Environment,
     expert: Expert,
     seed: int,
     noise: float = 0.0,
-    pupil: Pupil | None = None,
-    often: float = 0.0,
-) -> Episode:
-    """One episode. What the expert wants is recorded; it, or what the pupil wants, is carried out with noise added.
+    learner: Learner | None = None,
+    rate: float = 0.0,
+) -> Demonstration:
+    """Play one episode and record the expert's actions.
 
-    noise: in units of `Expert.noise`, 0 for none. often: as of `blunders`.
+    Noise is in units of `Expert.noise`, and added to executed actions; `rate` is that of `perturbations`. A learner
+    acts in the expert's place.
     """
-    seen = environment.reset(seed)
+    observation, _ = environment.reset(seed=seed)
     expert.begin(environment)
-    if pupil is not None:
-        pupil.policy.reset(seed=seed)
-    shaken = correlated_noise(noise * expert.noise(environment), seed_of(seed))
-    mistakes = blunders(expert, environment, often, seed_of(seed))
-    observations: list[Observation] = []
-    actions: list[np.ndarray] = []
+    if learner is not None:
+        learner.policy.reset(seed=seed)
+    noises = correlated_noise(noise * expert.noise(environment), seed_of(seed))
+    replacements = perturbations(expert, environment, rate, seed_of(seed))
+    space, observations, actions = environment.action_space, [], []
     over = False
-    with tqdm(total=environment.max_frames, desc=f"seed {seed}", unit="frame", leave=False, disable=None) as bar:
+    with tqdm(total=environment.max_episode_steps, desc=f"seed {seed}", unit="frame", leave=False, disable=None) as bar:
         while not over:
-            wanted = expert.act(seen).astype(np.float32)
-            observations.append(seen)
+            wanted = expert.act(observation).astype(np.float32)
+            observations.append(observation)
             actions.append(wanted)
-            chosen = wanted if pupil is None else pupil.act(seen)  # it sees every frame, whoever acts
+            # The learner gets every observation, even where the expert takes over.
+            chosen = wanted if learner is None else learner.act(observation)
             chosen = wanted if expert.takes_over() else chosen
-            done = np.clip(chosen + next(shaken), environment.low, environment.high) if noise else chosen
-            mistake = next(mistakes)
-            done = done if mistake is None else mistake
-            seen, over = environment.step(done.astype(np.float32))
+            executed = np.clip(chosen + next(noises), space.low, space.high) if noise else chosen
+            replacement = next(replacements)
+            executed = executed if replacement is None else replacement
+            observation, _, terminated, truncated, _ = environment.step(executed.astype(np.float32))
+            over = terminated or truncated
             bar.update()
-    stacked = {name: np.stack([seen[name] for seen in observations]) for name in environment.observations}
-    return Episode(stacked, np.stack(actions), environment.score())
+    stacked = {name: np.stack([one[name] for one in observations]) for name in environment.observations}
+    return Demonstration(stacked, np.stack(actions), environment.metric())
 
 
 def collect(
     name: str, environment: Environment, expert: Expert, out: Path, episodes: int, settings: Settings,
-    say: Callable[[str], None] = print, pupil: Pupil | None = None,
+    say: Callable[[str], None] = print, learner: Learner | None = None,
 ) -> list[float]:  # fmt: skip
-    """Fill a folder with demonstrations, or go on where it was stopped -> the scores of all that it holds.
+    """Fill a folder with demonstrations, or continue where an earlier call stopped.
 
     Args:
         name: the environment's, for `demonstrations.json`.
-        out: a folder that is new, empty, or was begun with the same settings.
-        episodes: to keep in all, >= 1.
-        say: is given a line for each episode.
-        pupil: what acts in the expert's place; none: nothing does.
+        environment, expert: where episodes are played, and whose actions are recorded.
+        out: a folder that is new, empty, or was started with the same settings.
+        episodes: number of episodes to keep in all, >= 1.
+        settings: determine the episodes.
+        say: called with a line for each episode.
+        learner: acts in the expert's place.
+
+    Returns:
+        The scores of all episodes in the folder.
 
     Raises:
-        UserError: a folder that holds something else, a policy that does not know what is seen, and `PATIENCE`
-            episodes in a row that score too little.
+        UserError: the folder holds something else, the observations are not those of the learner, or
+            MAX_DROPPED_IN_A_ROW episodes in a row score too little.
     """
     if episodes < 1:
         raise UserError(f"--episodes must be >= 1, not {episodes}")
-    if pupil is not None:
-        rehearse(pupil.policy, environment)
-    _begin(out, name, asdict(settings) | {"policy": "" if pupil is None else pupil.name})
-    kept, dropped = own.read_scores(out), _read_dropped(out)
+    if learner is not None:
+        warm_up(learner.policy, environment)
+    _prepare(out, name, asdict(settings) | {"policy": "" if learner is None else learner.name})
+    kept, dropped = native.read_scores(out), _read_dropped(out)
     least = -math.inf if settings.min_return is None else settings.min_return
     in_a_row = 0
     for seed in itertools.count(settings.seed):
         if seed not in kept and seed not in dropped:
             if len(kept) >= episodes:
                 break
-            episode = drive(environment, expert, seed, settings.noise, pupil, settings.blunders)
-            if episode.score >= least:
-                own.write_episode(out, seed, episode.observations, episode.actions, episode.score)
-                kept[seed] = episode.score
+            made = record_episode(environment, expert, seed, settings.noise, learner, settings.perturbations)
+            if made.score >= least:
+                native.write_episode(out, seed, made.observations, made.actions, made.score)
+                kept[seed] = made.score
             else:
-                dropped[seed] = episode.score
+                dropped[seed] = made.score
                 write_atomically(out / DROPPED, (json.dumps(dropped) + "\n").encode())
         in_a_row = in_a_row + 1 if seed in dropped else 0
         ending = f", dropped: less than {least:g}" if seed in dropped else ""
-        say(f"seed {seed}: {environment.measure} {kept.get(seed, dropped.get(seed)):.1f}{ending}")
-        if in_a_row == PATIENCE:
-            raise UserError(f"{PATIENCE} episodes in a row scored less than {least:g}: ask for less, in another folder")
+        say(f"seed {seed}: {environment.metric_name} {kept.get(seed, dropped.get(seed)):.1f}{ending}")
+        if in_a_row == MAX_DROPPED_IN_A_ROW:
+            raise UserError(
+                f"{in_a_row} episodes in a row scored less than {least:g}: use a smaller --min-return and another --out"
+            )
     if dropped:
         say(f"{len(dropped)} episodes dropped, {len(kept)} kept")
     return list(kept.values())
 
 
-def _begin(out: Path, name: str, settings: Mapping[str, Any]) -> None:
-    """Make the folder, or raise UserError that names the first setting in which what is there differs."""
-    own.begin(out, name, settings)
-    earlier = {"policy": "", "blunders": 0.0} | own.read_header(out)["expert"]  # once there were none
+def _prepare(out: Path, name: str, settings: Mapping[str, Any]) -> None:
+    """Create the folder, or check that it was started with these settings."""
+    native.prepare_folder(out, name, settings)
+    header = native.read_header(out)["expert"]
+    # Earlier versions had fewer settings, and called the perturbations blunders.
+    earlier = {"policy": "", "perturbations": header.get("blunders", 0.0)} | header
     if "driver" not in earlier:
-        raise UserError(
-            f"{out} holds demonstrations that `shortcut collect` has not begun: give another folder with --out"
-        )
+        raise UserError(f"{out} holds demonstrations that `shortcut collect` did not write: choose another --out")
     for option, value in settings.items():
         before = earlier.get(option)
         if before != value:
             raise UserError(
-                f"{out} was begun with {option.replace('_', '-')} {_shown(before)}, not {_shown(value)}: "
-                f"use the same options to go on, or give another folder with --out"
+                f"{out} was started with {option.replace('_', '-')} {_shown(before)}, not {_shown(value)}: "
+                f"use the same options to continue, or choose another --out"
             )
 
 
@@ -229,4 +244,4 @@ def _read_dropped(out: Path) -> dict[int, float]:
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, AttributeError):
-        raise UserError(f"{out / DROPPED} is damaged: remove it, and those episodes are driven again") from None
+        raise UserError(f"{out / DROPPED} is damaged: remove it, and those episodes are recorded again") from None

@@ -1,4 +1,4 @@
-"""One episode: a policy acts in an environment, frame by frame, and what came of it."""
+"""One episode: a policy acts in an environment, frame by frame."""
 
 from __future__ import annotations
 
@@ -14,105 +14,105 @@ import numpy as np
 from .environments import Environment, Observation
 
 DONE, TIME_LIMIT, CRASHED = "done", "time limit", "crashed"
-LONGEST = 300
-"""characters that are kept of what a crash said"""
+MAX_REASON = 300
+"""characters of a crash's reason that are kept"""
 
 
 @runtime_checkable
 class Actor(Protocol):
-    """What an episode needs of a `Policy`."""
+    """The part of `Policy` that an episode needs."""
 
     decided: bool
     """whether the last call of `act` ran the network"""
 
     def reset(self, environments: int | None = None, seed: int = 0) -> None:
-        """Begin an episode; noises follow from the seed."""
+        """Start an episode whose noise follows from the seed."""
 
     def act(self, observation: Observation, steps: int = 1) -> np.ndarray:
-        """What to do now, float32 [action]."""
+        """Return the action for this frame, float32 [action]."""
 
 
 @dataclass(frozen=True)
 class Episode:
-    """What is kept of an episode."""
+    """The record of an episode."""
 
     steps: int
-    """passes through the network, for each decision"""
+    """sampling steps of each decision"""
     seed: int
-    """of the world and of the policy's noises"""
+    """of the environment and of the policy's noise"""
     score: float
-    """in units of the environment's measure; of one that crashed, what is known of it, or 0"""
+    """the environment's metric at the end; of an episode that crashed, at its last whole frame"""
     frames: int
-    """actions that were carried out"""
+    """actions that were executed"""
     decisions: int
     """frames at which the network ran"""
     policy_seconds: float
-    """in the policy, over all frames"""
+    """time in the policy, at all frames"""
     decision_seconds: float
-    """in the policy, at the frames at which its network ran: encoding what was seen included"""
+    """time in the policy at the frames at which its network ran, with the encoding of observations"""
     simulator_seconds: float
-    """in the environment, over all frames; beginning the episode is not counted"""
+    """time in the environment's `step`, at all frames"""
     ended: str
-    """done, time limit, or crashed: why"""
+    """done, time limit, or crashed: reason"""
     timed_on: str = ""
     """the device, and how many processes and threads shared the machine"""
 
     @property
     def crashed(self) -> bool:
-        """Whether the environment or its process failed, or the policy in it."""
+        """Whether the environment, its process or the policy failed."""
         return self.ended.startswith(CRASHED)
 
 
-class Play:
-    """An episode under way. What goes wrong in it ends it, and is told in `ended`."""
+class RunningEpisode:
+    """An episode in progress. An exception of the policy or the environment ends it as crashed."""
 
-    def __init__(self, policy: Actor, world: Environment, steps: int, seed: int) -> None:
-        self.policy, self.world, self.steps, self.seed = policy, world, steps, seed
+    def __init__(self, policy: Actor, environment: Environment, steps: int, seed: int) -> None:
+        self.policy, self.environment, self.steps, self.seed = policy, environment, steps, seed
         self.frames = self.decisions = 0
         self.score = self.policy_seconds = self.decision_seconds = self.simulator_seconds = 0.0
         self.ended = ""
-        """empty until it is over"""
-        with self._caught():
+        """as `Episode.ended`; empty while it is in progress"""
+        with self._catch_crash():
             policy.reset(seed=seed)
-            self._seen = world.reset(seed)
+            self._observation, _ = environment.reset(seed=seed)
 
     @contextlib.contextmanager
-    def _caught(self) -> Iterator[None]:
+    def _catch_crash(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
             self.ended = crash(f"{type(error).__name__}: {error}")
 
     def advance(self) -> float:
-        """Act for one frame, unless it is over -> seconds that the policy took."""
+        """Act for one frame, unless the episode has ended, and return the seconds that the policy took."""
         before = self.policy_seconds
         if not self.ended:
-            with self._caught():
-                self._frame()
+            with self._catch_crash():
+                self._act()
         return self.policy_seconds - before
 
-    def _frame(self) -> None:
+    def _act(self) -> None:
         begin = time.perf_counter()
-        action = self.policy.act(self._seen, steps=self.steps)
+        action = self.policy.act(self._observation, steps=self.steps)
         acted = time.perf_counter()
-        self._seen, over = self.world.step(action)
+        self._observation, _, terminated, truncated, _ = self.environment.step(action)
         self.simulator_seconds += time.perf_counter() - acted
         self.policy_seconds += acted - begin
         if self.policy.decided:
             self.decisions += 1
             self.decision_seconds += acted - begin
         self.frames += 1
-        score = float(self.world.score())
+        score = float(self.environment.metric())
         if not math.isfinite(score):
             raise ValueError(f"the score is {score}")
         self.score = score
-        if self.frames >= self.world.max_frames:
+        if truncated or self.frames >= self.environment.max_episode_steps:
             self.ended = TIME_LIMIT
-        elif over:
+        elif terminated:
             self.ended = DONE
 
-    def episode(self, timed_on: str = "") -> Episode:
-        """What is kept of it."""
+    def record(self, timed_on: str = "") -> Episode:
+        """Return the record of the episode so far."""
         return Episode(
             self.steps, self.seed, self.score, self.frames, self.decisions, self.policy_seconds,
             self.decision_seconds, self.simulator_seconds, self.ended, timed_on,
@@ -120,22 +120,25 @@ class Play:
 
 
 def crash(reason: str) -> str:
-    """How an episode ended that crashed, in one line."""
-    return f"{CRASHED}: {' '.join(reason.split())[:LONGEST]}"
+    """Return `Episode.ended` of an episode that crashed, in one line."""
+    return f"{CRASHED}: {' '.join(reason.split())[:MAX_REASON]}"
 
 
-def play(policy: Actor, world: Environment, steps: int, seed: int, timed_on: str = "") -> Episode:
+def play(policy: Actor, environment: Environment, steps: int, seed: int, timed_on: str = "") -> Episode:
     """Play an episode to its end."""
-    under_way = Play(policy, world, steps, seed)
-    while not under_way.ended:
-        under_way.advance()
-    return under_way.episode(timed_on)
+    episode = RunningEpisode(policy, environment, steps, seed)
+    while not episode.ended:
+        episode.advance()
+    return episode.record(timed_on)
 
 
-def rehearse(policy: Actor, world: Environment) -> None:
-    """Let a policy decide once, so that what is slow the first time is not counted later.
+def warm_up(policy: Actor, environment: Environment) -> None:
+    """Let a policy decide once, so that slow first calls are not timed later.
 
-    Raises whatever the environment or the policy does: UserError where what is seen is not what the policy knows.
+    Raises:
+        UserError: the environment's observations are not those of the policy.
+        Exception: whatever else the environment or the policy raises.
     """
     policy.reset()
-    policy.act(world.reset(0))
+    observation, _ = environment.reset(seed=0)
+    policy.act(observation)

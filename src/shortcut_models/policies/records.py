@@ -1,4 +1,4 @@
-"""Episodes that were played, kept in a file each: a rollout that was stopped goes on where it was."""
+"""The records of played episodes, a file each, so that an interrupted rollout continues where it stopped."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ..system.hashing import hash_tensors
 from .episode import Episode
 from .policy import Policy
 
-VERSION = 2
-"""of what decides an episode, beyond what `folder_name` looks at"""
-_KINDS = typing.get_type_hints(Episode)
+RECORDS_VERSION = 2
+"""changes when an episode depends on more than the other facts in `folder_name`"""
+_TYPES = typing.get_type_hints(Episode)
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Of Python, this package, what it computes with, and those of these packages that are installed."""
+    """Return the versions of Python, this package, torch, numpy, and those of `packages` that are installed."""
     found = {"python": platform.python_version(), "shortcut-models": __version__}
     for name in ("torch", "numpy", *packages):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -35,31 +35,32 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 
 
 def folder_name(policy: Policy, environment: str, versions: Mapping[str, str]) -> str:
-    """Follows from all that an episode follows from, but its seed and the number of steps."""
-    parts = describe(policy.objective), describe(policy.task)
-    weights = hash_tensors(policy.network.state_dict())
-    facts = [VERSION, weights, *parts, environment, dict(versions), policy.execute, policy.device.type]
+    """Return a name that follows from all that determines an episode, except its seed and number of steps."""
+    model = policy.model
+    parts = describe(model.objective), describe(policy.task)
+    weights = hash_tensors(model.network.state_dict())
+    facts = [RECORDS_VERSION, weights, *parts, environment, dict(versions), policy.execute, model.device.type]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     return f"{environment.replace('/', '-')}-{digest}"
 
 
 class Records:
-    """A folder of episodes. It may be deleted at any time; files of it, too."""
+    """A folder of episodes. It, or files in it, may be deleted at any time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, steps: int, seed: int) -> Path:
-        """The file of an episode."""
+        """Return the file of an episode."""
         return self.folder / f"{steps}-steps" / f"{seed:08d}.json"
 
     def write(self, episode: Episode) -> None:
-        """Keep an episode."""
+        """Write the record of an episode."""
         content = json.dumps(dataclasses.asdict(episode), indent=2) + "\n"
         write_atomically(self.path(episode.steps, episode.seed), content.encode())
 
     def read(self, steps: int, seed: int) -> Episode | None:
-        """An episode, where it was played. Raises UserError where its file is damaged."""
+        """Return the record of an episode, or None without one; raise UserError if the file is damaged."""
         path = self.path(steps, seed)
         try:
             found = Episode(**json.loads(path.read_bytes()))
@@ -67,11 +68,10 @@ class Records:
             return None
         except (ValueError, TypeError):
             found = None
-        if found is None or (found.steps, found.seed) != (steps, seed) or not _whole(found):
+        if found is None or (found.steps, found.seed) != (steps, seed) or not _has_valid_types(found):
             raise UserError(f"{path} is damaged: remove it, and the same command plays that episode again")
         return found
 
 
-def _whole(episode: Episode) -> bool:
-    """Whether every field is of its kind."""
-    return all(type(value) is _KINDS[name] for name, value in dataclasses.asdict(episode).items())
+def _has_valid_types(episode: Episode) -> bool:
+    return all(type(value) is _TYPES[name] for name, value in dataclasses.asdict(episode).items())

@@ -1,8 +1,7 @@
-"""Judging a policy: episodes on worlds that no demonstration came from, at several numbers of steps."""
+"""Evaluating a policy: episodes in environments without demonstrations, at several numbers of steps."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 import sys
@@ -13,8 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..errors import Stopped, UserError
-from ..models.loading import assemble, find, load
-from ..models.model import Model
+from ..models.loading import assemble, find
 from ..models.run import Run
 from ..system.files import cache_folder
 from ..system.machine import processor
@@ -23,89 +21,89 @@ from .environments import SEEDS, open_environment
 from .episode import Episode
 from .policy import Policy
 from .records import Records, folder_name, versions
-from .workers import Job, Setting, Workers
+from .workers import Job, WorkerFactory, Workers
 
 FIRST_SEED = 1_000_000
-"""of fresh episodes: far from those that people collect with"""
+"""seed of the first evaluation episode, far from the seeds of usual demonstrations"""
 
 
 @dataclass(frozen=True)
-class Arena:
+class PolicyRun:
     """The policy of a run, and the environment that it acts in."""
 
     run: Path
     policy: Policy
     environment: str
-    """its name"""
-    measure: str
+    """name of the environment"""
+    metric_name: str
     """what a score is"""
     versions: Mapping[str, str]
-    """of the packages that decide what happens in it"""
-    setting: Setting
-    """how another process gets both"""
+    """versions of the packages that determine what happens"""
+    factory: WorkerFactory
+    """creates both in another process"""
 
     @classmethod
-    def open(cls, run: Path, device: str = "cpu", environment: str | None = None, execute: int | None = None) -> Arena:
-        """Load the policy of a run, and see that it fits the environment.
+    def open(
+        cls, run: Path, device: str = "cpu", environment: str | None = None, execute: int | None = None
+    ) -> PolicyRun:
+        """Load the policy of a run, and check that it fits the environment.
 
-        environment: none: that of the demonstrations. execute: actions of each decision; none: the policy's own.
+        Args:
+            run: a run directory or a model file.
+            device: where the network runs.
+            environment: name of the environment; None for that of the demonstrations.
+            execute: actions of a chunk that are executed; None for the task's number.
 
-        Raises UserError where the run is none of a policy, where there is no such environment or a package for it is
-        missing, and where its observations or actions are not the policy's.
+        Raises:
+            UserError: the run is not a policy, the environment does not exist, a package is missing, or observations or
+                actions of the two differ.
         """
         weights, content = find(run)
-        policy = _acting(assemble(*content, weights, device=device), run, execute)
-        name = environment or policy.imitation.environment
-        if not name:
-            raise UserError(f"the demonstrations of {run} do not name their environment: give --environment")
-        setting = Setting(
-            functools.partial(open_policy, weights, device, execute),  # not `run`, which may be in training
-            functools.partial(open_environment, name, policy.imitation.names),
-            processor(policy.device),
-        )
-        world = open_environment(name, None)
         try:
-            hidden = [seen for seen in policy.imitation.names if seen not in world.sees]
-            if hidden:
-                raise UserError(f"{run} sees {hidden[0]}, which {name} does not show: give another environment")
-            size, wanted = policy.task.shape[-1], len(world.low)
-            if size != wanted:
+            policy = Policy(assemble(*content, weights, device=device), execute)
+        except UserError as error:
+            raise UserError(f"{run}: {error}") from None
+        name = environment or policy.task.environment
+        if not name:
+            raise UserError(f"the demonstrations of {run} do not name their environment: pass --environment")
+        opened = open_environment(name, None)
+        try:
+            missing = [needed for needed in policy.task.names if needed not in opened.observation_names]
+            if missing:
+                raise UserError(f"{run} needs {missing[0]}, which {name} does not offer: choose another environment")
+            size, expected = policy.task.shape[-1], len(opened.action_space.low)
+            if size != expected:
                 raise UserError(
-                    f"an action of {run} has size {size}, and one of {name} size {wanted}: give another environment"
+                    f"an action of {run} has size {size}, and one of {name} size {expected}: choose another environment"
                 )
-            return cls(run, policy, name, world.measure, versions(world.packages), setting)
+            factory = WorkerFactory(
+                # Not `run`, which may get another checkpoint before a worker opens it.
+                functools.partial(Policy.load, weights, device=device, execute=execute),
+                functools.partial(open_environment, name, policy.task.names),
+                processor(policy.model.device),
+            )
+            return cls(run, policy, name, opened.metric_name, versions(opened.packages), factory)
         finally:
-            world.close()
+            opened.close()
 
     @functools.cached_property
     def records(self) -> Records:
-        """Where its episodes are kept: in the run, or in the cache folder for a file."""
+        """The records of its episodes: in the run, or in the cache folder where it is a file."""
         folder = Run(self.run).rollouts if self.run.is_dir() else cache_folder("rollouts")
         return Records(folder / folder_name(self.policy, self.environment, self.versions))
 
 
-def open_policy(weights: Path, device: str, execute: int | None) -> Policy:
-    """The policy of a model file. Raises UserError as `Arena.open`."""
-    return _acting(load(weights, device=device), weights, execute)
-
-
-def _acting(model: Model, run: Path, execute: int | None) -> Policy:
-    if not isinstance(model, Policy):
-        raise UserError(f"{run} is no policy, as it did not learn from demonstrations: see `shortcut evaluate`")
-    return model if execute is None else dataclasses.replace(model, execute=execute)
-
-
 def fresh_seeds(count: int, first: int = FIRST_SEED, used: Collection[int] = ()) -> list[int]:
-    """The first `count` seeds from `first` on that were not used. Raises UserError where there are not so many."""
+    """Return the first `count` seeds from `first` on that are not in `used`; raise UserError if there are fewer."""
     known = frozenset(used)
     found = list(itertools.islice((seed for seed in range(first, SEEDS) if seed not in known), count))
     if len(found) < count:
-        raise UserError(f"there are no {count} seeds from {first} to {SEEDS - 1}: give a smaller --seed")
+        raise UserError(f"there are fewer than {count} seeds from {first} to {SEEDS - 1}: use a smaller --seed")
     return found
 
 
 def roll_out(
-    setting: Setting,
+    factory: WorkerFactory,
     records: Records,
     steps: Sequence[int],
     seeds: Sequence[int],
@@ -113,32 +111,32 @@ def roll_out(
     workers: int = 1,
     quiet: bool = False,
 ) -> list[Episode]:
-    """Play an episode for each number of steps and each seed, as far as it is not recorded, and record it.
+    """Play an episode for each number of steps and each seed, except those with a record, and record it.
 
-    An episode follows from its seed and number of steps alone, whatever `workers` is. All numbers of steps of a seed
-    come together, so that what is there when it is stopped can be compared.
+    An episode follows from its seed and number of steps alone, not from the workers. All numbers of steps of a seed are
+    played together, so that an interrupted rollout can be compared.
 
     Args:
-        setting: how a process gets its policy and its world.
+        factory: creates the policy and the environment of a process.
         records: where episodes are kept.
-        steps: passes through the network for each decision.
-        seeds: of the episodes at each number of steps.
-        workers: processes, each with its share of the threads.
-        quiet: no progress bar.
+        steps: numbers of sampling steps.
+        seeds: seeds of the episodes at each number of steps.
+        workers: number of processes, each with its share of the threads.
+        quiet: show no progress bar.
 
     Returns:
-        All of them, by seed and then in the order of `steps`.
+        All episodes, by seed and then in the order of `steps`.
 
     Raises:
-        UserError: a record that is damaged, or a policy and an environment that cannot be opened or do not fit.
-        Stopped: a signal asked for it; what was played is recorded.
+        UserError: a record is damaged, or the policy or the environment cannot be opened, or they do not fit.
+        Stopped: a signal asked to stop; the episodes that were played are recorded.
     """
     found = {Job(n, seed): records.read(n, seed) for seed in seeds for n in steps}
     missing = [job for job, episode in found.items() if episode is None]
     interval = 0.2 if sys.stderr.isatty() else 30.0
     with (
         StopRequest() as stop,
-        Workers(setting, workers) as team,
+        Workers(factory, workers) as team,
         tqdm(
             total=len(found), initial=len(found) - len(missing), unit="episode", disable=quiet, mininterval=interval,
             dynamic_ncols=True,

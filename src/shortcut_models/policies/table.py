@@ -1,4 +1,4 @@
-"""What episodes say of a policy: the table, and all of it as JSON."""
+"""The results of a rollout: as a table, and as JSON."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ import numpy as np
 from ..models.parts import describe
 from ..text import counted
 from .episode import Episode
-from .rollout import Arena
+from .rollout import PolicyRun
 
-SHOWN = 10
-"""crashes that are told one by one"""
+MAX_CRASHES = 10
+"""crashes that are listed one by one"""
 
 
 def middle_half(scores: Sequence[float]) -> np.ndarray:
-    """The scores between the quartiles, ascending: of n, without the n // 4 lowest and the n // 4 highest."""
+    """Return the scores between the quartiles, ascending: without the n // 4 lowest and the n // 4 highest of n."""
     cut = len(scores) // 4
     return np.sort(np.asarray(scores, dtype=np.float64))[cut : len(scores) - cut]
 
 
 def summary(episodes: Sequence[Episode]) -> dict[str, Any]:
-    """Of the episodes at one number of steps, at least one.
+    """Return the statistics of the episodes, at least one, at one number of steps.
 
-    - mean, deviation: of the scores. One that crashed counts as 0. The deviation is that of these episodes, over n.
+    - mean, deviation: of the scores, where a crash counts as 0. The deviation divides by n.
     - middle_mean, middle_deviation: the same of `middle_half`.
-    - frames_a_second: frames over the seconds that the policy took at all of them; decisions_a_second: decisions over
-      the seconds it took at frames where its network ran. None where there are no frames.
-    - ..._with_simulator: the same with the environment's own time, which is taken to be alike at all frames.
-    - crashed, done, time_limit: how many episodes ended so.
+    - frames_a_second: frames / seconds of the policy at all frames; decisions_a_second: decisions / seconds of the
+      policy at frames where its network ran. None where there are no frames.
+    - ..._with_simulator: the same with the environment's time added, which is assumed equal at all frames.
+    - crashed, done, time_limit: numbers of episodes that ended so.
     """
     scores = [0.0 if episode.crashed else episode.score for episode in episodes]
     middle = middle_half(scores)
@@ -64,21 +64,21 @@ def _rate(count: int, seconds: float) -> float | None:
     return count / seconds if count and seconds else None
 
 
-def result(arena: Arena, steps: Sequence[int], episodes: Sequence[Episode]) -> dict[str, Any]:
-    """All that there is to say of episodes, JSON-able: under "steps" a `summary` each, under "episodes" every one."""
-    policy = arena.policy
+def result(run: PolicyRun, steps: Sequence[int], episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Return the results as JSON values: a `summary` for each number of steps, and every episode."""
+    policy, model = run.policy, run.policy.model
     return {
-        "run": str(arena.run),
-        "recipe": policy.recipe,
-        "step": policy.step,
-        "objective": describe(policy.objective)["name"],
-        "parameters": sum(parameter.numel() for parameter in policy.network.parameters()),
-        "environment": arena.environment,
-        "measure": arena.measure,
+        "run": str(run.run),
+        "recipe": model.recipe,
+        "step": model.step,
+        "objective": describe(model.objective)["name"],
+        "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
+        "environment": run.environment,
+        "measure": run.metric_name,
         "execute": policy.execute,
         "seeds": list(dict.fromkeys(episode.seed for episode in episodes)),
         "date": datetime.date.today().isoformat(),
-        "versions": dict(arena.versions),
+        "versions": dict(run.versions),
         "timed_on": dict(Counter(episode.timed_on for episode in episodes)),
         "steps": {str(n): summary([episode for episode in episodes if episode.steps == n]) for n in steps},
         "episodes": [dataclasses.asdict(episode) for episode in episodes],
@@ -86,7 +86,7 @@ def result(arena: Arena, steps: Sequence[int], episodes: Sequence[Episode]) -> d
 
 
 def table(found: dict[str, Any]) -> str:
-    """A `result` as aligned text: what was played, a row a number of steps, and what crashed."""
+    """Return a `result` as text: what was played, a row per number of steps, and the crashes."""
     heads = ["steps", found["measure"], "middle half", "frames/s", "decisions/s"]
     heads += ["with simulator: frames/s", "decisions/s", "crashed"]
     places = 1 if found["measure"] == "return" else 3
@@ -118,4 +118,9 @@ def _crashes(found: dict[str, Any]) -> list[str]:
         return []
     lines = [f"  {counted(one['steps'])}, seed {one['seed']}: {one['ended'].partition(': ')[2]}" for one in bad]
     count = "1 episode crashed and counts" if len(bad) == 1 else f"{len(bad)} episodes crashed and count"
-    return ["", f"{count} as 0:", *lines[:SHOWN], *([f"  and {len(bad) - SHOWN} more"] if len(bad) > SHOWN else [])]
+    return [
+        "",
+        f"{count} as 0:",
+        *lines[:MAX_CRASHES],
+        *([f"  and {len(bad) - MAX_CRASHES} more"] if len(bad) > MAX_CRASHES else []),
+    ]

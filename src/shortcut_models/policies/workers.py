@@ -1,4 +1,4 @@
-"""Processes that play episodes. One that dies costs the episode that it was playing, and no more."""
+"""Processes that play episodes. One that dies costs only the episode that it was playing."""
 
 from __future__ import annotations
 
@@ -17,166 +17,168 @@ import torch
 
 from ..errors import UserError
 from .environments import Environment
-from .episode import Actor, Episode, crash, play, rehearse
+from .episode import Actor, Episode, crash, play, warm_up
 
-POLL = 0.2
-"""seconds after which a request to stop is seen"""
-_FORKS = multiprocessing.get_context("forkserver")
-"""a server that has imported everything and computed nothing, so that a process begins at once, and a new one soon"""
+POLL_SECONDS = 0.2
+"""the longest time after which a request to stop is noticed"""
+_CONTEXT = multiprocessing.get_context("forkserver")
+"""forks a server that has imported everything and computed nothing, so that a new process starts quickly"""
 
 
 class Job(NamedTuple):
-    """An episode that is to be played."""
+    """An episode to play."""
 
     steps: int
     seed: int
 
 
 @dataclass(frozen=True)
-class Setting:
-    """How each process gets its policy and its world; both must be things that can be sent to another process."""
+class WorkerFactory:
+    """Creates the policy and the environment of each process; both callables must be picklable."""
 
     policy: Callable[[], Actor]
     environment: Callable[[], Environment]
     device: str = "cpu"
-    """name of what the policy runs on, for the records"""
+    """name of the policy's device, for the records"""
 
 
 class _Worker:
-    """A process, and the episode that it is playing."""
-
-    def __init__(self, setting: Setting, threads: int, timed_on: str) -> None:
-        self.timed_on, self.job, self.dead = timed_on, None, False
-        self.connection, theirs = _FORKS.Pipe()
-        self.process = _FORKS.Process(target=_work, args=(setting, threads, timed_on, theirs), daemon=True)
-        self.process.start()
-        theirs.close()  # or the end of the process would not be the end of what it says
+    """A process, and the episode that it plays."""
 
     job: Job | None
+    """None until it is ready to play"""
 
-    def give(self, job: Job) -> None:
-        """Let it play an episode."""
+    def __init__(self, factory: WorkerFactory, threads: int, timed_on: str) -> None:
+        self.timed_on, self.job, self.is_dead = timed_on, None, False
+        self.connection, child = _CONTEXT.Pipe()
+        self.process = _CONTEXT.Process(target=_run, args=(factory, threads, timed_on, child), daemon=True)
+        self.process.start()
+        child.close()  # else the end of the process would not close the connection
+
+    def send(self, job: Job) -> None:
+        """Let the process play an episode."""
         self.job = job
-        with contextlib.suppress(OSError):  # it has died: its connection says so too
+        with contextlib.suppress(OSError):  # the process has died: `receive` notices
             self.connection.send(job)
 
-    def hear(self) -> Episode | None:
-        """The episode that it has played; none where it is only ready to play one.
-
-        Raises UserError where it cannot begin.
-        """
+    def receive(self) -> Episode | None:
+        """Return the episode that the process has played, or None if it only became ready to play."""
         try:
-            heard = self.connection.recv()
+            received = self.connection.recv()
         except (EOFError, OSError):
-            self.dead = True
+            self.is_dead = True
             if self.job is None:
-                raise UserError(f"{self._fate()} before it could begin: try fewer --workers") from None
-            return Episode(*self.job, 0.0, 0, 0, 0.0, 0.0, 0.0, crash(self._fate()), self.timed_on)
-        if isinstance(heard, UserError):
-            raise heard
-        return heard
+                raise UserError(f"{self._death()} before it could start: try fewer --workers") from None
+            return Episode(*self.job, 0.0, 0, 0, 0.0, 0.0, 0.0, crash(self._death()), self.timed_on)
+        if isinstance(received, UserError):
+            raise received
+        return received
 
-    def _fate(self) -> str:
+    def _death(self) -> str:
         self.process.join()
         code = self.process.exitcode or 0
         return f"the process ended with code {code}" if code >= 0 else f"{signal.Signals(-code).name} ended the process"
 
-    def end(self) -> None:
-        """Have it gone."""
+    def kill(self) -> None:
+        """End the process."""
         self.process.kill()
         self.process.join()
         self.connection.close()
 
 
 class Workers(contextlib.AbstractContextManager["Workers"]):
-    """Processes that play episodes, each with its share of this one's threads."""
+    """Processes that play episodes, each with its share of this process's threads."""
 
-    def __init__(self, setting: Setting, count: int) -> None:
-        """count: of processes, at least 1."""
-        _FORKS.set_forkserver_preload(["__main__", "shortcut_models.rollout"])
-        self.setting, self.count = setting, count
+    def __init__(self, factory: WorkerFactory, count: int) -> None:
+        """Prepare `count` processes, at least 1."""
+        _CONTEXT.set_forkserver_preload(["__main__", "shortcut_models.policies.rollout"])
+        self.factory, self.count = factory, count
         self.threads = max(torch.get_num_threads() // count, 1)
-        self.timed_on = f"{setting.device}, {count} x {self.threads} threads"
-        self._team: list[_Worker] = []
+        self.timed_on = f"{factory.device}, {count} x {self.threads} threads"
+        self._workers: list[_Worker] = []
 
     def __exit__(self, *exception: object) -> None:
-        while self._team:
-            self._team.pop().end()
+        while self._workers:
+            self._workers.pop().kill()
 
     def play(self, jobs: Sequence[Job], stop: Callable[[], bool] = lambda: False) -> Iterator[Episode]:
-        """Play episodes; they come in the order in which they end.
+        """Play episodes, and yield them in the order in which they end.
 
-        stop: asked several times a second; once it is true, no more episodes come.
+        Args:
+            jobs: the episodes.
+            stop: called several times a second; once it returns True, no more episodes follow.
 
-        Raises UserError where a process cannot open the policy or the environment, or they do not fit.
+        Raises:
+            UserError: a process cannot open the policy or the environment, or they do not fit each other.
         """
         waiting = collections.deque(jobs)
-        self._team = [self._new() for _ in range(min(self.count, len(jobs)))]
-        while self._team and not stop():
-            for connection in wait([worker.connection for worker in self._team], POLL):
-                worker = next(worker for worker in self._team if worker.connection is connection)
-                episode = worker.hear()
-                if waiting and not worker.dead:
-                    worker.give(waiting.popleft())
+        self._workers = [self._start() for _ in range(min(self.count, len(jobs)))]
+        while self._workers and not stop():
+            for connection in wait([worker.connection for worker in self._workers], POLL_SECONDS):
+                worker = next(worker for worker in self._workers if worker.connection is connection)
+                episode = worker.receive()
+                if waiting and not worker.is_dead:
+                    worker.send(waiting.popleft())
                 else:
-                    self._team.remove(worker)
-                    worker.end()
-                    self._team += [self._new()] if waiting else []
+                    self._workers.remove(worker)
+                    worker.kill()
+                    self._workers += [self._start()] if waiting else []
                 if episode is not None:
                     yield episode
 
-    def _new(self) -> _Worker:
-        return _Worker(self.setting, self.threads, self.timed_on)
+    def _start(self) -> _Worker:
+        return _Worker(self.factory, self.threads, self.timed_on)
 
 
-def _work(setting: Setting, threads: int, timed_on: str, connection: Connection) -> None:
-    """What a process does: say that it is ready, or why not; then play what it is given."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # the process that started this one ends it
+def _run(factory: WorkerFactory, threads: int, timed_on: str, connection: Connection) -> None:
+    """Run a process: report that it is ready, or why not, then play the episodes that it receives."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent ends this process
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    with contextlib.suppress(EOFError, OSError):  # nobody listens any more
+    with contextlib.suppress(EOFError, OSError):  # the parent has closed the connection
         try:
-            _serve(setting, timed_on, connection)
+            _play_jobs(factory, timed_on, connection)
         except UserError as error:
             connection.send(error)
 
 
-def _serve(setting: Setting, timed_on: str, connection: Connection) -> None:
-    """Play without end. Raises UserError where the policy or a world cannot be had, or they do not fit each other."""
-    policy, world = _open(setting)
+def _play_jobs(factory: WorkerFactory, timed_on: str, connection: Connection) -> None:
+    """Play the episodes that arrive, without end."""
+    policy, environment = _open(factory)
     connection.send(None)
     while True:
         job: Job = connection.recv()
-        episode = play(policy, world, job.steps, job.seed, timed_on)
-        connection.send(episode)  # before another world is opened, which may fail too: it has the reason of the crash
-        if episode.crashed:  # a world that failed once is not used again
-            world = _reopen(setting, world)
+        episode = play(policy, environment, job.steps, job.seed, timed_on)
+        # Sent before another environment is opened, which may fail: the episode has the reason of the crash.
+        connection.send(episode)
+        if episode.crashed:  # an environment that failed once is not used again
+            environment = _reopen(factory, environment)
 
 
-def _open(setting: Setting) -> tuple[Actor, Environment]:
-    """The policy and the world, used once. Raises UserError where they cannot be had, or do not fit each other."""
-    with _said():
-        policy, world = setting.policy(), setting.environment()
+def _open(factory: WorkerFactory) -> tuple[Actor, Environment]:
+    """Return the policy and the environment, warmed up."""
+    with _as_user_error():
+        policy, environment = factory.policy(), factory.environment()
     try:
-        rehearse(policy, world)
+        warm_up(policy, environment)
     except UserError:
         raise
-    except Exception:  # an episode may end like this too, and then it is counted
-        world = _reopen(setting, world)
-    return policy, world
+    except Exception:  # an episode may fail like this too, and then counts as crashed
+        environment = _reopen(factory, environment)
+    return policy, environment
 
 
-def _reopen(setting: Setting, world: Environment) -> Environment:
+def _reopen(factory: WorkerFactory, environment: Environment) -> Environment:
     with contextlib.suppress(Exception):
-        world.close()
-    with _said():
-        return setting.environment()
+        environment.close()
+    with _as_user_error():
+        return factory.environment()
 
 
 @contextlib.contextmanager
-def _said() -> Iterator[None]:
-    """Turn whatever goes wrong into a UserError."""
+def _as_user_error() -> Iterator[None]:
+    """Turn every exception into a UserError."""
     try:
         yield
     except UserError:
@@ -186,7 +188,7 @@ def _said() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """Do not go on for nobody, where the process that started this one was killed."""
+    """End this process when its parent has been killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

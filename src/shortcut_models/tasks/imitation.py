@@ -19,8 +19,7 @@ from torch import Tensor
 from ..base import Batch, Cond, Condition, Frames, Task, Vector, X
 from ..config import DERIVED, PositiveInt
 from ..data.demonstrations import ACCEPTED, Demonstrations, read
-from ..data.demonstrations.normalizing import Normalisation, as_numbers, fit, tensor_of
-from ..data.demonstrations.preprocessing import cropped, parse
+from ..data.demonstrations.preprocessing import Normalisation, as_numbers, cropped, fit_normalization, parse, tensor_of
 from ..data.demonstrations.windows import Windows, as_conditions
 from ..errors import UserError
 
@@ -112,8 +111,11 @@ class Imitation(Task):
                 )
         self._warn_of_short_ones(found)
         actions, arrays = found.actions[trained_on], list(found.observations.values())
-        fits = [((), ()) if array.ndim == 4 else fit(array[trained_on], self.normalisation) for array in arrays]
-        centre, scale = fit(actions, self.normalisation)
+        fits = [
+            ((), ()) if array.ndim == 4 else fit_normalization(array[trained_on], self.normalisation)
+            for array in arrays
+        ]
+        centre, scale = fit_normalization(actions, self.normalisation)
         return dataclasses.replace(
             named, environment=self.environment or found.environment,
             shapes=tuple(_shape(array) for array in arrays),

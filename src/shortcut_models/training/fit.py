@@ -18,7 +18,6 @@ from ..base import Dataset, Network, NetworkConfig, Objective, Task
 from ..config import to_dict
 from ..data.arrays import resident
 from ..errors import Stopped, UserError
-from ..models.loading import model_of
 from ..models.model import Model
 from ..models.parts import describe
 from ..models.run import Run
@@ -96,7 +95,7 @@ def fit(
         in_one_piece = copy.deepcopy(network) if processes.world > 1 and training.parallel == "fsdp" else None
         state = begin(network, objective, training, teacher, files, processes)
         processes.run_on_main(lambda: files.write_config(config))
-        model = model_of(state.ema, objective, task, state.step, recipe)
+        model = Model(state.ema, objective, task, state.step, recipe)
         log, saver = Log(files, training, state.step, processes, quiet=quiet), Saver(files, training.keep, state)
         with log, saver:
             loop(state, model, data, training, files, config, log, stop, saver)

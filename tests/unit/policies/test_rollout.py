@@ -1,4 +1,4 @@
-"""Episodes in processes of their own: the same whoever plays them, recorded once, and none is lost."""
+"""Episodes in other processes: the same in all of them, recorded once, and none is lost."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from helpers.worlds import Walk, Walker, play_on, setting, truth
+from helpers.worlds import Walk, Walker, factory, play_on, truth
 from shortcut_models.errors import UserError
 from shortcut_models.policies.episode import Episode, play
 from shortcut_models.policies.records import Records
 from shortcut_models.policies.rollout import fresh_seeds, roll_out
-from shortcut_models.policies.workers import Setting
+from shortcut_models.policies.workers import WorkerFactory
 
 SEEDS, STEPS = range(100, 108), (1, 16)
 
@@ -32,10 +32,10 @@ EXPECTED = {(n, seed): truth(n, seed) for seed in SEEDS for n in STEPS}
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Episode]]:
     folder = tmp_path_factory.mktemp("whole")
-    return folder, roll_out(setting(), Records(folder), STEPS, SEEDS, workers=2, quiet=True)
+    return folder, roll_out(factory(), Records(folder), STEPS, SEEDS, workers=2, quiet=True)
 
 
-def test_an_episode_is_what_arithmetic_says(whole: tuple[Path, list[Episode]]) -> None:
+def test_episodes_equal_the_closed_form(whole: tuple[Path, list[Episode]]) -> None:
     found = outcomes(whole[1])
     assert list(found) == list(EXPECTED)
     assert {kind for _, _, kind in EXPECTED.values()} == {"done", "time limit"}
@@ -44,7 +44,7 @@ def test_an_episode_is_what_arithmetic_says(whole: tuple[Path, list[Episode]]) -
 
 
 def test_it_is_the_same_in_one_process_and_in_this_one(whole: tuple[Path, list[Episode]], tmp_path: Path) -> None:
-    alone = roll_out(setting(), Records(tmp_path), STEPS, SEEDS, workers=1, quiet=True)
+    alone = roll_out(factory(), Records(tmp_path), STEPS, SEEDS, workers=1, quiet=True)
     here = [play(Walker(), Walk(), steps, seed) for seed in SEEDS for steps in STEPS]
     assert outcomes(alone) == outcomes(whole[1]) == outcomes(here)
 
@@ -58,11 +58,11 @@ def test_decisions_and_seconds_are_counted() -> None:
     assert 0 < episode.simulator_seconds < episode.decision_seconds
 
 
-def test_what_is_recorded_is_not_played_again(whole: tuple[Path, list[Episode]]) -> None:
+def test_recorded_episodes_are_not_played_again(whole: tuple[Path, list[Episode]]) -> None:
     folder, episodes = whole
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
     assert len(before) == len(episodes)
-    broken = Setting(Walker, no_world)
+    broken = WorkerFactory(Walker, no_world)
     assert roll_out(broken, Records(folder), STEPS, SEEDS, quiet=True) == episodes
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")} == before
 
@@ -71,16 +71,16 @@ def no_world() -> Walk:
     raise RuntimeError("there is none")
 
 
-def test_an_environment_that_cannot_be_opened_is_said_before_any_episode(tmp_path: Path) -> None:
+def test_an_environment_that_cannot_be_opened_is_reported_before_any_episode(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be opened: RuntimeError: there is none"):
-        roll_out(Setting(Walker, no_world), Records(tmp_path), STEPS, SEEDS, quiet=True)
+        roll_out(WorkerFactory(Walker, no_world), Records(tmp_path), STEPS, SEEDS, quiet=True)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_episode_that_crashes_is_recorded_with_the_reason_and_the_rest_goes_on(tmp_path: Path, workers: int) -> None:
+def test_a_crash_is_recorded_with_its_reason_and_the_other_episodes_are_played(tmp_path: Path, workers: int) -> None:
     trouble = {101: "raise", 103: "die", 104: "exit", 105: "nan", 106: "reset"}
-    found = outcomes(roll_out(setting(trouble), Records(tmp_path), STEPS, SEEDS, workers=workers, quiet=True))
+    found = outcomes(roll_out(factory(trouble), Records(tmp_path), STEPS, SEEDS, workers=workers, quiet=True))
     reasons = {
         101: "ZeroDivisionError: two lines of complaint",
         103: "SIGKILL ended the process",
@@ -99,16 +99,16 @@ def test_an_episode_that_crashes_is_recorded_with_the_reason_and_the_rest_goes_o
 
 
 def one_world(mark: Path) -> Walk:
-    """A world that fails with seed 101, and of which there is but one."""
+    """Return an environment that fails with seed 101; a second one cannot be opened."""
     if mark.exists():
         raise RuntimeError("the screen is gone")
     mark.touch()
     return Walk((), {101: "raise"})
 
 
-def test_the_reason_of_a_crash_is_kept_where_no_other_world_can_be_opened(tmp_path: Path) -> None:
+def test_the_reason_of_a_crash_is_kept_when_the_environment_cannot_be_reopened(tmp_path: Path) -> None:
     records = Records(tmp_path / "records")
-    only = Setting(Walker, functools.partial(one_world, tmp_path / "mark"))
+    only = WorkerFactory(Walker, functools.partial(one_world, tmp_path / "mark"))
     with pytest.raises(UserError, match="cannot be opened: RuntimeError: the screen is gone"):
         roll_out(only, records, [1], range(100, 104), quiet=True)
     ends = {seed: episode and episode.ended for seed in range(100, 104) for episode in [records.read(1, seed)]}
@@ -116,7 +116,7 @@ def test_the_reason_of_a_crash_is_kept_where_no_other_world_can_be_opened(tmp_pa
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_rollout_that_is_stopped_goes_on_with_what_is_missing(
+def test_an_interrupted_rollout_continues_with_the_missing_episodes(
     tmp_path: Path, whole: tuple[Path, list[Episode]], number: int
 ) -> None:
     context = multiprocessing.get_context("forkserver")
@@ -130,13 +130,13 @@ def test_a_rollout_that_is_stopped_goes_on_with_what_is_missing(
     left = {path: path.read_bytes() for path in tmp_path.rglob("[!.]*.json")}
     assert 3 <= len(left) < len(EXPECTED)
     assert all(json.loads(content)["ended"] in ("done", "time limit") for content in left.values())
-    again = roll_out(setting(), Records(tmp_path), STEPS, SEEDS, workers=2, quiet=True)
+    again = roll_out(factory(), Records(tmp_path), STEPS, SEEDS, workers=2, quiet=True)
     assert outcomes(again) == outcomes(whole[1])
     assert all(path.read_bytes() == content for path, content in left.items())
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"steps": 1}', "words", "other seed", "text as score"])
-def test_a_damaged_record_is_one_clear_line(tmp_path: Path, content: str) -> None:
+def test_a_damaged_record_is_refused_in_one_line(tmp_path: Path, content: str) -> None:
     records = Records(tmp_path)
     records.write(play(Walker(), Walk(), 1, 100))
     path = records.path(1, 100)
@@ -147,6 +147,6 @@ def test_a_damaged_record_is_one_clear_line(tmp_path: Path, content: str) -> Non
         records.read(1, 100)
 
 
-def test_fresh_seeds_pass_over_those_that_were_learned_from() -> None:
+def test_fresh_seeds_skip_those_of_training() -> None:
     assert fresh_seeds(3) == [1_000_000, 1_000_001, 1_000_002]
     assert fresh_seeds(4, 5, (6, 8, 100)) == [5, 7, 9, 10]

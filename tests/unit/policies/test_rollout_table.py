@@ -1,4 +1,4 @@
-"""The table of a rollout, against other ways to find the same numbers."""
+"""The table of a rollout, against independent computations of the same numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shortcut_models.policies.table import middle_half, summary, table
 
 
 def episode(score: float, *, steps: int = 1, seed: int = 0, ended: str = "done", frames: int = 100) -> Episode:
-    """One that took 1 ms a frame, and 21 ms more at each fourth one, of which the simulator took 5 ms each."""
+    """Return an episode with 1 ms per frame, 21 ms more at each fourth one, and 5 ms of the simulator per frame."""
     decisions = frames // 4
     return Episode(steps, seed, score, frames, decisions, 0.001 * frames + 0.021 * decisions, 0.022 * decisions,
                    0.005 * frames, ended, "cpu, 1 x 2 threads")  # fmt: skip
@@ -42,7 +42,7 @@ def test_means_and_deviations() -> None:
     assert summary([episode(3.5)])["deviation"] == 0.0
 
 
-def test_an_episode_that_crashed_counts_as_nothing_and_is_counted() -> None:
+def test_a_crash_counts_as_0_and_is_counted() -> None:
     episodes = [episode(900.0), episode(800.0, ended="time limit"), episode(700.0, ended="crashed: Error: x")]
     row = summary(episodes)
     assert row["mean"] == pytest.approx(1700 / 3)
@@ -59,7 +59,7 @@ def test_rates_at_all_frames_and_at_those_that_decide() -> None:
     assert row["decisions_a_second_with_simulator"] == pytest.approx(1 / 0.027)
 
 
-def test_where_nothing_was_played_there_is_no_rate() -> None:
+def test_without_frames_the_rates_are_none() -> None:
     gone = dataclasses.replace(
         episode(0.0, ended="crashed: x", frames=0), policy_seconds=0.0, decision_seconds=0.0, simulator_seconds=0.0
     )
@@ -67,11 +67,11 @@ def test_where_nothing_was_played_there_is_no_rate() -> None:
     assert row["frames_a_second"] is row["decisions_a_second_with_simulator"] is None
 
 
-def found(measure: str, rows: dict[int, list[Episode]]) -> dict[str, Any]:
+def found(metric: str, rows: dict[int, list[Episode]]) -> dict[str, Any]:
     episodes = [one for row in rows.values() for one in row]
     return {
         "run": "runs/a", "objective": "shortcut", "step": 5000, "environment": "walk", "execute": 4, "seeds": [7, 8, 9],
-        "measure": measure, "timed_on": {"cpu, 1 x 2 threads": 3},
+        "measure": metric, "timed_on": {"cpu, 1 x 2 threads": 3},
         "steps": {str(steps): summary(row) for steps, row in rows.items()},
         "episodes": [dataclasses.asdict(one) for one in episodes],
     }  # fmt: skip
@@ -97,14 +97,14 @@ steps       return  middle half  frames/s  decisions/s  with simulator: frames/s
     )
 
 
-@pytest.mark.parametrize("measure", ["success", "coverage"])
-def test_shares_have_three_decimals(measure: str) -> None:
-    text = table(found(measure, {1: [episode(1.0), episode(0.0), episode(1.0)]}))
-    assert measure in text
+@pytest.mark.parametrize("metric", ["success", "coverage"])
+def test_fractions_have_three_decimals(metric: str) -> None:
+    text = table(found(metric, {1: [episode(1.0), episode(0.0), episode(1.0)]}))
+    assert metric in text
     assert "0.667 ± 0.471" in text
 
 
-def test_many_crashes_are_not_all_told() -> None:
+def test_only_the_first_crashes_are_listed() -> None:
     text = table(found("return", {1: [episode(0.0, seed=i, ended="crashed: x") for i in range(15)]}))
     assert "15 episodes crashed and count as 0:" in text
     assert text.endswith("  1 step, seed 9: x\n  and 5 more")

@@ -28,7 +28,7 @@ from shortcut_models.training.options import Training
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(demos.make_own(tmp_path_factory.mktemp("demonstrations")))
+    return str(demos.make_native(tmp_path_factory.mktemp("demonstrations")))
 
 
 def every(task: Imitation, split: str) -> sm.Batch:
@@ -88,7 +88,7 @@ def test_gaussian_statistics_of_the_training_episodes(data: str) -> None:
 
 def test_numbers_that_hardly_vary_are_not_blown_up(tmp_path: Path) -> None:
     """Noise of 1e-6 stays that small under either kind."""
-    own.begin(tmp_path, "", {})
+    own.prepare_folder(tmp_path, "", {})
     for seed in range(3):
         noise = 1e-6 * np.random.default_rng(seed).normal(size=(20, 1))
         own.write_episode(tmp_path, seed, {"state": np.concatenate([noise, states(20)], 1)}, actions(20), 0.0)
@@ -160,7 +160,7 @@ def test_vectors_jitter_while_training_by_the_deviation_that_was_asked_for(data:
 
 def test_what_an_environment_shows_becomes_the_conditions_of_the_data_set(data: str) -> None:
     task = Imitation(data, observations=("image", "state[:2]"), history=3, chunk=2, execute=2).resolve()
-    episode = task.dataset("test").source.begins[task._read().split(0.1)[1][0]]
+    episode = task.dataset("test").demonstrations.begins[task._read().split(0.1)[1][0]]
     frames = np.array([[episode, episode, episode + 1], [episode, episode + 1, episode + 2]])
     cond = task.raw_conditions({"image": pictures()[frames], "state": states()[frames], "more": np.zeros(3)})
     held = every(task, "test").cond
@@ -199,7 +199,7 @@ def test_no_action_leaves_the_bounds_of_those_that_were_shown(data: str) -> None
 
 def walks(folder: Path) -> str:
     """A point in the plane that is to go to the middle: its action is a tenth of the way."""
-    own.begin(folder, "", {})
+    own.prepare_folder(folder, "", {})
     for seed in range(12):
         place, seen = np.random.default_rng(seed).uniform(-1, 1, 2), []
         for _ in range(30):

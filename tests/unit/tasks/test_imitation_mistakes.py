@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("annotations_unchecked")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(demos.make_own(tmp_path_factory.mktemp("demonstrations")))
+    return str(demos.make_native(tmp_path_factory.mktemp("demonstrations")))
 
 
 FIELDS: dict[str, tuple[dict[str, Any], str]] = {
@@ -38,7 +38,7 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "all held out": ({"validation_fraction": 1.0}, "^validation-fraction must be < 1, not 1.0"),
     "no frames": ({"history": 0}, "^history must be >= 1"),
     "no data": ({"data": None}, "imitation needs demonstrations: pass --data with a folder that `shortcut collect`"),
-    "nowhere": ({"data": "nowhere"}, "^nowhere: this does not exist: give a folder that"),
+    "nowhere": ({"data": "nowhere"}, "^nowhere: this does not exist: use a folder that"),
     "unknown observation": ({"observations": ("imge",)}, "no observation 'imge': did you mean image"),
     "a cut image": ({"observations": ("image[:2]",)}, "image is an image, and only vectors can be cut: .*--task.crop"),
     "an empty cut": ({"observations": ("state[3:]",)}, "nothing is left of state, which has 3 numbers"),
@@ -60,7 +60,7 @@ def test_each_mistake_has_one_line(name: str, data: str) -> None:
 
 
 def write(folder: Path, lengths: list[int]) -> str:
-    own.begin(folder, "", {})
+    own.prepare_folder(folder, "", {})
     for seed, length in enumerate(lengths):
         own.write_episode(folder, seed, {"state": states(length)}, actions(length), 0.0)
     return str(folder)
@@ -93,7 +93,7 @@ def test_a_task_that_has_not_looked_at_its_data(data: str) -> None:
 
 def test_other_demonstrations_than_those_it_was_resolved_with(data: str, tmp_path: Path) -> None:
     task = Imitation(data, observations=("state[:2]",)).resolve()
-    own.begin(tmp_path / "other", "", {})
+    own.prepare_folder(tmp_path / "other", "", {})
     for seed in range(3):
         own.write_episode(tmp_path / "other", seed, {"state": states(20)[:, :1]}, actions(20), 0.0)
     with pytest.raises(UserError, match="is not what this task was resolved with: give the same demonstrations"):

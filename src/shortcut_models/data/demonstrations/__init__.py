@@ -1,4 +1,4 @@
-"""Demonstrations, and the formats they are kept in."""
+"""Demonstrations, and the formats that hold them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...errors import UserError
-from . import lerobot, robomimic, zarr
-from . import native as own
+from . import lerobot, native, robomimic, zarr
 from .episodes import Demonstrations
 from .joining import join
 
@@ -20,59 +19,59 @@ Reader = Callable[[Path, Sequence[str]], Demonstrations]
 
 
 def read(path: str | Path, names: Sequence[str] = ()) -> Demonstrations:
-    """The demonstrations at a path, whatever their format; or at several, separated by commas, as one: see `join`.
+    """Read the demonstrations at a path, or those at several paths, separated by commas, as one set: see `join`.
 
-    Images are kept in the cache folder as uint8, and mapped from there into memory.
+    Images are written to the cache folder as uint8, and memory-mapped from there.
 
     Args:
-        path: what ACCEPTED says; where the whole text is the name of something, it is that.
-        names: the observations that are wanted, () for all. The others are not read.
+        path: see ACCEPTED; a text with commas that is the name of an existing path is that path.
+        names: observations to read, () for all.
 
     Raises:
-        UserError: a path that is none of these, data that is damaged or makes no sense, a name that is not there, or a
-            package that is not installed.
+        UserError: a path does not exist or has another format, data is damaged or invalid, an observation does not
+            exist, or a package is missing.
     """
-    text, place = str(path), _place(path)
+    text, place = str(path), _absolute(path)
     parts = [part for part in text.split(",") if part]
     if "," not in text or not parts or place.exists():
         return _read(path, place, names)
-    sets = [(part, _read(part, _place(part), names)) for part in parts]
+    sets = [(part, _read(part, _absolute(part), names)) for part in parts]
     try:
         return join(sets)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
 
-def _place(path: str | Path) -> Path:
+def _absolute(path: str | Path) -> Path:
     return Path(os.path.abspath(os.path.expanduser(path)))
 
 
 def _read(path: str | Path, place: Path, names: Sequence[str]) -> Demonstrations:
     try:
-        return _reader(place)(place, names)
+        return _find_reader(place)(place, names)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except OSError as error:
         raise UserError(f"cannot read {error.filename or path}: {error.strerror or error}") from None
 
 
-def _reader(path: Path) -> Reader:
+def _find_reader(path: Path) -> Reader:
     if path.is_dir():
-        for name, reader in ((own.HEADER, own.read), (lerobot.INFO, lerobot.read)):
+        for name, reader in ((native.HEADER, native.read), (lerobot.INFO, lerobot.read)):
             if (path / name).is_file():
                 return reader
-        if any((path / name).is_file() for name in zarr.MARKS):
+        if any((path / name).is_file() for name in zarr.MARKERS):
             return zarr.read
-        raise UserError(f"this folder holds no demonstrations that are read: give {ACCEPTED}")
+        raise UserError(f"this folder does not hold demonstrations of a known format: use {ACCEPTED}")
     if not path.exists():
-        raise UserError(f"this does not exist: give {ACCEPTED}")
+        raise UserError(f"this does not exist: use {ACCEPTED}")
     with open(path, "rb") as file:
         head = file.read(8)
     if head.startswith(b"PK"):
         return zarr.read
     if head == b"\x89HDF\r\n\x1a\n":
         return robomimic.read
-    raise UserError(f"this file holds no demonstrations that are read: give {ACCEPTED}")
+    raise UserError(f"this file does not hold demonstrations of a known format: use {ACCEPTED}")
 
 
 __all__ = ["ACCEPTED", "Demonstrations", "join", "read"]

@@ -1,4 +1,4 @@
-"""Demonstrations: what somebody saw and did, one episode after another."""
+"""Demonstrations: observations and actions, one episode after another."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from ...errors import UserError
 class Demonstrations:
     """The frames of all episodes, one episode after another. Arrays may be memory-mapped.
 
-    Raises UserError where lengths do not match, episodes do not ascend, a number is not finite, or an observation has a
-    name that no part of a network can have.
+    Raises:
+        UserError: lengths do not match, `ends` does not ascend, a number is not finite, or an observation has a name
+            that a part of a network cannot have.
     """
 
     observations: Mapping[str, Shaped[np.ndarray, "n ..."]]
     """by name: images uint8 [frames, height, width, channels], vectors float32 [frames, size]"""
     actions: Float[np.ndarray, "n m"]
-    """what was done, or should have been done, on seeing each frame; float32"""
+    """the actions that were, or should have been, executed in each frame; float32"""
     ends: Int64[np.ndarray, "k"]
     """one past the last frame of each episode, ascending"""
     returns: Float[np.ndarray, "k"] | None = None
-    """what each episode scored, where it is known"""
+    """the score of each episode, where it is known"""
     seeds: Int64[np.ndarray, "k"] | None = None
-    """what each episode's world was made from, where it is known: nothing is judged on these"""
+    """the seed of each episode, where it is known; evaluations skip these seeds"""
     environment: str = ""
-    """name of the environment they come from, where it is known"""
+    """name of the environment, where it is known"""
     held_out: Int64[np.ndarray, "rest"] | None = None
-    """numbers of the episodes that the data itself holds out, where it does"""
+    """numbers of the held-out episodes, where the data has such"""
 
     def __post_init__(self) -> None:
         if self.actions.ndim != 2 or self.ends.ndim != 1:
@@ -46,21 +47,21 @@ class Demonstrations:
             raise UserError("there are no episodes")
         if (np.diff(self.ends, prepend=0) <= 0).any() or self.ends[-1] != len(self.actions):
             raise UserError(
-                f"the ends of the episodes must ascend from above 0 to {len(self.actions)}, the number of actions, and "
-                f"are {_short(self.ends)}: write them again"
+                f"the ends of the episodes must ascend from above 0 to {len(self.actions)}, the number of actions, not "
+                f"be {_shorten(self.ends)}: write them again"
             )
-        for what, facts in (("returns", self.returns), ("seeds", self.seeds)):
-            if facts is not None and facts.shape != self.ends.shape:
+        for what, values in (("returns", self.returns), ("seeds", self.seeds)):
+            if values is not None and values.shape != self.ends.shape:
                 raise UserError(
-                    f"there are {len(self)} episodes, and {what} {list(facts.shape)}: give each episode one"
+                    f"there are {len(self)} episodes, and {what} {list(values.shape)}: write one for each episode"
                 )
         for name, array in self.observations.items():
-            if not name or set(name) & set(".[]"):  # a network has a part of that name, and a cut has brackets
-                raise UserError(f"an observation is called {name!r}: give it a name without dots and brackets")
+            if not name or set(name) & set(".[]"):  # the network names a part after it, and brackets mark a slice
+                raise UserError(f"an observation is called {name!r}: use a name without dots and brackets")
             frames = len(array) if array.ndim else "no"
             if frames != len(self.actions):
                 raise UserError(
-                    f"there are {len(self.actions)} actions and {frames} frames of {name}: make them one each"
+                    f"there are {len(self.actions)} actions and {frames} frames of {name}: write one of each per frame"
                 )
         for name, array in {"action": self.actions, **self.observations}.items():
             if array.dtype != np.uint8:
@@ -74,11 +75,11 @@ class Demonstrations:
             seed = "" if self.seeds is None else f" (seed {self.seeds[episode]})"
             raise UserError(
                 f"{name} of episode {episode}{seed} is NaN or infinite at frame {frame - self.begins[episode]}: "
-                f"mend or remove that episode"
+                f"correct or remove that episode"
             )
 
     def __len__(self) -> int:
-        """Number of episodes."""
+        """Return the number of episodes."""
         return len(self.ends)
 
     @property
@@ -86,26 +87,26 @@ class Demonstrations:
         """The first frame of each episode."""
         return np.concatenate([[0], self.ends[:-1]]).astype(np.int64)
 
-    def split(self, share: float) -> tuple[list[int], list[int]]:
-        """The numbers of the episodes to train on, and of those to hold out: a share, at least one and not all.
+    def split(self, fraction: float) -> tuple[list[int], list[int]]:
+        """Return the numbers of the training episodes and of the held-out ones: a fraction, at least one and not all.
 
-        Who is held out follows from a hash of each seed, or of each number, and so mostly stays when episodes are
-        added; where the data holds some out by itself, it is those.
+        The choice follows from a hash of each seed, or of each number, so that it changes little when episodes are
+        added. Where the data has held-out episodes, it is those.
         """
         if self.held_out is not None:
             chosen = self.held_out
         else:
             place = lambda i: hashlib.blake2b(str(i if self.seeds is None else self.seeds[i]).encode()).digest()
             order = np.array(sorted(range(len(self)), key=place))
-            chosen = order[: min(max(1, round(len(self) * share)), len(self) - 1)]
+            chosen = order[: min(max(1, round(len(self) * fraction)), len(self) - 1)]
         return np.setdiff1d(np.arange(len(self)), chosen).tolist(), np.sort(chosen).tolist()
 
 
 def is_image(array: Any) -> bool:
-    """Whether an array of observations, also one that is still in its file, holds images."""
+    """Return whether an array of observations, in memory or in a file, holds images."""
     return array.ndim == 4
 
 
-def _short(numbers: np.ndarray) -> str:
+def _shorten(numbers: np.ndarray) -> str:
     shown = ", ".join(map(str, numbers[:8]))
     return shown + ", ..." if len(numbers) > 8 else shown

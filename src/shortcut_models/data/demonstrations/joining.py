@@ -1,4 +1,4 @@
-"""Several sets of demonstrations as one: perfect laps, and laps that show how to get back to the line."""
+"""Joining sets of demonstrations: for example perfect laps, and laps that show how to get back to the line."""
 
 from __future__ import annotations
 
@@ -11,35 +11,39 @@ from jaxtyping import Int64
 
 from ...errors import UserError
 from .episodes import Demonstrations, is_image
-from .frames import Part, cache_key, images, vectors
+from .frames import Block, cache_images, cache_key, stack_vectors
 
-_AT_ONCE = 1024
-"""frames of images that are held in memory"""
+_BLOCK_FRAMES = 1024
+"""frames of images in memory at a time"""
 
 
 def join(sets: Sequence[tuple[str, Demonstrations]]) -> Demonstrations:
-    """All episodes of some sets, by what messages call them; images are cached once more, in one file.
+    """Return all episodes of some sets; their images are cached once more, in one file.
 
-    Raises UserError where their observations, actions or environments differ, where a world is in two of them, and
-    where only some know their seeds, or hold episodes out.
+    Args:
+        sets: (name in messages, demonstrations).
+
+    Raises:
+        UserError: observations, actions or environments differ, a seed is in two sets, or only some sets have seeds or
+            held-out episodes.
     """
     (first, found), parts = sets[0], [part for _, part in sets]
     for where, part in sets[1:]:
         if set(part.observations) != set(found.observations):
             names = [", ".join(each.observations) or "nothing" for each in (found, part)]
             raise UserError(
-                f"{first} shows {names[0]}, and {where} {names[1]}: choose --task.observations that all show"
+                f"{first} has {names[0]}, and {where} {names[1]}: choose --task.observations that all of them have"
             )
     environments = {part.environment for part in parts if part.environment}
     if len(environments) > 1:
-        raise UserError(f"they are of {' and of '.join(sorted(environments))}: train on one environment at a time")
-    _check_worlds(sets)
+        raise UserError(f"they are of {' and of '.join(sorted(environments))}: use demonstrations of one environment")
+    _check_seeds(sets)
     offsets = np.cumsum([0, *(len(part.actions) for part in parts[:-1])])
     return Demonstrations(
         {name: _observation(name, sets) for name in found.observations},
-        vectors("action", [Part(where, len(part.actions), part.actions) for where, part in sets]),
+        stack_vectors("action", [Block(where, len(part.actions), part.actions) for where, part in sets]),
         np.concatenate([part.ends + offset for part, offset in zip(parts, offsets, strict=True)]),
-        returns=_all_or_none(sets, "returns"), seeds=_all_or_none(sets, "seeds"),
+        returns=_join_values(sets, "returns"), seeds=_join_values(sets, "seeds"),
         environment=next(iter(environments), ""), held_out=_held_out(sets),
     )  # fmt: skip
 
@@ -47,24 +51,24 @@ def join(sets: Sequence[tuple[str, Demonstrations]]) -> Demonstrations:
 def _observation(name: str, sets: Sequence[tuple[str, Demonstrations]]) -> np.ndarray:
     arrays = [(where, part.observations[name]) for where, part in sets]
     if not all(is_image(array) for _, array in arrays):
-        return vectors(name, [Part(where, len(array), array) for where, array in arrays])
+        return stack_vectors(name, [Block(where, len(array), array) for where, array in arrays])
 
-    def parts() -> Iterator[Part]:
+    def blocks() -> Iterator[Block]:
         for where, array in arrays:
-            for start in range(0, len(array), _AT_ONCE):
-                piece = array[start : start + _AT_ONCE]
-                yield Part(where, len(piece), piece)
+            for start in range(0, len(array), _BLOCK_FRAMES):
+                piece = array[start : start + _BLOCK_FRAMES]
+                yield Block(where, len(piece), piece)
 
-    return images(name, cache_key([_file(array) for _, array in arrays], name), parts)
+    return cache_images(name, cache_key([_file(array) for _, array in arrays], name), blocks)
 
 
 def _file(array: Any) -> Path:
-    """Where images are mapped from."""
+    """Return the file that images are mapped from."""
     return Path(array.filename)
 
 
-def _check_worlds(sets: Sequence[tuple[str, Demonstrations]]) -> None:
-    """Raise UserError where a world is in two sets: it would be trained on, and held out."""
+def _check_seeds(sets: Sequence[tuple[str, Demonstrations]]) -> None:
+    """Raise UserError if a seed is in two sets: one of its episodes might be trained on, and the other held out."""
     known: dict[int, str] = {}
     for where, part in sets:
         seeds = [] if part.seeds is None else part.seeds.tolist()
@@ -76,12 +80,12 @@ def _check_worlds(sets: Sequence[tuple[str, Demonstrations]]) -> None:
         known |= dict.fromkeys(seeds, where)
 
 
-def _all_or_none(sets: Sequence[tuple[str, Demonstrations]], what: str) -> np.ndarray | None:
-    """Seeds or returns of all; None where nobody knows them."""
+def _join_values(sets: Sequence[tuple[str, Demonstrations]], what: str) -> np.ndarray | None:
+    """Return seeds or returns of all episodes, or None where a set does not have them."""
     found = [(where, getattr(part, what)) for where, part in sets]
     without = [where for where, facts in found if facts is None]
     if what == "seeds" and 0 < len(without) < len(found):
-        raise UserError(f"{without[0]} does not know its seeds, and another does: give sets that are alike in this")
+        raise UserError(f"{without[0]} does not have seeds, and another set does: join sets that all do, or none")
     return None if without else np.concatenate([facts for _, facts in found])
 
 
@@ -91,7 +95,7 @@ def _held_out(sets: Sequence[tuple[str, Demonstrations]]) -> Int64[np.ndarray, "
         return None
     if without:
         raise UserError(
-            f"{without[0]} holds no episodes out by itself, and another does: give sets that are alike in this"
+            f"{without[0]} does not have held-out episodes, and another set does: join sets that all do, or none"
         )
     offsets = np.cumsum([0, *(len(part) for _, part in sets[:-1])])
     return np.concatenate([part.held_out + offset for (_, part), offset in zip(sets, offsets, strict=True)])

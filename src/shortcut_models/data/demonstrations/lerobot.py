@@ -1,8 +1,8 @@
-"""LeRobot data sets, format v3: Parquet files and videos that hold several episodes each.
+"""LeRobot data sets, format v3: Parquet files and videos, each with several episodes.
 
-- `meta/info.json`: the features, frames a second, and how the files are named;
-- `meta/episodes/**.parquet`: for each episode its length, and for each camera the video and the time that it begins at;
-- `data/**.parquet`: a row a frame, with `action`, `observation.NAME`, `episode_index`, `frame_index`, `next.reward`;
+- `meta/info.json`: the features, frames per second, and the names of the files;
+- `meta/episodes/**.parquet`: for each episode its length, and for each camera its video and its start in it;
+- `data/**.parquet`: a row per frame, with `action`, `observation.NAME`, `episode_index`, `frame_index`, `next.reward`;
 - `videos/KEY/**.mp4`: the frames of a camera, one episode after another.
 
 `observation.state` is called `state` here, `observation.images.top` is `top`.
@@ -19,20 +19,20 @@ import numpy as np
 
 from ...errors import UserError
 from .episodes import Demonstrations
-from .frames import Part, cache_key, chosen, images, vectors
+from .frames import Block, cache_images, cache_key, select_names, stack_vectors
 from .parquet import Columns
 from .video_reader import Video
 
 INFO = "meta/info.json"
-_AT_ONCE = 128
-"""frames of a video that are held in memory"""
+_BLOCK_FRAMES = 128
+"""frames of a video in memory at a time"""
 
 
 def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
-    """All episodes of a data set; see `demonstrations.read`."""
+    """Read all episodes of a data set; see `demonstrations.read`."""
     info = _info(folder)
-    features = {_short(key): key for key in info["features"] if key.startswith("observation.")}
-    wanted = {name: features[name] for name in chosen(names, list(features))}
+    features = {_short_name(key): key for key in info["features"] if key.startswith("observation.")}
+    wanted = {name: features[name] for name in select_names(names, list(features))}
     in_videos = {key for key in wanted.values() if info["features"][key]["dtype"] == "video"}
     columns = [
         key for key in ("action", "next.reward", *wanted.values()) if key in info["features"] and key not in in_videos
@@ -42,19 +42,19 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
     episodes, lengths = np.unique(table.numbers("episode_index")[order], return_counts=True)
     _check_whole(folder, info, episodes, lengths, table.numbers("frame_index")[order])
     ends = np.cumsum(lengths)
-    actions = vectors("action", [Part("data", len(order), table.array("action")[order])])
+    actions = stack_vectors("action", [Block("data", len(order), table.array("action")[order])])
     observations = {}
     for name, key in wanted.items():
         kind = info["features"][key]["dtype"]
         if kind == "video":
-            filmed = _Filmed(folder, info, key, episodes.tolist(), lengths.tolist())
-            observations[name] = images(name, filmed.key, filmed.parts)
+            camera = _Camera(folder, info, key, episodes.tolist(), lengths.tolist())
+            observations[name] = cache_images(name, camera.key, camera.blocks)
         elif kind == "image":
             files = sorted((folder / "data").rglob("*.parquet"))
-            parts = lambda key=key: (Part(f"frame {row}", 1, table.picture(key, row)[None]) for row in order.tolist())
-            observations[name] = images(name, cache_key(files, name), parts)
+            blocks = lambda key=key: (Block(f"frame {row}", 1, table.image(key, row)[None]) for row in order.tolist())
+            observations[name] = cache_images(name, cache_key(files, name), blocks)
         else:
-            observations[name] = vectors(name, [Part("data", len(order), table.array(key)[order])])
+            observations[name] = stack_vectors(name, [Block("data", len(order), table.array(key)[order])])
     returns = None
     if "next.reward" in columns:
         rewards = table.array("next.reward")[order].reshape(-1)
@@ -74,27 +74,27 @@ def _info(folder: Path) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{INFO} is damaged, or lacks {error}: copy the data set again") from None
     if not version.startswith("v3"):
-        raise UserError(f"this LeRobot data set is of format {version}: bring it to v3.0 with LeRobot's converter")
+        raise UserError(f"this LeRobot data set has format {version}: convert it to v3.0 with LeRobot's converter")
     return info
 
 
 def _check_whole(
     folder: Path, info: dict[str, Any], episodes: np.ndarray, lengths: np.ndarray, frames: np.ndarray
 ) -> None:
-    """Raise UserError where frames of an episode, or whole ones, are not there. All that is given is in order."""
+    """Raise UserError if frames or whole episodes are missing; `episodes`, `lengths` and `frames` are in order."""
     index = Columns(folder / "meta" / "episodes", ["episode_index", "length"])
-    said = dict(zip(index.numbers("episode_index").tolist(), index.numbers("length").tolist(), strict=True))
+    expected = dict(zip(index.numbers("episode_index").tolist(), index.numbers("length").tolist(), strict=True))
     for number, length, found in zip(
         episodes.tolist(), lengths.tolist(), np.split(frames, np.cumsum(lengths)[:-1]), strict=True
     ):
         if not np.array_equal(found, np.arange(length)):
             frame = int(np.argmax(found != np.arange(length)))
             raise UserError(
-                f"frame {frame} of episode {number} is missing or there twice in data: copy the data set again"
+                f"frame {frame} of episode {number} is missing or duplicated in data: copy the data set again"
             )
-        if said.get(number) != length:
+        if expected.get(number) != length:
             raise UserError(
-                f"episode {number} has {length} frames in data and {said.get(number, 'none')} in meta/episodes: "
+                f"episode {number} has {length} frames in data and {expected.get(number, 'none')} in meta/episodes: "
                 f"copy the data set again"
             )
     for what, count in (("episodes", len(episodes)), ("frames", len(frames))):
@@ -102,23 +102,23 @@ def _check_whole(
             raise UserError(f"data holds {count} of {info[f'total_{what}']} {what}: copy the data set again")
 
 
-def _short(key: str) -> str:
-    """observation.images.top -> top; what dots remain would not do as the name of a part of a network."""
+def _short_name(key: str) -> str:
+    """Return top for observation.images.top; other dots become underscores, as networks cannot name parts with dots."""
     return key.removeprefix("observation.").removeprefix("images.").replace(".", "_")
 
 
-class _Filmed:
-    """One camera's frames: which video each episode is in, and where."""
+class _Camera:
+    """One camera: which video each episode is in, and where."""
 
     def __init__(self, folder: Path, info: dict[str, Any], key: str, episodes: list[int], lengths: list[int]) -> None:
         self.rate, self.lengths, self.numbers = info["fps"], lengths, episodes
-        facts = [f"videos/{key}/{fact}" for fact in ("chunk_index", "file_index", "from_timestamp")]
-        index = Columns(folder / "meta" / "episodes", ["episode_index", *facts])
+        columns = [f"videos/{key}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
+        index = Columns(folder / "meta" / "episodes", ["episode_index", *columns])
         rows = {int(number): row for row, number in enumerate(index.numbers("episode_index"))}
         missing = [number for number in episodes if number not in rows]
         if missing:
             raise UserError(f"meta/episodes lacks episode {missing[0]}: copy the data set again")
-        chunks, files, starts = (index.numbers(fact) for fact in facts)
+        chunks, files, starts = (index.numbers(name) for name in columns)
         pattern = str(info.get("video_path"))
         self.videos, self.starts = [], []
         for row in map(rows.__getitem__, episodes):
@@ -128,14 +128,14 @@ class _Filmed:
 
     @property
     def key(self) -> str:
-        """Stands for the frames: the videos, and what is taken out of them."""
+        """The key of the frames in the cache: the videos, and the parts of them."""
         return cache_key(sorted(set(self.videos)), repr(list(zip(self.videos, self.starts, self.lengths, strict=True))))
 
-    def parts(self) -> Iterator[Part]:
+    def blocks(self) -> Iterator[Block]:
         video: Video | None = None
         for number, path, start, length in zip(self.numbers, self.videos, self.starts, self.lengths, strict=True):
-            if video is None or video.path != path or video.place > start:
+            if video is None or video.path != path or video.position > start:
                 video = Video(path, self.rate)
-            for first in range(0, length, _AT_ONCE):
-                count = min(_AT_ONCE, length - first)
-                yield Part(f"episode {number}", count, video.frames(start + first, count))
+            for first in range(0, length, _BLOCK_FRAMES):
+                count = min(_BLOCK_FRAMES, length - first)
+                yield Block(f"episode {number}", count, video.frames(start + first, count))

@@ -1,8 +1,8 @@
-"""Our own format: a folder with a file for each episode, and `demonstrations.json`, which says what they are of.
+"""Our own format: a folder with a file for each episode, and the header `demonstrations.json`.
 
-`episode_SEED.npz` (the seed with eight digits or more) is compressed, appears whole or not at all, and holds
+`episode_SEED.npz` (the seed with eight digits or more) is compressed, is written whole or not at all, and holds
 
-- action, float32 [n, size]: what the expert wants on seeing each frame;
+- action, float32 [n, size]: what the expert wants in each frame;
 - observation.NAME: images uint8 [n, height, width, channels], vectors float32 [n, size];
 - return and seed, scalars.
 """
@@ -24,34 +24,38 @@ import numpy as np
 from ...errors import UserError
 from ...system.files import write_atomically
 from .episodes import Demonstrations, is_image
-from .frames import Part, cache_key, chosen, images, vectors
+from .frames import Block, cache_images, cache_key, select_names, stack_vectors
 
 HEADER = "demonstrations.json"
 FORMAT = 1
 PREFIX = "observation."
-_DAMAGE = (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+_READ_ERRORS = (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
-def begin(folder: Path, environment: str, expert: Mapping[str, Any]) -> None:
-    """Make a folder for demonstrations, or check that it holds some of this environment.
+def prepare_folder(folder: Path, environment: str, expert: Mapping[str, Any]) -> None:
+    """Create a folder for demonstrations, or check that it holds some of this environment.
 
-    expert: what there is to say about whoever demonstrates, as JSON values. What is there already stays.
+    Args:
+        folder: the folder; its content stays as it is.
+        environment: name of the environment, or "".
+        expert: a description of the expert, JSON values.
 
-    Raises UserError where the folder holds something else.
+    Raises:
+        UserError: the folder holds something else.
     """
     if (folder / HEADER).exists():
         held = read_header(folder)["environment"]
         if held != environment:
-            raise UserError(f"{folder} holds demonstrations of {held}, not of {environment}: give another folder")
+            raise UserError(f"{folder} holds demonstrations of {held}, not of {environment}: choose another folder")
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is not empty and holds no demonstrations: give another folder")
+        raise UserError(f"{folder} is not empty and does not hold demonstrations: choose another folder")
     else:
         entry = {"format": FORMAT, "environment": environment, "expert": dict(expert)}
         write_atomically(folder / HEADER, (json.dumps(entry, indent=2) + "\n").encode())
 
 
 def read_header(folder: Path) -> dict[str, Any]:
-    """What `demonstrations.json` holds. Raises UserError where it is damaged, or of a later version."""
+    """Return environment and expert of `demonstrations.json`, or raise UserError if it cannot be read."""
     try:
         entry = json.loads((folder / HEADER).read_bytes())
         version = entry["format"]
@@ -59,24 +63,24 @@ def read_header(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{HEADER} is damaged: write it again, with format, environment and expert") from None
     if version != FORMAT:
-        raise UserError(f"{HEADER} is of format {version}, and {FORMAT} is read: update shortcut-models")
+        raise UserError(f"{HEADER} has format {version}, and this version reads {FORMAT}: update shortcut-models")
     return found
 
 
 def write_episode(
     folder: Path, seed: int, observations: Mapping[str, np.ndarray], actions: np.ndarray, score: float
 ) -> Path:
-    """Write one episode, whole or not at all -> its file.
+    """Write one episode, whole or not at all, and return its file.
 
     Args:
-        folder: one that `begin` has made.
-        seed: of the episode's world, at least 0; an episode of the same seed is replaced.
+        folder: a folder that `prepare_folder` has created.
+        seed: of the episode, at least 0; an episode of the same seed is replaced.
         observations: by name, images uint8 [n, height, width, channels] and vectors [n, size].
         actions: [n, size], of each frame.
         score: the return.
 
     Raises:
-        UserError: lengths that do not match, numbers that are not finite.
+        UserError: lengths do not match, or numbers are not finite.
     """
     arrays = {name: a if a.dtype == np.uint8 else a.astype(np.float32) for name, a in observations.items()}
     made = Demonstrations(arrays, actions.astype(np.float32), np.array([len(actions)]), seeds=np.array([seed]))
@@ -90,72 +94,68 @@ def write_episode(
 
 
 def episode_files(folder: Path) -> list[Path]:
-    """The episodes of a folder, in order of their seeds."""
+    """Return the files of a folder's episodes, in order of their seeds."""
     return sorted(folder.glob("episode_*.npz"), key=lambda path: (len(path.name), path.name))
 
 
 def read_scores(folder: Path) -> dict[int, float]:
-    """{seed: return} of the episodes that are there. Raises UserError where one is damaged."""
-    found = [(path, _arrays(path, ("seed", "return"))) for path in episode_files(folder)]
+    """Return {seed: return} of a folder's episodes, or raise UserError if one is damaged."""
+    found = [(path, _read_arrays(path, ("seed", "return"))) for path in episode_files(folder)]
     return {_seed(path, episode): _return(path, episode) for path, episode in found}
 
 
+def _scalar(path: Path, episode: Mapping[str, np.ndarray], name: str, kind: str, what: str) -> Any:
+    """Return an array of an episode that is a single number of these NumPy kinds."""
+    value = episode[name]
+    if value.size != 1 or value.dtype.kind not in kind:
+        raise UserError(f"{path.name}: {name} must be {what}, not {value.dtype} {value.tolist()}: write it again")
+    return value.item()
+
+
 def _seed(path: Path, episode: Mapping[str, np.ndarray]) -> int:
-    seed = episode["seed"]
-    if seed.size != 1 or seed.dtype.kind not in "iu":
-        raise UserError(f"{path.name}: seed must be a whole number, not {seed.dtype} {seed.tolist()}: write it again")
-    return int(seed.item())
+    return int(_scalar(path, episode, "seed", "iu", "a whole number"))
 
 
 def _return(path: Path, episode: Mapping[str, np.ndarray]) -> float:
-    score = episode["return"]
-    if score.size != 1 or score.dtype.kind not in "biuf":
-        raise UserError(f"{path.name}: return must be a number, not {score.dtype} {score.tolist()}: write it again")
-    return float(score.item())
+    return float(_scalar(path, episode, "return", "biuf", "a number"))
 
 
-def _arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+def _read_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Return these arrays of an episode, or all where `names` is None."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in names if name not in file.files]
+            missing = [name for name in names or () if name not in file.files]
             if not missing:
-                return {name: file[name] for name in names}
-    except _DAMAGE as error:
+                return {name: file[name] for name in (file.files if names is None else names)}
+    except _READ_ERRORS as error:
         raise UserError(f"{path.name} is damaged ({error}): remove it, or record it again") from None
     raise UserError(f"{path.name} lacks {missing[0]}: remove it, or record it again")
 
 
-def _available(path: Path) -> dict[str, np.ndarray]:
-    """The observations of an episode, by name."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name.removeprefix(PREFIX): file[name] for name in file.files if name.startswith(PREFIX)}
-    except _DAMAGE as error:
-        raise UserError(f"{path.name} is damaged ({error}): remove it, or record it again") from None
-
-
 def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
-    """All episodes of a folder; see `demonstrations.read`."""
+    """Read all episodes of a folder; see `demonstrations.read`."""
     header, files = read_header(folder), episode_files(folder)
     if not files:
         raise UserError("it holds no episodes: collect some with `shortcut collect`")
-    first = _available(files[0])
-    scalars = [_arrays(path, ("action", "seed", "return")) for path in files]
+    first = {name: array for name, array in _read_arrays(files[0]).items() if name.startswith(PREFIX)}
+    scalars = [_read_arrays(path, ("action", "seed", "return")) for path in files]
     lengths = [len(np.atleast_1d(episode["action"])) for episode in scalars]
-    actions = vectors("action", [Part(f.name, n, s["action"]) for f, n, s in zip(files, lengths, scalars, strict=True)])
+    actions = stack_vectors(
+        "action", [Block(f.name, n, s["action"]) for f, n, s in zip(files, lengths, scalars, strict=True)]
+    )
     returns = np.array([_return(path, episode) for path, episode in zip(files, scalars, strict=True)])
     seeds = np.array([_seed(path, episode) for path, episode in zip(files, scalars, strict=True)], np.int64)
-    # What is wrong with these is said before images are read.
+    # Without images, so that mistakes in the rest are reported before the images are read.
     plain = Demonstrations({}, actions, np.cumsum(lengths), returns, seeds, header["environment"])
 
-    def parts(name: str) -> Iterator[Part]:
+    def blocks(name: str) -> Iterator[Block]:
         for path, length in zip(files, lengths, strict=True):
-            yield Part(path.name, length, _arrays(path, [PREFIX + name])[PREFIX + name])
+            yield Block(path.name, length, _read_arrays(path, [PREFIX + name])[PREFIX + name])
 
     observations = {
-        name: images(name, cache_key(files, name), functools.partial(parts, name))
-        if is_image(first[name])
-        else vectors(name, parts(name))
-        for name in chosen(names, list(first))
+        name: cache_images(name, cache_key(files, name), functools.partial(blocks, name))
+        if is_image(first[PREFIX + name])
+        else stack_vectors(name, blocks(name))
+        for name in select_names(names, [name.removeprefix(PREFIX) for name in first])
     }
     return dataclasses.replace(plain, observations=observations)

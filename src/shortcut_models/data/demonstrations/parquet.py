@@ -1,4 +1,4 @@
-"""Columns of Parquet files, as arrays."""
+"""Reading columns of Parquet files as arrays."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import numpy as np
 from PIL import Image
 
 from ...errors import UserError
-from .frames import library
+from .frames import import_extra
 
 
 class Columns:
     """Some columns of all Parquet files below a folder, in the order of the files' names.
 
-    Raises UserError where there are none, one is damaged, or a column is not there.
+    Raises:
+        UserError: there is no file, a file is damaged, or a column is missing.
     """
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
-        library("pyarrow", "LeRobot data sets")
+        import_extra("pyarrow", "LeRobot data sets")
         import pyarrow
         from pyarrow import parquet
 
@@ -31,7 +32,7 @@ class Columns:
         tables = []
         for path in files:
             try:
-                # Not read_table: it would take folders called a=b for columns.
+                # Not read_table, which makes columns of folders with names such as a=b.
                 table = parquet.ParquetFile(path).read(list(names))
             except (pyarrow.ArrowException, OSError) as error:
                 raise UserError(f"{path.name} is damaged ({_line(error)}): copy it again") from None
@@ -45,50 +46,51 @@ class Columns:
             self.table = pyarrow.concat_tables(tables, promote_options="permissive")
         except pyarrow.ArrowException as error:
             raise UserError(
-                f"the files of {folder.name} do not fit together ({_line(error)}): copy the data set again"
+                f"the files of {folder.name} do not fit each other ({_line(error)}): copy the data set again"
             ) from None
 
     def numbers(self, name: str) -> np.ndarray:
-        """A column of one number a row. Raises UserError where rows hold more."""
+        """Return a column of one number per row, or raise UserError if rows hold more."""
         found = self.array(name)
         if found.shape[1:] not in ((1,), (0,)):
             raise UserError(f"the column {name} must hold one number in every row: copy the data set again")
         return found.reshape(len(self.table))
 
     def array(self, name: str) -> np.ndarray:
-        """A column of numbers, or of nested lists of so many numbers in every row, laid out in a row: [rows, size].
-
-        Raises UserError where lists are of several lengths, or empty.
-        """
+        """Return a column of numbers or of nested lists, flattened to [rows, size]; lists must have one length."""
         import pyarrow
 
         values: Any = self.table.column(name).combine_chunks()
-        even = True
-        while even and (isinstance(values, pyarrow.ExtensionArray) or pyarrow.types.is_nested(values.type)):
+        regular = True
+        while regular and (isinstance(values, pyarrow.ExtensionArray) or pyarrow.types.is_nested(values.type)):
             if isinstance(values, pyarrow.ExtensionArray):
                 values = values.storage
             else:
-                even = _even(values)
-                values = values.flatten() if even else values
+                regular = _has_equal_lengths(values)
+                values = values.flatten() if regular else values
         rows = len(self.table)
-        flat = values.to_numpy(zero_copy_only=False) if even and not values.null_count else np.array(None)
+        flat = values.to_numpy(zero_copy_only=False) if regular and not values.null_count else np.array(None)
         if flat.dtype == object or len(flat) % max(rows, 1):
-            raise UserError(f"the column {name} must hold as many numbers in every row: mend it, or leave it out")
+            raise UserError(
+                f"the column {name} must hold equally many numbers in every row: correct it, or leave it out"
+            )
         return flat.reshape(rows, -1 if rows else 0)
 
-    def picture(self, name: str, row: int) -> np.ndarray:
-        """One image [height, width, channels] of a column that holds the bytes of files."""
+    def image(self, name: str, row: int) -> np.ndarray:
+        """Return an image [height, width, channels] of a column that holds encoded images."""
         cell = self.table.column(name)[row].as_py()
         try:
             content = cell["bytes"] if cell["bytes"] is not None else (self.folder.parent / cell["path"]).read_bytes()
             pixels = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
         except (TypeError, KeyError, OSError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(f"{name} of frame {row} cannot be read as an image ({error}): mend or remove it") from None
+            raise UserError(
+                f"{name} of frame {row} cannot be read as an image ({error}): correct or remove it"
+            ) from None
         return pixels
 
 
-def _even(lists: Any) -> bool:
-    """Whether an array is one of lists that are all of one length."""
+def _has_equal_lengths(lists: Any) -> bool:
+    """Return whether an array consists of lists of one length."""
     import pyarrow.compute
 
     kinds = pyarrow.types.is_list, pyarrow.types.is_large_list, pyarrow.types.is_fixed_size_list

@@ -1,4 +1,4 @@
-"""robomimic's HDF5 files: `data/demo_3/actions`, `data/demo_3/obs/NAME`, and who is held out in `mask/valid`."""
+"""robomimic's HDF5 files: `data/demo_3/actions`, `data/demo_3/obs/NAME`, and the held-out episodes in `mask/valid`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy as np
 
 from ...errors import UserError
 from .episodes import Demonstrations, is_image
-from .frames import Part, cache_key, chosen, images, library, vectors
+from .frames import Block, cache_images, cache_key, import_extra, select_names, stack_vectors
 
 _ENVIRONMENTS = {"Lift": "robomimic-lift", "TwoArmTransport": "robomimic-transport"}
-"""their names for those that we have too"""
+"""our names for theirs"""
 
 
 def read(path: Path, names: Sequence[str] = ()) -> Demonstrations:
-    """All episodes of a file; see `demonstrations.read`. Where it has `mask/train`, those of no mask are left out."""
-    library("h5py", "files of robomimic")
+    """Read all episodes of a file; see `demonstrations.read`. With both masks, episodes in neither are left out."""
+    import_extra("h5py", "files of robomimic")
     import h5py
 
     try:
@@ -37,21 +37,21 @@ def _read(path: Path, file: Any, names: Sequence[str]) -> Demonstrations:
     lengths = [_frames(demo) for demo in demos]
     shown = [demo.name.rpartition("/")[2] for demo in demos]
 
-    def parts(inner: str) -> Iterator[Part]:
+    def blocks(inner: str) -> Iterator[Block]:
         for where, length, demo in zip(shown, lengths, demos, strict=True):
-            yield Part(where, length, np.asarray(_array(demo, inner)[()]))
+            yield Block(where, length, np.asarray(_array(demo, inner)[()]))
 
-    actions = vectors("action", parts("actions"))
-    Demonstrations({}, actions, np.cumsum(lengths))  # what is wrong with these is said before images are read
+    actions = stack_vectors("action", blocks("actions"))
+    Demonstrations({}, actions, np.cumsum(lengths))  # reports mistakes before the images are read
     observations = {}
-    for name in chosen(names, list(_group(demos[0], "obs"))):
+    for name in select_names(names, list(_group(demos[0], "obs"))):
         if is_image(_array(demos[0], f"obs/{name}")):
             key = cache_key([path], name)
-            observations[name] = images(name, key, functools.partial(parts, f"obs/{name}"))
+            observations[name] = cache_images(name, key, functools.partial(blocks, f"obs/{name}"))
         else:
-            observations[name] = vectors(name, parts(f"obs/{name}"))
-    rewarded = all("rewards" in demo for demo in demos)
-    rewards = vectors("reward", parts("rewards")).sum(1, dtype=np.float64) if rewarded else None
+            observations[name] = stack_vectors(name, blocks(f"obs/{name}"))
+    have_rewards = all("rewards" in demo for demo in demos)
+    rewards = stack_vectors("reward", blocks("rewards")).sum(1, dtype=np.float64) if have_rewards else None
     return Demonstrations(
         observations, actions, np.cumsum(lengths),
         returns=None if rewards is None else np.add.reduceat(rewards, np.cumsum([0, *lengths[:-1]])),
@@ -60,20 +60,20 @@ def _read(path: Path, file: Any, names: Sequence[str]) -> Demonstrations:
 
 
 def _episodes(file: Any) -> tuple[list[Any], np.ndarray | None]:
-    """The episodes in order of their numbers; and which of them are held out, where the file says so."""
+    """Return the episodes in order of their numbers, and which of them are held out, where the file has a mask."""
     data = _group(file, "data")
     demos = sorted((name for name in data if hasattr(data[name], "keys")), key=lambda name: (len(name), name))
     members = {name: _members(file, name) for name in ("train", "valid") if f"mask/{name}" in file}
     if members.keys() == {"train", "valid"}:
         demos = [name for name in demos if name in members["train"] | members["valid"]]
     if not demos:
-        raise UserError("it holds no episodes: give a file with data/demo_0, data/demo_1, ...")
+        raise UserError("it holds no episodes: use a file with data/demo_0, data/demo_1, ...")
     held_out = [i for i, name in enumerate(demos) if name in members["valid"]] if "valid" in members else []
     return [data[name] for name in demos], np.array(held_out, np.int64) if held_out else None
 
 
 def _members(file: Any, name: str) -> set[str]:
-    """The episodes that a mask names."""
+    """Return the names of the episodes in a mask."""
     names = np.atleast_1d(_array(file, f"mask/{name}")[()]).tolist()
     if not all(isinstance(text, bytes) for text in names):
         raise UserError(f"mask/{name} must hold the names of episodes, such as demo_0: write it again, or remove it")
@@ -83,14 +83,14 @@ def _members(file: Any, name: str) -> set[str]:
 def _frames(demo: Any) -> int:
     actions = _array(demo, "actions")
     if actions.ndim == 0:
-        raise UserError(f"{actions.name.lstrip('/')} is a single number: give one action for each frame")
+        raise UserError(f"{actions.name.lstrip('/')} is a single number: write one action for each frame")
     return len(actions)
 
 
 def _group(group: Any, name: str) -> Any:
     found = _get(group, name)
     if not hasattr(found, "keys"):
-        raise UserError(f"{found.name.lstrip('/')} is an array, not a group of them: give a file of robomimic")
+        raise UserError(f"{found.name.lstrip('/')} is an array, not a group of them: use a file of robomimic")
     return found
 
 
@@ -104,7 +104,7 @@ def _array(group: Any, name: str) -> Any:
 def _get(group: Any, name: str) -> Any:
     if name not in group:
         place = f"{group.name}/{name}".lstrip("/")
-        raise UserError(f"it lacks {place}: give a file of robomimic with data/demo_0/actions, data/demo_0/obs, ...")
+        raise UserError(f"it lacks {place}: use a file of robomimic with data/demo_0/actions, data/demo_0/obs, ...")
     return group[name]
 
 

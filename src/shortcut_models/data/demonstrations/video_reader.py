@@ -1,4 +1,4 @@
-"""Frames of a video, in order."""
+"""Reading the frames of a video in order."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ...errors import UserError
-from .frames import library
+from .frames import import_extra
 
 
 class Video:
-    """A video that is decoded from its beginning on, once.
+    """A video that is decoded once, from its start.
 
-    Raises UserError where it does not decode.
+    Raises:
+        UserError: it cannot be decoded.
     """
 
     def __init__(self, path: Path, rate: float) -> None:
-        """rate: frames a second, as the data set has it."""
-        library("av", "videos")
-        self.path, self.rate, self.place = path, rate, 0
+        """Open a video; `rate` is the data set's number of frames per second."""
+        import_extra("av", "videos")
+        self.path, self.rate, self.position = path, rate, 0
         self._decoded = self._decode()
 
     def frames(self, start: int, count: int) -> UInt8[np.ndarray, "count height width 3"]:
-        """Frames start, ..., start + count - 1, which must not lie before those of the last call."""
+        """Return the frames start, ..., start + count - 1, which must come after those of the last call."""
         found: list[np.ndarray] = []
         while len(found) < count:
             try:
                 number, pixels = next(self._decoded)
             except StopIteration:
                 raise UserError(
-                    f"the video {self.path.name} ends at frame {self.place}, and frame {start + len(found)} is needed: "
+                    f"the video {self.path.name} ends at frame {self.position}, before frame {start + len(found)}: "
                     f"copy it again"
                 ) from None
-            self.place = number + 1
+            self.position = number + 1
             if number == start + len(found):
                 found.append(pixels)
             elif number > start + len(found):
@@ -46,7 +47,7 @@ class Video:
         return np.stack(found)
 
     def _decode(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Every frame with its number, which its time tells."""
+        """Yield every frame with its number, computed from its time."""
         import av
 
         try:
@@ -54,4 +55,4 @@ class Video:
                 for frame in container.decode(video=0):
                     yield round(float(frame.time or 0.0) * self.rate), frame.to_ndarray(format="rgb24")
         except (av.FFmpegError, OSError, IndexError) as error:
-            raise UserError(f"the video {self.path.name} does not decode ({error}): copy it again") from None
+            raise UserError(f"the video {self.path.name} cannot be decoded ({error}): copy it again") from None

@@ -1,7 +1,7 @@
 """Diffusion Policy's replay buffer: a zarr group, as a folder or in a zip file.
 
 `data/action` [n, size] and any other array of `data` [n, ...] hold all frames, one episode after another;
-`meta/episode_ends` says where each episode ends. The camera that is called `img` there is `image` here, as elsewhere.
+`meta/episode_ends` holds the end of each episode. The camera `img` is called `image` here, as in other formats.
 """
 
 from __future__ import annotations
@@ -17,46 +17,48 @@ import numpy as np
 
 from ...errors import UserError
 from .episodes import Demonstrations, is_image
-from .frames import Part, cache_key, chosen, images, library, vectors, whole_numbers
+from .frames import Block, as_integers, cache_images, cache_key, import_extra, select_names, stack_vectors
 
-MARKS = (".zgroup", "zarr.json")
-"""files that make a folder a zarr group"""
+MARKERS = (".zgroup", "zarr.json")
+"""files that identify a folder as a zarr group"""
 _RENAMED = {"img": "image"}
 
 
 def read(path: Path, names: Sequence[str] = ()) -> Demonstrations:
-    """All episodes of a replay buffer; see `demonstrations.read`."""
-    with _opened(path) as group:
+    """Read all episodes of a replay buffer; see `demonstrations.read`."""
+    with _open(path) as group:
         try:
             data, meta = group["data"], group["meta"]
             if not all(hasattr(part, "array_keys") for part in (data, meta)):
-                raise UserError("data and meta must be groups: give a replay buffer, which has data/action")
-            ends = whole_numbers("meta/episode_ends", _piece("meta/episode_ends", meta["episode_ends"], ...))
+                raise UserError("data and meta must be groups: use a replay buffer, which has data/action")
+            ends = as_integers("meta/episode_ends", _read_rows("meta/episode_ends", meta["episode_ends"], ...))
             stored = {_RENAMED.get(name, name): data[name] for name in sorted(data.array_keys()) if name != "action"}
-            actions = vectors("action", [_whole("action", data["action"])])
+            actions = stack_vectors("action", [_read_all("action", data["action"])])
         except KeyError as error:
             raise UserError(
                 f"the group lacks {error.args[0]}: a replay buffer has data/action, meta/episode_ends"
             ) from None
-        Demonstrations({}, actions, ends)  # what is wrong with these is said before images are read
-        wanted = chosen(names, list(stored))
+        Demonstrations({}, actions, ends)  # reports mistakes before the images are read
+        wanted = select_names(names, list(stored))
         for name in wanted:
             frames = stored[name].shape[0] if stored[name].ndim else "no"
             if frames != len(actions):
-                raise UserError(f"there are {len(actions)} actions and {frames} frames of {name}: make them one each")
+                raise UserError(
+                    f"there are {len(actions)} actions and {frames} frames of {name}: write one of each per frame"
+                )
         return Demonstrations({name: _observation(path, name, stored[name]) for name in wanted}, actions, ends)
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    library("zarr", "replay buffers")
+def _open(path: Path) -> Iterator[Any]:
+    import_extra("zarr", "replay buffers")
     import zarr
 
     try:
         if path.is_dir():
             yield zarr.open_group(str(path), mode="r")
             return
-        inner = _inner(path)
+        inner = _find_group(path)
         with contextlib.closing(zarr.storage.ZipStore(str(path), mode="r")) as store:
             yield zarr.open_group(store, mode="r", path=inner)
     except (zipfile.BadZipFile, ValueError, FileNotFoundError) as error:
@@ -65,36 +67,36 @@ def _opened(path: Path) -> Iterator[Any]:
         raise UserError(f"the file is damaged ({error}): copy it again") from None
 
 
-def _inner(path: Path) -> str:
-    """The path of the group inside a zip file."""
+def _find_group(path: Path) -> str:
+    """Return the path of the group inside a zip file."""
     with zipfile.ZipFile(path) as archive:
-        groups = [name for name in archive.namelist() if name.rpartition("/")[2] in MARKS]
+        groups = [name for name in archive.namelist() if name.rpartition("/")[2] in MARKERS]
     if not groups:
-        raise UserError("the zip file holds no zarr group: give one that holds a replay buffer")
+        raise UserError("the zip file does not hold a zarr group: use one that holds a replay buffer")
     return min(groups, key=lambda name: name.count("/")).rpartition("/")[0]
 
 
-def _whole(name: str, array: Any) -> Part:
+def _read_all(name: str, array: Any) -> Block:
     if not getattr(array, "shape", ()):
         raise UserError(f"data/{name} has no frames: write it again, with one for each action")
-    return Part(f"data/{name}", array.shape[0], _piece(f"data/{name}", array, ...))
+    return Block(f"data/{name}", array.shape[0], _read_rows(f"data/{name}", array, ...))
 
 
-def _piece(where: str, array: Any, rows: slice | EllipsisType) -> np.ndarray:
+def _read_rows(where: str, array: Any, rows: slice | EllipsisType) -> np.ndarray:
     try:
         return np.asarray(array[rows])
-    except Exception as error:  # a damaged chunk raises whatever its codec does
+    except Exception as error:  # a damaged chunk raises the exceptions of its codec
         raise UserError(f"{where} is damaged ({error}): copy the replay buffer again") from None
 
 
 def _observation(path: Path, name: str, array: Any) -> np.ndarray:
     if not is_image(array):
-        return vectors(name, [_whole(name, array)])
+        return stack_vectors(name, [_read_all(name, array)])
 
-    def parts() -> Iterator[Part]:
+    def blocks() -> Iterator[Block]:
         for start in range(0, array.shape[0], array.chunks[0]):
             rows = slice(start, min(start + array.chunks[0], array.shape[0]))
-            yield Part(f"data/{name}", rows.stop - rows.start, _piece(f"data/{name}", array, rows))
+            yield Block(f"data/{name}", rows.stop - rows.start, _read_rows(f"data/{name}", array, rows))
 
     files = sorted(file for file in (path / array.path).rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return images(name, cache_key(files, name), parts)
+    return cache_images(name, cache_key(files, name), blocks)

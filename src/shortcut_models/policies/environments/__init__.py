@@ -1,4 +1,4 @@
-"""The environments, by name. A new one is a file here and a line below."""
+"""The environments by name. To add one, add a file here and a line to ENVIRONMENTS."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from ...config import choose
 from ...errors import UserError
-from .base import SEEDS, Environment, Observation
+from .base import SEEDS, Box, Environment, Observation, Reset, Step, seed_or_random
 from .car_racing import CarRacing
 from .meta_world import MetaWorld
 from .push_t import PushT
@@ -24,23 +24,24 @@ ENVIRONMENTS: dict[str, type[Environment]] = {
 __all__ = [
     "ENVIRONMENTS",
     "SEEDS",
+    "Box",
     "CarRacing",
     "Environment",
     "MetaWorld",
     "Observation",
     "PushT",
+    "Reset",
     "RobomimicLift",
     "RobomimicTransport",
+    "Step",
     "family_of",
     "open_environment",
+    "seed_or_random",
 ]
 
 
 def family_of(name: str) -> str:
-    """An environment's name without its task, that of its entry in a registry: meta-world/reach-v3 -> meta-world.
-
-    Raises UserError, with those there are, where there is none of this name.
-    """
+    """Return the name without its task, meta-world for meta-world/reach-v3, or raise UserError if it is unknown."""
     family, slash, task = name.partition("/")
     tasks = getattr(choose("environment", family, ENVIRONMENTS), "tasks", ())
     if slash and not tasks:
@@ -51,12 +52,15 @@ def family_of(name: str) -> str:
 
 
 def open_environment(name: str, observations: Sequence[str] | None = ()) -> Environment:
-    """An environment by name; one of several tasks by family/task, as meta-world/reach-v3.
+    """Return a new environment.
 
-    observations: the names that it is to show, () for all, None for none.
+    Args:
+        name: a name in ENVIRONMENTS, or family/task where the environment has tasks: meta-world/reach-v3.
+        observations: names that it returns; () for all, None for none.
 
-    Raises UserError for a name there is not, and where a package is missing.
+    Raises:
+        UserError: the name is unknown, or a package is missing.
     """
     family = family_of(name)
-    given: dict[str, Any] = {"task": name.partition("/")[2]} if "/" in name else {}
-    return ENVIRONMENTS[family](observations, **given)
+    options: dict[str, Any] = {"task": name.partition("/")[2]} if "/" in name else {}
+    return ENVIRONMENTS[family](observations, **options)

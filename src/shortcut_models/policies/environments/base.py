@@ -1,10 +1,11 @@
-"""What an environment is to whatever acts in it."""
+"""The interface between an environment and the policies that act in it: that of Gymnasium."""
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -12,63 +13,91 @@ from jaxtyping import Float, UInt8
 from ...errors import UserError
 
 SEEDS = 2**31
-"""every environment takes the seeds from 0 to below this"""
+"""environments take the seeds from 0 to SEEDS - 1"""
 Observation = Mapping[str, np.ndarray]
-"""What is seen at one moment, by name: images uint8 [height, width, channels], vectors float32 [size]."""
+"""One observation by name: images uint8 [height, width, channels], vectors float32 [size]."""
+Reset = tuple[Observation, dict[str, Any]]
+"""What `Environment.reset` returns: observation, info."""
+Step = tuple[Observation, float, bool, bool, dict[str, Any]]
+"""What `Environment.step` returns: observation, reward, terminated, truncated, info."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """The bounds of an action, with the names of `gymnasium.spaces.Box`."""
+
+    low: Float[np.ndarray, "n"]
+    high: Float[np.ndarray, "n"]
 
 
 class Environment(abc.ABC):
-    """One simulated world, and how an episode in it is judged."""
+    """A simulated environment with the methods of `gymnasium.Env`, and the metric that scores an episode in it."""
 
-    sees: ClassVar[tuple[str, ...]]
-    """names of all that can be observed"""
-    measure: ClassVar[str]
-    """what `score` gives: return, coverage, success"""
-    max_frames: ClassVar[int]
-    """actions after which an episode is over at the latest"""
-    frames_per_second: ClassVar[int]
-    """of its video, at the speed of the world"""
-    packages: ClassVar[tuple[str, ...]] = ()
-    """whose versions decide what happens in it: episodes of other versions are not counted together"""
-    low: Float[np.ndarray, "n"]
-    high: Float[np.ndarray, "n"]
+    observation_names: ClassVar[tuple[str, ...]]
+    """all observations that it offers"""
+    action_space: Box
     """bounds of an action, float32"""
+    metric_name: ClassVar[str]
+    """what `metric` returns: return, coverage, success"""
+    max_episode_steps: ClassVar[int]
+    """actions after which an episode is truncated"""
+    render_fps: ClassVar[int]
+    """frames per second of simulated time"""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """packages whose versions change what happens: episodes of different versions are not counted together"""
 
     def __init__(self, observations: Sequence[str] | None = ()) -> None:
-        """observations: the names that `reset` and `step` are to give, () for all, None for none. Images that nobody
-        asks for are not drawn.
+        """Choose the observations.
 
-        Raises UserError for a name it has not; a class of its own raises it too where a package is missing.
+        Args:
+            observations: names that `reset` and `step` return; () for all, None for none. Images that are not chosen
+                are not drawn.
+
+        Raises:
+            UserError: the environment does not offer a name, or a package is missing.
         """
-        unknown = sorted(set(observations or ()) - set(self.sees))
+        unknown = sorted(set(observations or ()) - set(self.observation_names))
         if unknown:
-            raise UserError(f"{type(self).__name__} does not show {unknown[0]!r}: choose from {', '.join(self.sees)}")
-        self.observations: tuple[str, ...] = () if observations is None else tuple(observations) or self.sees
+            known = ", ".join(self.observation_names)
+            raise UserError(f"{type(self).__name__} does not offer {unknown[0]!r}: choose from {known}")
+        self.observations: tuple[str, ...] = (
+            () if observations is None else tuple(observations) or self.observation_names
+        )
 
     @abc.abstractmethod
-    def reset(self, seed: int) -> Observation:
-        """Begin an episode that follows from the seed, in [0, SEEDS)."""
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        """Start an episode that follows from the seed, from 0 to SEEDS - 1; None for a random one."""
 
     @abc.abstractmethod
-    def step(self, action: Float[np.ndarray, "n"]) -> tuple[Observation, bool]:
-        """Act for one frame -> what is seen then, and whether the episode is over, for whatever reason."""
+    def step(self, action: Float[np.ndarray, "n"]) -> Step:
+        """Act for one frame.
 
-    def bounded(self, action: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
-        """An action within its bounds. Raises UserError where it has another size, or is not finite."""
-        action = np.asarray(action, np.float32)
-        if action.shape != self.low.shape or not np.isfinite(action).all():
+        Returns:
+            The next observation; the reward of this frame; whether the task ended the episode; whether the time limit
+            ended it; additional information.
+        """
+
+    def clip_action(self, action: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+        """Return an action within its bounds, or raise UserError if its size is wrong or it is not finite."""
+        action, space = np.asarray(action, np.float32), self.action_space
+        if action.shape != space.low.shape or not np.isfinite(action).all():
             given = action.tolist()
-            raise UserError(f"an action of {type(self).__name__} is {self.low.size} finite numbers, not {given}")
-        return np.clip(action, self.low, self.high)
+            raise UserError(f"an action of {type(self).__name__} is {space.low.size} finite numbers, not {given}")
+        return np.clip(action, space.low, space.high)
 
     @abc.abstractmethod
-    def score(self) -> float:
-        """What the episode has scored so far, in units of `measure`."""
+    def metric(self) -> float:
+        """Return the score of the episode so far; `metric_name` says what it is."""
 
     @abc.abstractmethod
-    def picture(self) -> UInt8[np.ndarray, "rows columns 3"]:
-        """The world now, for people to look at."""
+    def render(self) -> UInt8[np.ndarray, "rows columns 3"]:
+        """Return a picture of the environment for people to look at."""
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Release the simulator."""
         return
+
+
+def seed_or_random(seed: int | None) -> int:
+    """Return the seed, or a random one where it is None."""
+    return int(np.random.default_rng().integers(SEEDS)) if seed is None else seed

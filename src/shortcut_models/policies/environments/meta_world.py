@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from . import offscreen
-from .base import Environment, Observation
+from .base import Box, Environment, Observation, Reset, Step, seed_or_random
 
 TASKS = """
 assembly basketball bin-picking box-close button-press-topdown button-press-topdown-wall button-press button-press-wall
@@ -23,61 +23,58 @@ EXTRA = "meta-world needs an extra: pip install 'shortcut-models[meta-world]'"
 
 
 class MetaWorld(Environment):
-    """A Sawyer arm that is moved by its hand, in one of the fifty tasks of Yu et al. (2019), arXiv 1910.10897.
+    """A Sawyer arm, moved by its hand, in one of the fifty tasks of Yu et al. (2019), arXiv 1910.10897.
 
-    Observation `state`: hand, gripper opening and objects now (18) and a frame ago (18), and the goal (3), in metres.
-    Action: velocity of the hand along x, y and z, and force of the gripper, in [-1, 1]. Objects and goal follow from
-    the seed. The success is 1 once the task has been solved, which ends the episode; else it ends after 500 frames.
+    Observation `state`: hand, gripper opening and objects in this frame (18) and in the one before (18), and the goal
+    (3), in metres. Action: velocity of the hand along x, y and z, and force of the gripper, in [-1, 1]. Objects and
+    goal follow from the seed. The success is 1 once the task is solved, which ends the episode, as 500 frames do.
     """
 
     tasks = tuple(f"{name}-v3" for name in TASKS.split())
-    """that can follow the slash in meta-world/TASK"""
-    sees = ("state",)
-    measure = "success"
-    max_frames = 500
-    frames_per_second = 80
+    """the values of TASK in meta-world/TASK"""
+    observation_names = ("state",)
+    metric_name = "success"
+    max_episode_steps = 500
+    render_fps = 80
     packages = ("metaworld", "mujoco")
-    low = np.full(4, -1, np.float32)
-    high = np.full(4, 1, np.float32)
+    action_space = Box(np.full(4, -1, np.float32), np.full(4, 1, np.float32))
 
     def __init__(self, observations: Sequence[str] | None = (), *, task: str) -> None:
-        """observations: ("state",); task: one of `tasks`. Raises UserError where metaworld is missing."""
+        """Open the simulator of a task, one of `tasks`."""
         super().__init__(observations)
-        worlds = offscreen.import_module("metaworld", EXTRA).ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
+        simulators = offscreen.import_module("metaworld", EXTRA).ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
         self.task = task
-        self.world: Any = worlds[f"{task}-goal-observable"](render_mode="rgb_array", seed=0)
-        self.world._freeze_rand_vec, self.world.seeded_rand_vec = (
-            False,
-            True,
-        )  # a reset draws, from the generator of seed()
+        self.simulator: Any = simulators[f"{task}-goal-observable"](render_mode="rgb_array", seed=0)
+        # A reset draws a new state from the generator that seed() sets.
+        self.simulator._freeze_rand_vec, self.simulator.seeded_rand_vec = False, True
         self.frames, self.success = 0, False
 
-    def reset(self, seed: int) -> Observation:
-        """Begin with objects and goal at the places of a seed."""
-        self.world.seed(seed)
-        state, _ = self.world.reset()
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        """Start an episode with objects and goal at the places of a seed."""
+        self.simulator.seed(seed_or_random(seed))
+        state, info = self.simulator.reset()
         self.frames, self.success = 0, False
-        return self._observation(state)
+        return self._observe(state), info
 
-    def step(self, action: Float[np.ndarray, "n"]) -> tuple[Observation, bool]:
-        """Move for 1/80 s. Raises UserError for an action that is not four finite numbers."""
-        state, _, _, _, info = self.world.step(self.bounded(action))
+    def step(self, action: Float[np.ndarray, "n"]) -> Step:
+        """Move for 1/80 s."""
+        state, reward, _, _, info = self.simulator.step(self.clip_action(action))
         self.frames += 1
         self.success |= bool(info["success"])
-        return self._observation(state), self.success or self.frames >= self.max_frames
+        return self._observe(state), float(reward), self.success, self.frames >= self.max_episode_steps, info
 
-    def _observation(self, state: np.ndarray) -> Observation:
+    def _observe(self, state: np.ndarray) -> Observation:
         return {"state": state.astype(np.float32)} if self.observations else {}
 
-    def score(self) -> float:
-        """1 once the task has been solved, else 0."""
+    def metric(self) -> float:
+        """Return 1 once the task is solved, else 0."""
         return float(self.success)
 
-    def picture(self) -> UInt8[np.ndarray, "480 480 3"]:
-        """From the far side of the table. Raises UserError where nothing can draw without a screen."""
+    def render(self) -> UInt8[np.ndarray, "480 480 3"]:
+        """Return a picture from the far side of the table."""
         offscreen.prepare()
-        return self.world.render()
+        return self.simulator.render()
 
     def close(self) -> None:
-        """Let go of the renderer, if pictures were taken."""
-        self.world.close()
+        """Release the renderer."""
+        self.simulator.close()

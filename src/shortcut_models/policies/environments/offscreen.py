@@ -1,4 +1,4 @@
-"""MuJoCo, and its pictures without a screen."""
+"""Importing MuJoCo, and drawing with it without a screen."""
 
 from __future__ import annotations
 
@@ -12,47 +12,56 @@ from types import ModuleType
 from ...errors import UserError
 
 BACKEND = "MUJOCO_GL"
-"""the variable by which MuJoCo is told how to draw"""
-DRAWN_BY = "on Debian, install libegl1, libegl-mesa0 and libgl1-mesa-dri for egl, or libosmesa6 for osmesa"
+"""the environment variable that chooses how MuJoCo draws"""
+INSTALL = "on Debian, install libegl1, libegl-mesa0 and libgl1-mesa-dri for egl, or libosmesa6 for osmesa"
 
 
-def import_module(name: str, otherwise: str) -> ModuleType:
-    """Import a package that needs MuJoCo; nothing has to be able to draw, unless MUJOCO_GL asks for something.
+def import_module(name: str, missing: str) -> ModuleType:
+    """Import a package that needs MuJoCo; drawing need not work unless MUJOCO_GL is set.
 
-    Raises UserError that says `otherwise` where the package is missing, and what to do where MUJOCO_GL stops MuJoCo.
+    Args:
+        name: the package.
+        missing: message of the error where the package is missing.
+
+    Raises:
+        UserError: the package is missing, or MuJoCo fails because of MUJOCO_GL.
     """
     if importlib.util.find_spec("mujoco") is None or importlib.util.find_spec(name) is None:
-        raise UserError(otherwise)
+        raise UserError(missing)
     before = os.environ.get(BACKEND)
     try:
         importlib.import_module("mujoco")
     except Exception as error:
         raise UserError(
-            f"MuJoCo fails with {BACKEND}={before} ({_first_line(error)}): unset it, or, {DRAWN_BY}"
+            f"MuJoCo fails with {BACKEND}={before} ({_first_line(error)}): unset it, or, {INSTALL}"
         ) from None
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UserError(f"{otherwise} ({_first_line(error)})") from None
-    finally:  # robosuite sets it, and would so stop MuJoCo in the processes begun from here where EGL is missing
+        raise UserError(f"{missing} ({_first_line(error)})") from None
+    finally:
+        # robosuite sets the variable, which would break MuJoCo in child processes where EGL is missing.
         if before is None:
             os.environ.pop(BACKEND, None)
 
 
 @functools.cache
 def prepare() -> None:
-    """Choose how MuJoCo draws in this process: as MUJOCO_GL says, else by EGL, on a GPU or without one by Mesa.
+    """Choose how MuJoCo draws in this process: with MUJOCO_GL, else with EGL on a GPU or Mesa.
 
-    Where it is not Linux, MuJoCo knows by itself. Raises UserError, with what to install, where nothing can draw.
+    MuJoCo chooses by itself on systems other than Linux.
+
+    Raises:
+        UserError: drawing does not work; the message says what to install.
     """
     if sys.platform != "linux":
         return
     backend = os.environ.setdefault(BACKEND, "egl")
     try:
         importlib.import_module(f"mujoco.{backend}").GLContext(16, 16).free()
-    except Exception as error:  # each way to draw, and each thing that it misses, fails in a manner of its own
+    except Exception as error:  # each backend, and each library that it lacks, fails with its own exception
         raise UserError(
-            f"no picture can be drawn with {BACKEND}={backend} ({_first_line(error)}): {DRAWN_BY}, and set {BACKEND}"
+            f"cannot draw a picture with {BACKEND}={backend} ({_first_line(error)}): {INSTALL}, and set {BACKEND}"
         ) from None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ...errors import UserError
-from .base import Environment, Observation
+from .base import Box, Environment, Observation, Reset, Step, seed_or_random
 
 KEYPOINTS = np.array(
     [
@@ -25,30 +25,29 @@ KEYPOINTS = np.array(
         [23.54146, -1.70029],
     ]
 )
-"""Nine points of the T in its own coordinates, those of Diffusion Policy's demonstrations: drawn once, far from each
-other. They were read from the frames in which the T stands still, where they fit to 0.00003 pixels."""
+"""Nine points of the T in its own coordinates, as in Diffusion Policy's demonstrations. They were computed from the
+frames in which the T stands still, which they fit to 0.00003 pixels."""
 
 
 class PushT(Environment):
-    """A disc, seen from above, pushes a T to the goal: always the same place and angle in a world of 512x512 pixels.
+    """A disc, seen from above, pushes a T to a goal that never changes, in a world of 512x512 pixels.
 
-    Observations are those of Diffusion Policy's demonstrations: `image`, 96x96 pixels, as those were drawn; `state`,
-    the disc's x and y, the T's x, y and angle in [0, 2 pi); `keypoint`, x and y of nine points of the T. Action: where
-    the disc is to go, x and y in [0, 512], for a tenth of a second. The coverage is the best share of the goal under
-    the T after any action, over the .95 that ends an episode, at most 1: the score of Chi et al. (2023), arXiv
-    2303.04137.
+    Observations are those of Diffusion Policy's demonstrations: `image`, 96x96 pixels, drawn as theirs; `state`, the
+    disc's x and y, the T's x, y and angle in [0, 2 pi); `keypoint`, x and y of nine points of the T. Action: the target
+    of the disc, x and y in [0, 512], for a tenth of a second. The coverage is the score of Chi et al. (2023), arXiv
+    2303.04137: the largest fraction of the goal under the T after any action, divided by the .95 that ends an episode,
+    at most 1.
     """
 
-    sees = ("image", "state", "keypoint")
-    measure = "coverage"
-    max_frames = 300
-    frames_per_second = 10
+    observation_names = ("image", "state", "keypoint")
+    metric_name = "coverage"
+    max_episode_steps = 300
+    render_fps = 10
     packages = ("gym-pusht", "pymunk", "pygame", "pygame-ce", "opencv-python")
-    low = np.zeros(2, np.float32)
-    high = np.full(2, 512, np.float32)
+    action_space = Box(np.zeros(2, np.float32), np.full(2, 512, np.float32))
 
     def __init__(self, observations: Sequence[str] | None = ()) -> None:
-        """observations: which of `sees`. Raises UserError where gym-pusht is missing."""
+        """Open the simulator."""
         super().__init__(observations)
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         try:
@@ -57,61 +56,63 @@ class PushT(Environment):
             from . import push_t_drawing
         except ImportError:
             raise UserError("push-t needs an extra: pip install 'shortcut-models[push-t]'") from None
-        self.world: Any = PushTEnv()
+        self.simulator: Any = PushTEnv()
         self.drawing = push_t_drawing
-        self._begin()
+        self._setup()
 
-    def _begin(self) -> None:
-        self.world._setup()
+    def _setup(self) -> None:
+        self.simulator._setup()
         self.frames, self.best = 0, 0.0
 
-    def reset(self, seed: int) -> Observation:
-        """Begin where Diffusion Policy begins with this seed; its evaluations have the seeds from 100000 on.
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        """Start where Diffusion Policy starts with this seed; its evaluations have the seeds from 100000 on.
 
-        It draws the T's angle after its place and turns the T about its centre of gravity, which moves it by up to 90
-        pixels. What it reports was measured from there, so it is done here too.
+        Its code sets the place of the T first and then turns it about its centre of gravity, which moves it by up to 90
+        pixels. The published scores were measured from these starts.
         """
-        self._begin()
-        draw = np.random.RandomState(seed)  # its generator, or the places would be others
-        places = [draw.randint(low, high) for low, high in ((50, 450), (50, 450), (100, 400), (100, 400))]
-        self.world._set_state(np.array([*places, draw.randn() * 2 * np.pi - np.pi]))
-        return self._observation()
+        self._setup()
+        random = np.random.RandomState(seed_or_random(seed))  # with another generator the places would differ
+        places = [random.randint(low, high) for low, high in ((50, 450), (50, 450), (100, 400), (100, 400))]
+        self.simulator._set_state(np.array([*places, random.randn() * 2 * np.pi - np.pi]))
+        return self._observe(), {}
 
-    def reset_to(self, state: Float[np.ndarray, "5"]) -> Observation:
-        """Begin, at rest, with the very state that is given, in the units of the observation `state`."""
-        self._begin()
+    def reset_to(self, state: Float[np.ndarray, "5"]) -> Reset:
+        """Start, at rest, with exactly this state, in the units of the observation `state`."""
+        self._setup()
         agent_x, agent_y, block_x, block_y, angle = map(float, state)
-        agent, block = self.world.agent, self.world.block
+        agent, block = self.simulator.agent, self.simulator.block
         agent.position = agent_x, agent_y
-        block.angle = angle  # first: it turns the T about its centre of gravity, and moves the point that has the place
+        # The angle comes first: it turns the T about its centre of gravity, which moves the point that is placed.
+        block.angle = angle
         block.position = block_x, block_y
         for body in (agent, block):
-            self.world.space.reindex_shapes_for_body(body)
-        return self._observation()
+            self.simulator.space.reindex_shapes_for_body(body)
+        return self._observe(), {}
 
-    def step(self, action: Float[np.ndarray, "n"]) -> tuple[Observation, bool]:
-        """Steer for a tenth of a second. Raises UserError for an action that is not two finite numbers."""
-        _, reward, reached, _, _ = self.world.step(self.bounded(action).astype(np.float64))
+    def step(self, action: Float[np.ndarray, "n"]) -> Step:
+        """Steer for a tenth of a second."""
+        _, reward, reached, _, info = self.simulator.step(self.clip_action(action).astype(np.float64))
         self.frames, self.best = self.frames + 1, max(self.best, float(reward))
-        return self._observation(), bool(reached) or self.frames >= self.max_frames
+        return self._observe(), float(reward), bool(reached), self.frames >= self.max_episode_steps, info
 
-    def _observation(self) -> Observation:
-        look = {
-            "image": lambda: self.drawing.image(self.world),
-            "state": lambda: self.world.get_obs().astype(np.float32),
+    def _observe(self) -> Observation:
+        observers = {
+            "image": lambda: self.drawing.image(self.simulator),
+            "state": lambda: self.simulator.get_obs().astype(np.float32),
             "keypoint": self._keypoints,
         }
-        return {name: look[name]() for name in self.observations}
+        return {name: observers[name]() for name in self.observations}
 
     def _keypoints(self) -> Float[np.ndarray, "18"]:
-        cos, sin = np.cos(self.world.block.angle), np.sin(self.world.block.angle)
+        block = self.simulator.block
+        cos, sin = np.cos(block.angle), np.sin(block.angle)
         turned = KEYPOINTS @ np.array([[cos, sin], [-sin, cos]])
-        return (turned + np.array(self.world.block.position)).astype(np.float32).ravel()
+        return (turned + np.array(block.position)).astype(np.float32).ravel()
 
-    def score(self) -> float:
-        """The best coverage so far, in [0, 1]."""
+    def metric(self) -> float:
+        """Return the best coverage so far, in [0, 1]."""
         return self.best
 
-    def picture(self) -> UInt8[np.ndarray, "512 512 3"]:
-        """The whole world, a pixel a unit."""
-        return self.drawing.canvas(self.world)
+    def render(self) -> UInt8[np.ndarray, "512 512 3"]:
+        """Return the whole world, one pixel per unit."""
+        return self.drawing.canvas(self.simulator)

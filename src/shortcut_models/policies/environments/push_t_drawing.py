@@ -1,9 +1,9 @@
 """Push-T drawn as in Diffusion Policy's demonstrations. Needs gym-pusht.
 
-Their images were made with an older pygame, whose polygons and wide lines end elsewhere than those of the pygame that
-gym-pusht asks for: of the 9,216 pixels of an image, up to 53 differ in what gym-pusht draws itself. So these two are
-drawn here by the rules of then: a polygon row by row, with its edges cut to whole pixels towards their upper ends; a
-wide line as thin ones side by side.
+Their images were made with an older pygame, whose polygons and wide lines end at other pixels than those of the pygame
+that gym-pusht requires: up to 53 of the 9,216 pixels of an image differ. So this file draws these two as the older
+pygame did: a polygon row by row, with its edges truncated to whole pixels towards their upper ends; a wide line as thin
+lines side by side.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ import pygame
 from gym_pusht.envs.pymunk_override import DrawOptions, light_color, to_pygame
 from jaxtyping import UInt8
 
-SIDE = 512
-"""of the world, and of the canvas"""
+CANVAS_SIZE = 512
+"""pixels along the canvas, and units along the world"""
 OUTLINE = 2.0
-"""radius of the lines around the block"""
+"""radius of the lines around the block, in pixels"""
 
 Point = tuple[int, int]
 
 
-def canvas(world: Any) -> UInt8[np.ndarray, "512 512 3"]:
-    """A PushTEnv of gym-pusht as RGB, rows from above."""
-    surface = pygame.Surface((SIDE, SIDE))
+def canvas(simulator: Any) -> UInt8[np.ndarray, "512 512 3"]:
+    """Return a picture of gym-pusht's PushTEnv, RGB, rows from top to bottom."""
+    surface = pygame.Surface((CANVAS_SIZE, CANVAS_SIZE))
     surface.fill((255, 255, 255))
-    goal = world.get_goal_pose_body(world.goal_pose)
-    for shape in world.block.shapes:
+    goal = simulator.get_goal_pose_body(simulator.goal_pose)
+    for shape in simulator.block.shapes:
         corners = [to_pygame(goal.local_to_world(corner), surface) for corner in shape.get_vertices()]
         _polygon(surface, pygame.Color("LightGreen"), corners)
-    world.space.debug_draw(_Drawing(surface))
+    simulator.space.debug_draw(_Drawing(surface))
     return pygame.surfarray.array3d(surface).transpose(1, 0, 2)
 
 
-def image(world: Any, side: int = 96) -> UInt8[np.ndarray, "side side 3"]:
-    """What the demonstrations show: the canvas, taken down linearly."""
-    return cv2.resize(np.ascontiguousarray(canvas(world)), (side, side))
+def image(simulator: Any, side: int = 96) -> UInt8[np.ndarray, "side side 3"]:
+    """Return the image of the demonstrations: the canvas, scaled down with linear interpolation."""
+    return cv2.resize(np.ascontiguousarray(canvas(simulator)), (side, side))
 
 
 class _Drawing(DrawOptions):
-    """What draws the shapes of the simulation, one call a shape."""
+    """Draw the shapes of the simulation, one call per shape."""
 
     def draw_polygon(self, verts: Sequence[Any], radius: float, outline_color: Any, fill_color: Any) -> None:
         _polygon(self.surface, light_color(fill_color).as_int(), [to_pygame(v, self.surface) for v in verts])
@@ -64,7 +64,7 @@ class _Drawing(DrawOptions):
 
 
 def _line(surface: pygame.Surface, colour: Any, a: Point, b: Point, width: int) -> None:
-    """A line of an even width: thin ones, side by side along x where it is steep, else along y."""
+    """Draw a line of an even width as thin ones, side by side along x where it is steep, else along y."""
     steep = abs(a[0] - b[0]) <= abs(a[1] - b[1])
     for shift in range(1 - width // 2, width // 2 + 1):
         x, y = (shift, 0) if steep else (0, shift)
@@ -72,7 +72,7 @@ def _line(surface: pygame.Surface, colour: Any, a: Point, b: Point, width: int) 
 
 
 def _polygon(surface: pygame.Surface, colour: Any, corners: Sequence[Point]) -> None:
-    """Fill between the edges that cross each row; an edge ends above its lower corner, but in the last row."""
+    """Fill between the edges that cross each row; an edge ends above its lower corner, except in the last row."""
     edges = [sorted(edge, key=lambda point: point[1]) for edge in pairwise([*corners, corners[0]])]
     top, bottom = min(y for _, y in corners), max(y for _, y in corners)
     for y in range(top, bottom + 1):

@@ -1,4 +1,4 @@
-"""The experts, by the environment they drive. A new one is a file here and a line below."""
+"""The experts by environment. To add one, add a file here and a line to EXPERTS."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ __all__ = ["EXPERTS", "CarRacingExpert", "Expert", "HumanDriver", "MetaWorldExpe
 
 
 def open_expert(environment: str, human: bool = False) -> Expert:
-    """The expert of an environment, by the environment's name, whatever its task; or a person.
+    """Return the expert of an environment, or a person who drives.
 
-    Raises UserError where there is no such environment, or it has no expert, or a person has no screen.
+    Args:
+        environment: name of the environment, with or without a task.
+        human: whether a person drives.
+
+    Raises:
+        UserError: the environment does not exist or has no expert, or there is no screen for a person.
     """
     family = family_of(environment)
     if human:
         if ENVIRONMENTS[family] is not CarRacing:
-            raise UserError(f"nobody can drive {family} by hand: leave --human out, or choose car-racing")
+            raise UserError(f"{family} cannot be driven by hand: leave --human out, or choose car-racing")
         return HumanDriver()
     if family not in EXPERTS:
         raise UserError(f"{family} has no expert: choose one of {', '.join(EXPERTS)}")

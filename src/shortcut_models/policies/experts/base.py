@@ -1,4 +1,4 @@
-"""What drives for `shortcut collect`."""
+"""The interface of the experts of `shortcut collect`."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from ..environments import Environment, Observation
 
 
 class Expert(abc.ABC):
-    """Somebody who knows what to do in an environment: a controller, a script, a person."""
+    """A controller, a script or a person that acts in an environment."""
 
     @abc.abstractmethod
     def begin(self, environment: Environment) -> None:
-        """Take over at the beginning of an episode, after `reset`. It may read all of the simulator's state."""
+        """Start an episode, after the environment's `reset`; it may read all of the simulator's state."""
 
     @abc.abstractmethod
     def act(self, observation: Observation) -> Float[np.ndarray, "n"]:
-        """The action that it wants on seeing this, float32, within the environment's bounds."""
+        """Return the action that it wants for this frame, float32, within the environment's bounds."""
 
     def noise(self, environment: Environment) -> Float[np.ndarray, "n"]:
-        """What `--noise 1` is: the standard deviation of what is added to each number of an action.
+        """Return the standard deviation of `--noise 1` for each number of an action.
 
         It should be about the most that the expert recovers from.
         """
-        return (environment.high - environment.low) / 2
+        return (environment.action_space.high - environment.action_space.low) / 2
 
-    def blunder(self, environment: Environment, random: np.random.Generator) -> Float[np.ndarray, "n"]:
-        """An action that is held for a while, and that the expert would not have chosen: see `--blunders`."""
-        return random.uniform(environment.low, environment.high)
+    def perturbation(self, environment: Environment, random: np.random.Generator) -> Float[np.ndarray, "n"]:
+        """Return an action that is held for a while, and that the expert would not choose: see `--perturbations`."""
+        return random.uniform(environment.action_space.low, environment.action_space.high)
 
     def takes_over(self) -> bool:
-        """Whether a policy that acts in its place has got so far off that it acts itself, after `act` of that frame."""
+        """Return whether the expert acts in this frame instead of the learner; called after `act`."""
         return False
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Release what it holds."""
         return

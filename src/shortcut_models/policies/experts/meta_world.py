@@ -1,4 +1,4 @@
-"""The scripts that come with Meta-World."""
+"""The scripted policies that come with Meta-World."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from .base import Expert
 
 
 class MetaWorldExpert(Expert):
-    """Meta-World's scripted policy of the task: it reads where things are from the observation `state`."""
+    """Meta-World's scripted policy of the task, which reads the observation `state`."""
 
     def begin(self, environment: Environment) -> None:
-        """Take the script of the environment's task."""
-        from metaworld.policies import ENV_POLICY_MAP  # it is there: the environment is open
+        """Choose the script of the environment's task."""
+        from metaworld.policies import ENV_POLICY_MAP  # installed, as the environment is open
 
         assert isinstance(environment, MetaWorld)
-        self.low, self.high = environment.low, environment.high
+        self.space = environment.action_space
         scripts: Any = ENV_POLICY_MAP
         self.script = scripts[environment.task]()
 
     def act(self, observation: Observation) -> Float[np.ndarray, "4"]:
-        """What the script wants, cut to the bounds, as the simulator cuts it."""
+        """Return the script's action, clipped to the bounds as the simulator does."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it will be cut
+            warnings.simplefilter("ignore")  # the script warns of actions beyond the bounds
             action = self.script.get_action(observation["state"].astype(np.float64))
-        wanted = np.clip(action, self.low, self.high).astype(np.float32)
+        wanted = np.clip(action, self.space.low, self.space.high).astype(np.float32)
         self._gripper = float(wanted[3])
         return wanted
 
-    def blunder(self, environment: Environment, random: np.random.Generator) -> Float[np.ndarray, "4"]:
-        """The hand goes anywhere; the gripper does what the script wanted last."""
-        return np.append(random.uniform(self.low[:3], self.high[:3]), self._gripper)
+    def perturbation(self, environment: Environment, random: np.random.Generator) -> Float[np.ndarray, "4"]:
+        """Return a random movement of the hand; the gripper keeps the script's last action."""
+        return np.append(random.uniform(self.space.low[:3], self.space.high[:3]), self._gripper)
 
     def noise(self, environment: Environment) -> Float[np.ndarray, "4"]:
-        """A fifth of the hand's speed, and none for the gripper, which would let things fall.
+        """Return a fifth of the hand's speed, and 0 for the gripper, which would drop things.
 
-        At `--noise 1` the scripts still opened five of five drawers, and pushed two of five pucks home.
+        At `--noise 1` the scripts still opened five of five drawers, and pushed two of five pucks to the goal.
         """
         return np.array([0.2, 0.2, 0.2, 0.0])

@@ -1,4 +1,4 @@
-"""Every format gives the same demonstrations, and those that are published are read as they are."""
+"""Every format gives the same demonstrations, and published ones are read as they are."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import pytest
 from helpers import demonstrations as demos
 from helpers.demonstrations import ENDS, MAKERS, Maker, actions, pictures, states
 from helpers.paths import SHARED
-from shortcut_models.data.demonstrations import Demonstrations, read
-from shortcut_models.data.demonstrations import native as own
+from shortcut_models.data.demonstrations import Demonstrations, native, read
 from shortcut_models.system.files import cache_folder
 
 PUSH_T = SHARED / "data" / "pusht_cchi_v7_replay.zarr.zip"
@@ -45,8 +44,8 @@ def test_every_format_gives_the_same(make: Maker, tmp_path: Path) -> None:
     assert set(some.observations) == {"state"}
 
 
-def test_what_only_some_formats_know(tmp_path: Path) -> None:
-    ours = read(demos.make_own(tmp_path))
+def test_facts_that_only_some_formats_have(tmp_path: Path) -> None:
+    ours = read(demos.make_native(tmp_path))
     assert ours.environment == "push-t"
     assert ours.seeds is not None
     assert ours.seeds.tolist() == [100, 101, 102, 103]
@@ -61,36 +60,36 @@ def test_images_are_decoded_once(make: Maker, tmp_path: Path) -> None:
     path = make(tmp_path)
     read(path)
     (kept,) = cache_folder("demonstrations").glob("*.uint8")
-    kept.write_bytes(bytes(kept.stat().st_size))  # from now on, what is read shows where it is from
+    kept.write_bytes(bytes(kept.stat().st_size))  # so that frames from the cache are black
     assert not read(path).observations["image"].any()
     kept.write_bytes(b"too short")
     same(read(path))
 
 
-def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
-    path = demos.make_own(tmp_path)
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    path = demos.make_native(tmp_path)
     read(path)
     seen = {"image": 255 - pictures(12), "state": states(12)}
-    own.write_episode(path, 100, seen, actions(12), 3.0)
+    native.write_episode(path, 100, seen, actions(12), 3.0)
     found = read(path)
     np.testing.assert_array_equal(found.observations["image"][:12], 255 - pictures(12))
-    assert own.read_scores(path) == {100: 3.0, 101: demos.RETURNS[1], 102: demos.RETURNS[2], 103: demos.RETURNS[3]}
+    assert native.read_scores(path) == {100: 3.0, 101: demos.RETURNS[1], 102: demos.RETURNS[2], 103: demos.RETURNS[3]}
 
 
 def test_seeds_of_more_digits_come_after_the_others(tmp_path: Path) -> None:
-    own.begin(tmp_path, "", {})
+    native.prepare_folder(tmp_path, "", {})
     for seed in (123_456_789, 5, 99_999_999):
-        own.write_episode(tmp_path, seed, {"state": states(4)}, actions(4) + seed % 7, 0.0)
+        native.write_episode(tmp_path, seed, {"state": states(4)}, actions(4) + seed % 7, 0.0)
     assert sorted(path.name for path in tmp_path.glob("*.npz"))[0] == "episode_00000005.npz"
     found = read(tmp_path)
     assert found.seeds is not None
     assert found.seeds.tolist() == [5, 99_999_999, 123_456_789]
     assert not list(tmp_path.glob(".*"))
-    own.begin(tmp_path, "", {"another": "expert"})  # what is there stays
-    assert json.loads((tmp_path / own.HEADER).read_text())["expert"] == {}
+    native.prepare_folder(tmp_path, "", {"another": "expert"})  # the header stays
+    assert json.loads((tmp_path / native.HEADER).read_text())["expert"] == {}
 
 
-def test_a_file_of_robomimic_says_who_is_held_out(tmp_path: Path) -> None:
+def test_a_robomimic_file_names_its_held_out_episodes(tmp_path: Path) -> None:
     path = demos.make_robomimic(tmp_path)
     with h5py.File(path, "r+") as file:
         file["mask/valid"] = np.array([b"demo_2"])
@@ -103,7 +102,7 @@ def test_a_file_of_robomimic_says_who_is_held_out(tmp_path: Path) -> None:
 
 
 def test_the_layout_of_transport(tmp_path: Path) -> None:
-    """Two arms, each with a camera at its shoulder and at its hand, and 14 numbers to an action."""
+    """Two arms, each with a camera at its shoulder and at its hand; an action has 14 numbers."""
     source = np.random.default_rng(0)
     names = [f"robot{arm}_{what}" for arm in (0, 1) for what in ("eef_pos", "eef_quat")]
     images = ["shouldercamera0_image", "shouldercamera1_image"]
@@ -133,7 +132,7 @@ def test_lerobot_with_images_in_its_table(tmp_path: Path) -> None:
 
 
 def test_lerobot_with_episodes_out_of_order(tmp_path: Path) -> None:
-    """Rows and videos are found by their numbers, whatever their order is."""
+    """Rows and videos are found by their numbers, in any order."""
     from pyarrow import parquet
 
     path = demos.make_lerobot(tmp_path)
@@ -158,7 +157,7 @@ def test_another_index_of_the_same_videos_gives_other_frames(tmp_path: Path) -> 
     np.testing.assert_array_equal(read(path).observations["image"][:12], pictures()[3:15])
 
 
-def test_who_is_held_out_follows_from_the_seeds() -> None:
+def test_held_out_episodes_follow_from_the_seeds() -> None:
     def of(seeds: list[int]) -> set[int]:
         count = len(seeds)
         found = Demonstrations({}, actions(count), np.arange(1, count + 1), seeds=np.array(seeds))

@@ -1,4 +1,4 @@
-"""Demonstrations with something wrong have one line that says what to do."""
+"""Demonstrations that are wrong raise one line that says what to do."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ import zarr
 
 from helpers import demonstrations as demos
 from helpers.demonstrations import ENDS, actions, pictures, states
-from shortcut_models.data.demonstrations import Demonstrations, read
-from shortcut_models.data.demonstrations import native as own
+from shortcut_models.data.demonstrations import Demonstrations, native, read
 from shortcut_models.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("annotations_unchecked")
 
 
 def text_file(root: Path) -> Path:
-    (root / "notes.txt").write_text("no demonstrations")
+    (root / "notes.txt").write_text("not demonstrations")
     return root / "notes.txt"
 
 
@@ -30,7 +29,7 @@ def episode(*, only: bool = False, **arrays: Any) -> demos.Maker:
     """Our own format, with some arrays of episode 102 replaced, or left out if None; `only`: without the others."""
 
     def make(root: Path) -> Path:
-        path = demos.make_own(root) / "episode_00000102.npz"
+        path = demos.make_native(root) / "episode_00000102.npz"
         for other in path.parent.glob("*.npz") if only else ():
             if other != path:
                 other.unlink()
@@ -49,24 +48,24 @@ def with_nan(array: np.ndarray, frame: int) -> np.ndarray:
     return array
 
 
-def own_cut(root: Path) -> Path:
-    path = demos.make_own(root)
+def native_cut(root: Path) -> Path:
+    path = demos.make_native(root)
     demos.cut(path / "episode_00000102.npz")
     return path
 
 
 def header(text: str) -> demos.Maker:
     def make(root: Path) -> Path:
-        path = demos.make_own(root)
-        (path / own.HEADER).write_text(text)
+        path = demos.make_native(root)
+        (path / native.HEADER).write_text(text)
         return path
 
     return make
 
 
 def no_episodes(root: Path) -> Path:
-    own.begin(root / "own", "push-t", {})
-    return root / "own"
+    native.prepare_folder(root / "native", "push-t", {})
+    return root / "native"
 
 
 def buffer(**arrays: Any) -> demos.Maker:
@@ -138,25 +137,25 @@ def hdf5_cut(root: Path) -> Path:
 
 
 MISTAKES: dict[str, tuple[demos.Maker, str]] = {
-    "nothing there": (lambda root: root / "nowhere", "nowhere: this does not exist: give a folder that"),
-    "an empty folder": (lambda root: root, "this folder holds no demonstrations that are read: give a folder"),
-    "a file of another kind": (text_file, "this file holds no demonstrations that are read: give a folder"),
+    "nothing there": (lambda root: root / "nowhere", "nowhere: this does not exist: use a folder that"),
+    "an empty folder": (lambda root: root, "this folder does not hold demonstrations of a known format: use a folder"),
+    "a file of another kind": (text_file, "this file does not hold demonstrations of a known format: use a folder"),
     "no episodes": (no_episodes, "it holds no episodes: collect some"),
-    "header of another version": (header('{"format": 9, "environment": "", "expert": {}}'), "of format 9.*update"),
+    "header of another version": (header('{"format": 9, "environment": "", "expert": {}}'), "has format 9.*update"),
     "damaged header": (header("{"), "demonstrations.json is damaged: write it again"),
-    "truncated episode": (own_cut, "episode_00000102.npz is damaged .*remove it"),
+    "truncated episode": (native_cut, "episode_00000102.npz is damaged .*remove it"),
     "no actions": (episode(action=None), "episode_00000102.npz lacks action: remove it"),
     "no state": (episode(observation__state=None), "episode_00000102.npz lacks observation.state: remove it"),
     "fewer states": (
-        episode(observation__state=states()[:8]), "episode_00000102.npz has 9 actions and 8 frames of state: make"),
+        episode(observation__state=states()[:8]), "episode_00000102.npz has 9 actions and 8 frames of state: write"),
     "actions of another size": (
-        episode(action=states()[:9]), "action is 3 in episode_00000102.npz and 2 in episode_00000100.npz: make all"),
+        episode(action=states()[:9]), "action is 3 in episode_00000102.npz and 2 in episode_00000100.npz: use one"),
     "images of another size": (
         episode(observation__image=pictures(9, 8)), "image is 8 x 8 x 3 in episode_00000102.npz and 16 x 16 x 3 in"),
     "NaN actions": (
         episode(action=with_nan(actions(9), 4)), r"action of episode 2 \(seed 102\) is NaN or infinite at frame 4"),
     "NaN observations": (
-        episode(observation__state=with_nan(states()[:9], 8)), r"state of episode 2 .* is NaN .* frame 8: mend"),
+        episode(observation__state=with_nan(states()[:9], 8)), r"state of episode 2 .* is NaN .* frame 8: correct"),
     "text for a state": (
         episode(observation__state=np.full((9, 3), "a")), "episode_00000102.npz: state holds <U1, not numbers"),
     "text for a return": (
@@ -167,32 +166,32 @@ MISTAKES: dict[str, tuple[demos.Maker, str]] = {
         episode(action=actions(0), observation__state=states(0), observation__image=pictures(0)),
         "the ends of the episodes must ascend from above 0"),
     "a dot in a name": (
-        episode(**{"observation.arm.state": states()[:9]}, only=True), "an observation is called 'arm.state': give"),
-    "a number beside the arrays": (buffer(data__fps=np.float32(10)), "33 actions and no frames of fps: make them"),
+        episode(**{"observation.arm.state": states()[:9]}, only=True), "an observation is called 'arm.state': use"),
+    "a number beside the arrays": (buffer(data__fps=np.float32(10)), "33 actions and no frames of fps: write one"),
     "one action": (buffer(data__action=np.float32(1)), "data/action has no frames: write it again"),
     "one end": (buffer(meta__episode_ends=np.int64(33)), r"meta/episode_ends must be one list of whole .* int64 \[\]"),
     "ends in rows": (buffer(meta__episode_ends=ENDS[:, None]), r"must be one list of whole numbers, not .*4, 1"),
     "half an end": (buffer(meta__episode_ends=ENDS - 0.5), "must be one list of whole numbers, not float64"),
-    "an array for a group": (buffer(data=actions()), "data and meta must be groups: give a replay buffer"),
+    "an array for a group": (buffer(data=actions()), "data and meta must be groups: use a replay buffer"),
     "truncated zip": (zip_cut, "the file is damaged .*copy it again"),
-    "a zip of something else": (zip_of_something_else, "holds no zarr group"),
+    "a zip of something else": (zip_of_something_else, "does not hold a zarr group"),
     "ends that do not ascend": (
-        buffer(meta__episode_ends=np.array([12, 9, 26, 33])), "ascend from above 0 to 33.* are 12, 9, 26, 33: write"),
+        buffer(meta__episode_ends=np.array([12, 9, 26, 33])), "from above 0 to 33.* not be 12, 9, 26, 33: write"),
     "ends beyond the actions": (buffer(meta__episode_ends=ENDS + 1), "must ascend .*write them again"),
     "an empty episode": (buffer(meta__episode_ends=np.array([0, 12, 33])), "must ascend from above 0"),
     "a buffer without actions": (buffer(data__action=None), "the group lacks action: a replay buffer has data/action"),
     "a buffer without ends": (buffer(meta__episode_ends=None), "the group lacks episode_ends: a replay buffer has"),
     "more states than actions": (
-        buffer(data__state=states(40)), "there are 33 actions and 40 frames of state: make them one each"),
+        buffer(data__state=states(40)), "there are 33 actions and 40 frames of state: write one of each"),
     "images from 0 to 1": (
-        buffer(data__img=(pictures() / 255).astype(np.float32)), "images of image go from 0 to 1: multiply"),
+        buffer(data__img=(pictures() / 255).astype(np.float32)), "images of image are numbers from 0 to 1: multiply"),
     "images beyond 255": (buffer(data__img=3 * pictures().astype(np.float32)), "must be numbers from 0 to 255"),
     "channels first": (
         buffer(data__img=pictures().transpose(0, 3, 1, 2)), r"with 1, 3 or 4 channels, not \[.*\]: transpose them"),
     "damaged chunk": (chunk_broken, "data/state is damaged .*copy the replay buffer again"),
     "truncated HDF5": (hdf5_cut, "the file is damaged .*copy it again"),
-    "HDF5 of something else": (hdf5(without("data")), "it lacks data: give a file of robomimic"),
-    "a demo without actions": (hdf5(without("data/demo_1/actions")), "it lacks data/demo_1/actions: give a file"),
+    "HDF5 of something else": (hdf5(without("data")), "it lacks data: use a file of robomimic"),
+    "a demo without actions": (hdf5(without("data/demo_1/actions")), "it lacks data/demo_1/actions: use a file"),
     "a demo without an image": (hdf5(without("data/demo_1/obs/image")), "it lacks data/demo_1/obs/image"),
     "a group in obs": (
         hdf5(put("data/demo_0/obs/inner/x", actions())), "data/demo_0/obs/inner is a group, not an array: leave"),
@@ -200,12 +199,12 @@ MISTAKES: dict[str, tuple[demos.Maker, str]] = {
     "an action alone": (hdf5(put("data/demo_1/actions", np.float32(1))), "data/demo_1/actions is a single number"),
     "a mask of numbers": (hdf5(put("mask/valid", np.array([1, 2]))), "mask/valid must hold the names of episodes"),
     "text for rewards": (hdf5(put("data/demo_1/rewards", b"high")), "demo_1 has 5 actions and no frames of reward"),
-    "no demos": (hdf5(without(*(f"data/demo_{n}" for n in range(4)))), "it holds no episodes: give a file"),
+    "no demos": (hdf5(without(*(f"data/demo_{n}" for n in range(4)))), "it holds no episodes: use a file"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_each_mistake_has_one_line(name: str, tmp_path: Path) -> None:
+def test_wrong_files_are_refused_in_one_line(name: str, tmp_path: Path) -> None:
     make, message = MISTAKES[name]
     demos.refused(make(tmp_path), message)
 
@@ -235,15 +234,15 @@ def test_a_missing_package_is_named_with_its_extra(
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = demos.make_own(tmp_path)
+    path = demos.make_native(tmp_path)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # no folder can be made below a file
     with pytest.raises(UserError, match=r"cannot write the cache .*; set XDG_CACHE_HOME to a folder with room"):
         read(path)
 
 
-def test_what_is_not_whole_is_not_written(tmp_path: Path) -> None:
-    own.begin(tmp_path / "own", "push-t", {})
+def test_incomplete_episodes_are_not_written(tmp_path: Path) -> None:
+    native.prepare_folder(tmp_path / "native", "push-t", {})
     for seen, done, message in (
         ({"state": states(4)}, actions(5), "there are 5 actions and 4 frames of state"),
         (
@@ -254,28 +253,28 @@ def test_what_is_not_whole_is_not_written(tmp_path: Path) -> None:
         ({"state": states(0)}, actions(0), "the ends of the episodes must ascend"),
     ):
         with pytest.raises(UserError, match=message):
-            own.write_episode(tmp_path / "own", 7, seen, done, 0.0)
-    assert [path.name for path in (tmp_path / "own").iterdir()] == [own.HEADER]
+            native.write_episode(tmp_path / "native", 7, seen, done, 0.0)
+    assert [path.name for path in (tmp_path / "native").iterdir()] == [native.HEADER]
 
 
 def test_another_environments_demonstrations_are_not_mixed_in(tmp_path: Path) -> None:
-    path = demos.make_own(tmp_path)
-    with pytest.raises(UserError, match="holds demonstrations of push-t, not of car-racing: give another folder"):
-        own.begin(path, "car-racing", {})
+    path = demos.make_native(tmp_path)
+    with pytest.raises(UserError, match="holds demonstrations of push-t, not of car-racing: choose another folder"):
+        native.prepare_folder(path, "car-racing", {})
     (tmp_path / "full").mkdir()
     text_file(tmp_path / "full")
-    with pytest.raises(UserError, match="is not empty and holds no demonstrations: give another folder"):
-        own.begin(tmp_path / "full", "car-racing", {})
+    with pytest.raises(UserError, match="is not empty and does not hold demonstrations: choose another folder"):
+        native.prepare_folder(tmp_path / "full", "car-racing", {})
 
 
 def test_demonstrations_made_in_python_are_checked_too() -> None:
     with pytest.raises(UserError, match="there are no episodes"):
         Demonstrations({}, actions(0), np.zeros(0, np.int64))
-    with pytest.raises(UserError, match="action of episode 1 is NaN or infinite at frame 0: mend"):
+    with pytest.raises(UserError, match="action of episode 1 is NaN or infinite at frame 0: correct"):
         Demonstrations({}, with_nan(actions(6), 3), np.array([3, 6]))
     for facts, message in (
-        ({"returns": np.ones(3)}, r"there are 2 episodes, and returns \[3\]: give each episode one"),
-        ({"seeds": np.arange(1)}, r"there are 2 episodes, and seeds \[1\]: give each episode one"),
+        ({"returns": np.ones(3)}, r"there are 2 episodes, and returns \[3\]: write one for each"),
+        ({"seeds": np.arange(1)}, r"there are 2 episodes, and seeds \[1\]: write one for each"),
     ):
         with pytest.raises(UserError, match=message):
             Demonstrations({}, actions(6), np.array([3, 6]), **facts)
@@ -283,6 +282,6 @@ def test_demonstrations_made_in_python_are_checked_too() -> None:
         Demonstrations({"fps": np.float32(1) * np.ones(())}, actions(6), np.array([3, 6]))
 
 
-def test_what_is_beside_the_episodes_is_left_alone(tmp_path: Path) -> None:
+def test_other_data_beside_the_episodes_is_ignored(tmp_path: Path) -> None:
     path = hdf5(put("data/total", np.int64(33)))(tmp_path)
     assert len(read(path)) == 4

@@ -10,23 +10,22 @@ import pytest
 
 from helpers import demonstrations as demos
 from helpers.demonstrations import ENDS, FRAMES, RETURNS, actions, pictures, states
-from shortcut_models.data.demonstrations import native as own
-from shortcut_models.data.demonstrations import read
+from shortcut_models.data.demonstrations import native, read
 from shortcut_models.errors import UserError
 from shortcut_models.tasks import Imitation
 
 
 def more(root: Path, seeds: range = range(7, 9), environment: str = "push-t", frames: int = 6) -> Path:
-    """Episodes that differ from those of `demos`, in our own format."""
-    own.begin(root, environment, {})
+    """Write episodes that differ from those of `demos` in our own format."""
+    native.prepare_folder(root, environment, {})
     for seed in seeds:
         seen = {"image": 255 - pictures(frames), "state": -states(frames) - seed}
-        own.write_episode(root, seed, seen, -actions(frames) - seed, float(seed))
+        native.write_episode(root, seed, seen, -actions(frames) - seed, float(seed))
     return root
 
 
 def test_the_frames_of_both_are_there_in_order(tmp_path: Path) -> None:
-    paths = demos.make_own(tmp_path), more(tmp_path / "more")
+    paths = demos.make_native(tmp_path), more(tmp_path / "more")
     found = read(",".join(map(str, paths)))
     assert found.ends.tolist() == [*ENDS.tolist(), FRAMES + 6, FRAMES + 12]
     assert found.seeds is not None
@@ -43,7 +42,7 @@ def test_the_frames_of_both_are_there_in_order(tmp_path: Path) -> None:
     assert isinstance(found.observations["image"], np.memmap)
 
 
-def test_formats_may_differ_and_held_out_episodes_stay_so(tmp_path: Path) -> None:
+def test_formats_may_differ_and_held_out_episodes_stay_held_out(tmp_path: Path) -> None:
     import h5py
 
     paths = [demos.make_robomimic(tmp_path / name) for name in ("a", "b")]
@@ -56,8 +55,8 @@ def test_formats_may_differ_and_held_out_episodes_stay_so(tmp_path: Path) -> Non
     np.testing.assert_array_equal(mixed.observations["image"], np.concatenate([pictures()] * 2))
 
 
-def test_a_policy_learns_from_both(tmp_path: Path) -> None:
-    data = f"{demos.make_own(tmp_path)},{more(tmp_path / 'more')}"
+def test_a_policy_is_trained_on_both(tmp_path: Path) -> None:
+    data = f"{demos.make_native(tmp_path)},{more(tmp_path / 'more')}"
     task = Imitation(data, observations=("state",), history=1, chunk=4, execute=2).resolve()
     assert set(task.seeds) == {100, 101, 102, 103, 7, 8}
     assert task.data == data
@@ -68,28 +67,28 @@ def test_a_folder_may_have_a_comma_in_its_name(tmp_path: Path) -> None:
 
 
 MISTAKES: dict[str, tuple[Callable[[Path], str], str]] = {
-    "the same twice": (lambda root: f"{root}/own,{root}/own", "seed 100 is in .*/own and in .*/own: collect one"),
-    "a world in both": (lambda root: f"{root}/own,{more(root / 'x', range(103, 105))}", "seed 103 is in .*own and in"),
+    "the same twice": (lambda root: f"{root}/native,{root}/native", "seed 100 is in .*/native and in .*/native: co"),
+    "a world in both": (lambda root: f"{root}/native,{more(root / 'x', range(103, 105))}", "seed 103 is in .*nat"),
     "another environment": (
-        lambda root: f"{root}/own,{more(root / 'x', environment='moon')}", "they are of moon and of push-t: train"),
+        lambda root: f"{root}/native,{more(root / 'x', environment='moon')}", "they are of moon and of push-t: use"),
     "other observations": (
-        lambda root: f"{root}/own,{demos.make_zarr(root)}",
-        "own shows image, state, and .*buffer.zarr .*image.*: choose --task.observations"),
-    "no seeds in one": (lambda root: f"{root}/own,{demos.make_robomimic(root, '')}", "hdf5 does not know its seeds"),
-    "nothing there": (lambda root: f"{root}/own,{root}/nowhere", "^[^,]*nowhere: this does not exist"),
+        lambda root: f"{root}/native,{demos.make_zarr(root)}",
+        "native has image, state, and .*buffer.zarr .*image.*: choose --task.observations"),
+    "no seeds in one": (lambda root: f"{root}/native,{demos.make_robomimic(root, '')}", "does not have seeds, and"),
+    "nothing there": (lambda root: f"{root}/native,{root}/nowhere", "^[^,]*nowhere: this does not exist"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_each_mistake_has_one_line(name: str, tmp_path: Path) -> None:
-    demos.make_own(tmp_path)
+def test_sets_that_do_not_fit_are_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    demos.make_native(tmp_path)
     make, message = MISTAKES[name]
     with pytest.raises(UserError, match=message) as caught:
         read(make(tmp_path))
     assert "\n" not in str(caught.value)
 
 
-def test_nothing_between_commas_is_no_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_between_commas_is_not_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"^,: this does not exist: give a folder"):
+    with pytest.raises(UserError, match=r"^,: this does not exist: use a folder"):
         read(",")

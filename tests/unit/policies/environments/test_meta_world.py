@@ -15,16 +15,17 @@ metaworld = pytest.importorskip("metaworld", reason="needs metaworld")
 
 
 def driven(world: MetaWorld, seed: int) -> np.ndarray:
-    """The states and actions of the script, from the first frame to the end."""
-    script, state, ended = open_expert(f"meta-world/{world.task}"), world.reset(seed), False
+    """Return the states and actions of the script, from the first frame to the end."""
+    script, (observation, _), over = open_expert(f"meta-world/{world.task}"), world.reset(seed=seed), False
     script.begin(world)
     rows = []
-    while not ended:
-        action = script.act(state)
+    while not over:
+        action = script.act(observation)
         assert action.dtype == np.float32
         assert (np.abs(action) <= 1).all()
-        rows.append(np.concatenate([state["state"], action]))
-        state, ended = world.step(action)
+        rows.append(np.concatenate([observation["state"], action]))
+        observation, _, terminated, truncated, _ = world.step(action)
+        over = terminated or truncated
     return np.stack(rows)
 
 
@@ -41,23 +42,23 @@ def test_the_script_solves_its_task(task) -> None:
     frames = []
     for seed in range(3):
         frames.append(len(driven(world, seed)))
-        assert world.score() == 1
+        assert world.metric() == 1
     assert max(frames) < 200
     world.close()
 
 
-def test_a_blunder_lets_nothing_fall() -> None:
+def test_a_perturbation_drops_nothing() -> None:
     world, script = open_environment("meta-world/peg-insert-side-v3"), open_expert("meta-world/peg-insert-side-v3")
-    seen = world.reset(0)
+    observation, _ = world.reset(seed=0)
     script.begin(world)
     random = np.random.default_rng(0)
     for _ in range(5):
-        wanted = script.act(seen)
-        blunder = script.blunder(world, random)
-        assert blunder[3] == wanted[3]
-        assert (np.abs(blunder[:3]) <= 1).all()
-        assert np.abs(blunder[:3] - wanted[:3]).max() > 0.01
-        seen, _ = world.step(wanted)
+        wanted = script.act(observation)
+        perturbed = script.perturbation(world, random)
+        assert perturbed[3] == wanted[3]
+        assert (np.abs(perturbed[:3]) <= 1).all()
+        assert np.abs(perturbed[:3] - wanted[:3]).max() > 0.01
+        observation, *_ = world.step(wanted)
 
 
 def test_an_episode_follows_from_its_seed() -> None:
@@ -66,16 +67,17 @@ def test_an_episode_follows_from_its_seed() -> None:
     np.testing.assert_array_equal(first, driven(world, 3))
     np.testing.assert_array_equal(first, driven(open_environment("meta-world/push-v3"), 3))
     assert np.abs(first[0, 36:39] - second[0, 36:39]).max() > 0.01  # the goal
-    assert np.abs(first[0, 4:7] - second[0, 4:7]).max() > 0.01  # what is to be pushed
+    assert np.abs(first[0, 4:7] - second[0, 4:7]).max() > 0.01  # the puck
 
 
 def test_an_episode_without_success_ends_after_500_frames() -> None:
     world = open_environment("meta-world/push-v3")
-    seen = world.reset(0)["state"]
-    assert seen.shape == (39,)
-    assert seen.dtype == np.float32
-    assert [world.step(np.zeros(4))[1] for _ in range(500)] == [False] * 499 + [True]
-    assert world.score() == 0
+    state = world.reset(seed=0)[0]["state"]
+    assert state.shape == (39,)
+    assert state.dtype == np.float32
+    ends = [world.step(np.zeros(4))[2:4] for _ in range(500)]
+    assert ends == [(False, False)] * 499 + [(False, True)]
+    assert world.metric() == 0
 
 
 def test_picture() -> None:
@@ -84,25 +86,25 @@ def test_picture() -> None:
     except UserError as nothing_draws:
         pytest.skip(str(nothing_draws))
     world = open_environment("meta-world/reach-v3", None)
-    assert world.reset(0) == {}
-    picture = world.picture()
+    assert world.reset(seed=0)[0] == {}
+    picture = world.render()
     assert picture.shape == (480, 480, 3)
     assert picture.dtype == np.uint8
     assert picture.std() > 10
     world.close()
 
 
-def test_what_is_not_there() -> None:
+def test_unknown_tasks_and_observations() -> None:
     with pytest.raises(UserError, match="there is no task of meta-world 'reach': did you mean reach-v3"):
         open_environment("meta-world/reach")
-    with pytest.raises(UserError, match="does not show 'image': choose from state"):
+    with pytest.raises(UserError, match="does not offer 'image': choose from state"):
         open_environment("meta-world/reach-v3", ["image"])
 
 
 @pytest.mark.parametrize("action", [[1.0] * 3, [np.inf] * 4])
-def test_an_action_that_is_none(action) -> None:
+def test_wrong_actions_are_refused(action) -> None:
     world = open_environment("meta-world/reach-v3")
-    world.reset(0)
+    world.reset(seed=0)
     with pytest.raises(UserError, match="an action of MetaWorld is 4 finite numbers, not"):
         world.step(np.array(action))
 
@@ -116,5 +118,5 @@ def test_without_the_package(monkeypatch) -> None:
 def test_nothing_can_draw(monkeypatch) -> None:
     offscreen.prepare.cache_clear()
     monkeypatch.setenv("MUJOCO_GL", "crayons")
-    with pytest.raises(UserError, match="no picture can be drawn with MUJOCO_GL=crayons"):
+    with pytest.raises(UserError, match="cannot draw a picture with MUJOCO_GL=crayons"):
         offscreen.prepare()

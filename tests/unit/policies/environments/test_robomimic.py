@@ -1,4 +1,4 @@
-"""robomimic's tasks against its recorded demonstrations. Most run where robosuite is: `make robomimic-tests`.
+"""robomimic's tasks against its recorded demonstrations. Most need robosuite: `make robomimic-tests`.
 
 ROBOMIMIC_LIFT is the path of the ten demonstrations of Lift: tests/assets/test.hdf5 in the source of robomimic 0.1.0.
 """
@@ -23,7 +23,7 @@ from shortcut_models.policies.environments import (
 )
 
 PATH = Path(os.environ.get("ROBOMIMIC_LIFT", "no file"))
-VECTORS = [name for name in RobomimicLift.sees if not name.endswith("_image")]
+VECTORS = [name for name in RobomimicLift.observation_names if not name.endswith("_image")]
 CAMERAS = ("agentview_image", "robot0_eye_in_hand_image")
 
 
@@ -34,16 +34,16 @@ def test_without_the_package(monkeypatch) -> None:
             open_environment(name, ["object"])
 
 
-def test_what_it_does_not_show() -> None:
-    with pytest.raises(UserError, match="does not show 'image': choose from object, robot0_joint_pos"):
+def test_unknown_observations() -> None:
+    with pytest.raises(UserError, match="does not offer 'image': choose from object, robot0_joint_pos"):
         open_environment("robomimic-lift", ["image"])
 
 
 def observed(kind: type[robomimic.Robosuite], found: dict[str, np.ndarray | float]) -> np.ndarray:
-    """`object`, of a world without a simulator."""
+    """Return the observation `object` of an environment without a simulator."""
     world = object.__new__(kind)
     world.observations = ("object",)
-    return world._observation(found)["object"]
+    return world._observe(found)["object"]
 
 
 def test_what_is_seen_of_lifts_objects() -> None:
@@ -87,11 +87,16 @@ def recorded(lift):
 def test_a_recorded_state_looks_as_it_was_recorded(recorded, lift) -> None:
     for name, episode in recorded.items():
         for frame in (0, len(episode["actions"]) // 2):
-            seen = lift.reset_to(episode["states"][frame])
+            observation, _ = lift.reset_to(episode["states"][frame])
             for key in VECTORS:
-                assert seen[key].dtype == np.float32
-                np.testing.assert_allclose(seen[key], episode["obs"][key][frame], atol=1e-5, err_msg=f"{name} {key}")
-    assert set(recorded["demo_0/obs"]) - set(RobomimicLift.sees) == {"robot0_eef_vel_ang", "robot0_eef_vel_lin"}
+                assert observation[key].dtype == np.float32
+                np.testing.assert_allclose(
+                    observation[key], episode["obs"][key][frame], atol=1e-5, err_msg=f"{name} {key}"
+                )
+    assert set(recorded["demo_0/obs"]) - set(RobomimicLift.observation_names) == {
+        "robot0_eef_vel_ang",
+        "robot0_eef_vel_lin",
+    }
 
 
 def test_recorded_actions_lift_the_cube(recorded, lift) -> None:
@@ -99,14 +104,14 @@ def test_recorded_actions_lift_the_cube(recorded, lift) -> None:
     lifted = 0
     for episode in recorded.values():
         lift.reset_to(episode["states"][0])
-        ended = False
+        terminated = False
         for action, after in zip(episode["actions"], episode["next_obs/robot0_eef_pos"], strict=True):
-            seen, ended = lift.step(action)
-            np.testing.assert_allclose(seen["robot0_eef_pos"], after, atol=0.03)
-            if ended:
+            observation, _, terminated, _, _ = lift.step(action)
+            np.testing.assert_allclose(observation["robot0_eef_pos"], after, atol=0.03)
+            if terminated:
                 break
-        lifted += int(lift.score())
-        assert ended == (lift.score() == 1)
+        lifted += int(lift.metric())
+        assert terminated == (lift.metric() == 1)
     assert lifted == len(recorded)
 
 
@@ -117,7 +122,7 @@ def test_the_controller_is_that_of_the_file(recorded) -> None:
     kept = {renamed.get(key, key): value for key, value in theirs.items() if key != "control_delta"}
     assert {key: robomimic.CONTROLLER[key] for key in kept} == kept
     assert set(robomimic.CONTROLLER) - set(kept) == {"input_type", "input_ref_frame", "gripper"}
-    assert (arguments["control_freq"], arguments["camera_heights"]) == (RobomimicLift.frames_per_second, robomimic.SIDE)
+    assert (arguments["control_freq"], arguments["camera_heights"]) == (RobomimicLift.render_fps, robomimic.IMAGE_SIZE)
 
 
 def test_images_show_what_was_recorded(recorded) -> None:
@@ -127,21 +132,21 @@ def test_images_show_what_was_recorded(recorded) -> None:
     except UserError as nothing_draws:
         pytest.skip(str(nothing_draws))
     world = open_environment("robomimic-lift", CAMERAS)
-    seen = world.reset_to(recorded["demo_0/states"][0])
+    observation, _ = world.reset_to(recorded["demo_0/states"][0])
     for camera in CAMERAS:
-        assert seen[camera].shape == (84, 84, 3)
+        assert observation[camera].shape == (84, 84, 3)
         theirs = recorded["demo_0/obs"][camera][0]
-        red = [np.argwhere(image[..., 0] > 2.0 * image[..., 1]).mean(0) for image in (seen[camera], theirs)]
+        red = [np.argwhere(image[..., 0] > 2.0 * image[..., 1]).mean(0) for image in (observation[camera], theirs)]
         np.testing.assert_allclose(*red, atol=1)  # the cube
     world.close()
 
 
 def episode(world, seed: int, frames: int = 5) -> np.ndarray:
-    """What is seen from a seed on, with the same actions each time."""
-    seen = [world.reset(seed)]
-    actions = np.random.default_rng(0).uniform(-1, 1, (frames, world.low.size))
-    seen += [world.step(action)[0] for action in actions]
-    return np.stack([np.concatenate(list(one.values())) for one in seen])
+    """Return the observations of an episode of a seed, with the same actions each time."""
+    observations = [world.reset(seed=seed)[0]]
+    actions = np.random.default_rng(0).uniform(-1, 1, (frames, world.action_space.low.size))
+    observations += [world.step(action)[0] for action in actions]
+    return np.stack([np.concatenate(list(one.values())) for one in observations])
 
 
 def test_an_episode_follows_from_its_seed(lift) -> None:
@@ -157,10 +162,10 @@ def test_a_state_of_another_task(lift) -> None:
 
 
 def test_transport(lift) -> None:
-    names = [name for name in RobomimicTransport.sees if not name.endswith("_image")]
+    names = [name for name in RobomimicTransport.observation_names if not name.endswith("_image")]
     world = open_environment("robomimic-transport", names)
-    first = world.reset(1)
-    # places and turns of hammer, rubbish and lid (7 each), of two bins (3), four ways there (3), two answers
+    first = world.reset(seed=1)[0]
+    # poses of hammer, rubbish and lid (7 each), places of two bins (3), four distances (3), two flags
     assert first["object"].shape == (41,)
     hammer, lid = first["object"][:3], first["object"][14:17]
     ways = first["object"][27:39].reshape(4, 3)
@@ -170,8 +175,8 @@ def test_transport(lift) -> None:
     assert first["object"][39:].tolist() == [0, 0]
     np.testing.assert_array_equal(episode(world, 1, 2), episode(world, 1, 2))
     # Both arms go along the world's x, and not each along its own: they face each other.
-    first = seen = world.reset(1)
+    first = observation = world.reset(seed=1)[0]
     for _ in range(10):
-        seen, _ = world.step(np.array([1.0, 0, 0, 0, 0, 0, 0] * 2))
-    assert all(seen[name][0] - first[name][0] > 0.05 for name in ("robot0_eef_pos", "robot1_eef_pos"))
+        observation, *_ = world.step(np.array([1.0, 0, 0, 0, 0, 0, 0] * 2))
+    assert all(observation[name][0] - first[name][0] > 0.05 for name in ("robot0_eef_pos", "robot1_eef_pos"))
     world.close()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shortcut_models.policies.collect import drive
+from shortcut_models.policies.collect import record_episode
 from shortcut_models.policies.environments import CarRacing
 from shortcut_models.policies.experts import CarRacingExpert
 from shortcut_models.policies.experts.car_racing import car
 from shortcut_models.policies.experts.car_racing.car import CarState
 from shortcut_models.policies.experts.car_racing.expert import Style
 from shortcut_models.policies.experts.car_racing.racing_line import Road, _Shape, racing_line
-from shortcut_models.policies.experts.car_racing.speed_profile import STRAIGHT, Limits, SpeedProfile
+from shortcut_models.policies.experts.car_racing.speed_profile import MIN_CURVATURE, Limits, SpeedProfile
 
 LIMITS = Limits(grip=100.0, brake=80.0, drive=30.0)
 
@@ -20,7 +20,7 @@ LIMITS = Limits(grip=100.0, brake=80.0, drive=30.0)
 def test_on_a_circle_the_speed_is_sqrt_of_grip_times_radius() -> None:
     for radius in (5.0, 20.0, 80.0):
         profile = SpeedProfile(np.full(400, -1 / radius), np.full(399, 1.0), LIMITS, np.sqrt(100 * radius))
-        np.testing.assert_allclose(profile.speeds, np.sqrt(100 / (1 / radius + STRAIGHT)), rtol=1e-2)
+        np.testing.assert_allclose(profile.speeds, np.sqrt(100 / (1 / radius + MIN_CURVATURE)), rtol=1e-2)
 
 
 def test_on_a_straight_the_speed_is_that_of_a_steady_push() -> None:
@@ -39,7 +39,7 @@ def test_at_full_power_the_cube_of_the_speed_grows_with_the_way() -> None:
 def test_it_brakes_as_late_as_it_can() -> None:
     curvature = np.append(np.zeros(400), np.full(100, 0.1))
     profile = SpeedProfile(curvature, np.full(499, 0.25), LIMITS, 60.0)
-    corner = 100 / (0.1 + STRAIGHT)
+    corner = 100 / (0.1 + MIN_CURVATURE)
     braking = np.flatnonzero(np.diff(profile.speeds[:401]) < 0)
     assert (np.diff(braking) == 1).all()
     at = braking[1:]
@@ -77,8 +77,8 @@ def world() -> CarRacing:
 
 
 def test_the_line_stays_inside_the_road_and_is_faster_than_the_middle(world: CarRacing) -> None:
-    world.reset(11)
-    road = Road.of(world.world.track, world.world.half_width).lap(0, 10)
+    world.reset(seed=11)
+    road = Road.of(world.simulator.track, world.simulator.half_width).lap(0, 10)
     style = Style()
     line = racing_line(road, style.limits(), style.margin, style.roughness, 0.0, 0.0)
     room = road.half_width - style.margin
@@ -111,8 +111,8 @@ def test_round_a_bend_the_line_goes_outside_inside_outside() -> None:
 def test_the_model_is_the_simulators_car(world: CarRacing) -> None:
     from gymnasium.envs.box2d import car_dynamics as rules
 
-    world.reset(0)
-    bodies = [world.world.car.hull, *world.world.car.wheels]
+    world.reset(seed=0)
+    bodies = [world.simulator.car.hull, *world.simulator.car.wheels]
     masses = np.array([body.mass for body in bodies])
     centre = masses @ np.array([body.worldCenter for body in bodies]) / masses.sum()
     away = np.array([body.worldCenter for body in bodies]) - centre
@@ -125,15 +125,15 @@ def test_the_model_is_the_simulators_car(world: CarRacing) -> None:
     np.testing.assert_allclose(axles, [car.FRONT, car.FRONT, -car.REAR, -car.REAR], atol=0.02)
     assert pytest.approx((rules.FRICTION_LIMIT, rules.ENGINE_POWER)) == (car.HOLD, car.ENGINE)
     assert pytest.approx((rules.WHEEL_R * rules.SIZE, rules.WHEEL_MOMENT_OF_INERTIA)) == (car.RADIUS, car.SPIN)
-    assert pytest.approx(world.world.car.wheels[0].joint.upperLimit) == car.LOCK
+    assert pytest.approx(world.simulator.car.wheels[0].joint.upperLimit) == car.LOCK
 
 
 def test_full_gas_on_the_straight_is_the_models_drive_and_power(world: CarRacing) -> None:
-    world.reset(0)
+    world.reset(seed=0)
     speeds = []
     for _ in range(60):
         world.step(np.array([0, 1, 0], np.float32))
-        speeds.append(CarState.read(world.world.car).speed)
+        speeds.append(CarState.read(world.simulator.car).speed)
     gained = np.diff(speeds) / car.FRAME
     assert gained[10:30].mean() == pytest.approx(car.DRIVE, rel=0.03)
 
@@ -141,35 +141,36 @@ def test_full_gas_on_the_straight_is_the_models_drive_and_power(world: CarRacing
 def test_three_laps_above_900_on_the_road(world: CarRacing) -> None:
     expert = CarRacingExpert()
     for seed in (21, 22, 23):
-        episode = drive(world, expert, seed)
+        episode = record_episode(world, expert, seed)
         assert episode.score > 900
         assert episode.score == pytest.approx(1000 - 0.1 * len(episode.actions))
-        assert all(wheel.tiles for wheel in world.world.car.wheels)
-        assert (episode.actions >= world.low).all()
-        assert (episode.actions <= world.high).all()
+        assert all(wheel.tiles for wheel in world.simulator.car.wheels)
+        assert (episode.actions >= world.action_space.low).all()
+        assert (episode.actions <= world.action_space.high).all()
         changes = np.abs(np.diff(episode.actions[:, 0]))
         assert changes.mean() < 0.02  # of 0.8 between the stops
 
 
-def test_it_recovers_from_what_it_did_not_want(world: CarRacing) -> None:
-    episode = drive(world, CarRacingExpert(), 1, noise=0.5)
+def test_it_recovers_from_noise(world: CarRacing) -> None:
+    episode = record_episode(world, CarRacingExpert(), 1, noise=0.5)
     assert episode.score > 880
-    again = drive(world, CarRacingExpert(), 1, noise=0.5)
+    again = record_episode(world, CarRacingExpert(), 1, noise=0.5)
     np.testing.assert_array_equal(again.actions, episode.actions)
 
 
-def test_a_lap_with_a_missed_tile_goes_on_to_fetch_it(world: CarRacing) -> None:
-    """The finish is taken away, as if tile 40 had not been touched: the expert drives on along the road."""
+def test_a_lap_with_a_missed_tile_continues_to_reach_it(world: CarRacing) -> None:
+    """Tile 40 is marked as not visited, so the lap does not end: the expert drives another round to reach it."""
     expert = CarRacingExpert()
-    world.reset(8)
+    world.reset(seed=8)
     expert.begin(world)
-    tile, over = world.world.road[40], False
+    tile, over = world.simulator.road[40], False
     while not over:
-        _, over = world.step(expert.act({}))
+        _, _, terminated, truncated, _ = world.step(expert.act({}))
+        over = terminated or truncated
         if tile.road_visited and world.frames < 400:
             tile.road_visited = False
-            world.world.tile_visited_count -= 1
-    assert world.world.tile_visited_count == len(world.world.track)
+            world.simulator.tile_visited_count -= 1
+    assert world.simulator.tile_visited_count == len(world.simulator.track)
     assert 600 < world.frames < 1000
 
 
@@ -179,9 +180,9 @@ def test_100_fresh_tracks(world: CarRacing) -> None:
     expert = CarRacingExpert()
     scores, left = [], 0
     for seed in range(100_000, 100_100):
-        episode = drive(world, expert, seed)
+        episode = record_episode(world, expert, seed)
         scores.append(episode.score)
-        left += world.world.tile_visited_count < len(world.world.track)
+        left += world.simulator.tile_visited_count < len(world.simulator.track)
     print(f"\nmean return {np.mean(scores):.1f} +- {np.std(scores):.1f}, lowest {min(scores):.1f}")
     assert left == 0
     assert np.mean(scores) >= 925

@@ -1,4 +1,4 @@
-"""Driving by hand: keys, and gamepads by what their axes mean."""
+"""Driving by hand: keys, and gamepads by the meaning of their axes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def test_a_person_drives_with_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     from shortcut_models.policies.experts import HumanDriver, human
 
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    monkeypatch.setattr(human, "NOWHERE", ())
+    monkeypatch.setattr(human, "WITHOUT_SCREEN", ())
     import pygame
 
     driver, environment = HumanDriver(), CarRacing(None)
-    environment.reset(0)
+    environment.reset(seed=0)
     pygame.display.set_mode((10, 10))
     pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_SPACE))
     driver.begin(environment)
@@ -58,19 +58,19 @@ class Mapped:
     ],
 )
 def test_a_gamepad_drives_by_what_its_axes_mean(axes: dict[str, int], expected: list[float]) -> None:
-    from shortcut_models.policies.experts.human import Pad
+    from shortcut_models.policies.experts.human import Gamepad
 
-    pad = Pad(Mapped())
+    pad = Gamepad(Mapped())
     assert (pad.action() == 0).all()
     pad._controller = Mapped(**axes)
     np.testing.assert_allclose(pad.action(), expected, atol=1e-4)
 
 
-def test_a_trigger_counts_once_it_was_seen_at_rest() -> None:
-    """Until it is touched, SDL takes an axis that rests at one end for one in the middle."""
-    from shortcut_models.policies.experts.human import Pad
+def test_a_trigger_counts_once_it_was_released() -> None:
+    """Until it is touched, SDL reports an axis that rests at one end as one in the middle."""
+    from shortcut_models.policies.experts.human import Gamepad
 
-    pad = Pad(Mapped(TRIGGERRIGHT=16384, TRIGGERLEFT=16384))
+    pad = Gamepad(Mapped(TRIGGERRIGHT=16384, TRIGGERLEFT=16384))
     assert (pad.action() == 0).all()
     pad._controller = Mapped(TRIGGERRIGHT=0, TRIGGERLEFT=20000)
     assert (pad.action() == 0).all()

@@ -11,7 +11,7 @@ from shortcut_models.policies.environments import CarRacing
 from shortcut_models.policies.experts import CarRacingExpert
 from shortcut_models.policies.experts.car_racing import car
 from shortcut_models.policies.experts.car_racing.car import CarState
-from shortcut_models.policies.experts.car_racing.off_road import GRASS, TOP, pursue
+from shortcut_models.policies.experts.car_racing.off_road import GRASS, TOP_SPEED, pursue
 
 AROUND = [(distance, math.radians(angle)) for distance in (25, 40, 80) for angle in (0, 40, 80, 120, 179, -60, -150)]
 """distances and bearings, outside the tightest circle"""
@@ -24,7 +24,7 @@ def standing(x: float, y: float, heading: float, speed: float, turn: float = 0.0
 
 @pytest.mark.parametrize(("distance", "angle"), AROUND)
 def test_a_car_whose_tyres_roll_where_they_point_gets_there(distance: float, angle: float) -> None:
-    """The kinematic one-track model, which knows nothing of pursuit, from any side."""
+    """The kinematic one-track model reaches the point from any side."""
     goal = distance * math.cos(angle), distance * math.sin(angle)
     x, y, heading, speed, turn = 0.0, 0.0, 0.0, 8.0, 0.0
     nearest = distance
@@ -46,7 +46,7 @@ def test_left_and_right_are_alike() -> None:
         np.testing.assert_allclose(right, (-left[0], *left[1:]), atol=1e-9)
 
 
-def test_it_is_no_faster_than_grass_lets_it_turn() -> None:
+def test_it_drives_only_as_fast_as_it_can_turn_on_grass() -> None:
     """Where neither gas nor brake is used, half of what the tyres hold keeps the car on the arc to the point."""
     for distance, angle in ((20, 0.6), (30, 0.9), (12, 0.6)):
         goal = distance * math.cos(angle), distance * math.sin(angle)
@@ -56,8 +56,8 @@ def test_it_is_no_faster_than_grass_lets_it_turn() -> None:
             _, gas, brake = pursue(standing(0, 0, 0, speed, speed / arc), *goal)
             assert (gas > 0) != brakes, (distance, angle)
             assert (brake > 0) == brakes
-    assert pursue(standing(0, 0, 0, 0.99 * TOP), 500.0, 0.0)[1] > 0
-    assert pursue(standing(0, 0, 0, 1.2 * TOP), 500.0, 0.0)[2] > 0
+    assert pursue(standing(0, 0, 0, 0.99 * TOP_SPEED), 500.0, 0.0)[1] > 0
+    assert pursue(standing(0, 0, 0, 1.2 * TOP_SPEED), 500.0, 0.0)[2] > 0
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def world() -> CarRacing:
 
 
 def test_the_wheels_follow_a_slide() -> None:
-    """A car that points at the place and slides to the left is steered to the left, where it goes."""
+    """A car that points at the goal and slides to the left is steered to the left."""
     steering, _, _ = pursue(standing(0, 0, 0, 20, drift=3.0), 60.0, 0.0)
     assert 0.05 < steering < math.atan2(3, 20)
 
@@ -77,7 +77,7 @@ def set_down(world: CarRacing, expert: CarRacingExpert, point: int, left: float,
     along = expert.plan.line.points[point + 1] - expert.plan.line.points[point - 1]
     course = math.atan2(along[1], along[0])
     position = expert.plan.line.points[point] + left * np.array([-math.sin(course), math.cos(course)])
-    hull, wheels, heading = world.world.car.hull, world.world.car.wheels, course + turned
+    hull, wheels, heading = world.simulator.car.hull, world.simulator.car.wheels, course + turned
     angle, pivot = heading - math.pi / 2 - hull.angle, np.array(hull.worldCenter)
     rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     for body in (hull, *wheels):
@@ -94,13 +94,13 @@ def set_down(world: CarRacing, expert: CarRacingExpert, point: int, left: float,
 def test_set_down_beside_the_road_it_comes_back(world: CarRacing, left: float, turned: float) -> None:
     """Twenty metres off and parallel to the road, its distance alone says that it is lost."""
     expert = CarRacingExpert()
-    world.reset(300)
+    world.reset(seed=300)
     expert.begin(world)
     set_down(world, expert, 60, left, turned, 20.0)
     points, kept, reached = expert.plan.line.points, 0, []
     for _ in range(300):
         world.step(expert.act({}))
-        away = np.hypot(*(points - world.world.car.hull.position).T)
+        away = np.hypot(*(points - world.simulator.car.hull.position).T)
         kept = kept + 1 if away.min() < 2 else 0
         reached.append(away.argmin())
         if kept == 25:
@@ -111,15 +111,15 @@ def test_set_down_beside_the_road_it_comes_back(world: CarRacing, left: float, t
     assert reached[-1] > reached[-20]
 
 
-def laps_with_blunders(world: CarRacing, seeds: range) -> tuple[list[float], int]:
-    """Returns of laps in which the wheel is held twice for up to 0.8 s -> and the longest way back, in frames."""
+def perturbed_laps(world: CarRacing, seeds: range) -> tuple[list[float], int]:
+    """Return the scores of laps in which the wheel is held twice for up to 0.8 s, and the longest way back (frames)."""
     expert, scores, longest = CarRacingExpert(), [], 0
     for seed in seeds:
         random = np.random.default_rng(seed)
-        world.reset(seed)
+        world.reset(seed=seed)
         expert.begin(world)
-        middle, over, away = np.array(world.world.track)[:, 2:], False, 0
-        blunders = [
+        middle, over, away = np.array(world.simulator.track)[:, 2:], False, 0
+        perturbations = [
             (begin, begin + length, np.array([steering, gas, 0], np.float32))
             for begin, length, steering, gas in zip(
                 random.integers(100, 500, 2), random.integers(10, 40, 2),
@@ -128,18 +128,19 @@ def laps_with_blunders(world: CarRacing, seeds: range) -> tuple[list[float], int
         ]  # fmt: skip
         while not over:
             action = expert.act({})
-            for begin, end, blunder in blunders:
-                action = blunder if begin <= world.frames < end else action
-            _, over = world.step(action)
-            offset = np.hypot(*(middle - world.world.car.hull.position).T).min()
+            for begin, end, held in perturbations:
+                action = held if begin <= world.frames < end else action
+            _, _, terminated, truncated, _ = world.step(action)
+            over = terminated or truncated
+            offset = np.hypot(*(middle - world.simulator.car.hull.position).T).min()
             away = away + 1 if offset > 9 or (away and offset > 5) else 0
             longest = max(longest, away)
-        scores.append(world.score())
+        scores.append(world.metric())
     return scores, longest
 
 
 def test_it_comes_back_from_the_grass(world: CarRacing) -> None:
-    scores, longest = laps_with_blunders(world, range(500, 504))
+    scores, longest = perturbed_laps(world, range(500, 504))
     assert min(scores) > 800
     assert np.mean(scores) > 850
     assert 50 < longest < 300  # they did leave the road
@@ -147,9 +148,9 @@ def test_it_comes_back_from_the_grass(world: CarRacing) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_50_laps_with_blunders(world: CarRacing) -> None:
+def test_50_perturbed_laps(world: CarRacing) -> None:
     """The figures of docs/car-racing.md."""
-    scores, longest = laps_with_blunders(world, range(200_000, 200_050))
+    scores, longest = perturbed_laps(world, range(200_000, 200_050))
     print(f"\nmean {np.mean(scores):.1f} +- {np.std(scores):.1f}, lowest {min(scores):.1f}, back in {longest} frames")
     assert np.mean(scores) > 850
     assert min(scores) > 600

@@ -1,1 +1,1 @@
-"""The expert of CarRacing: its line, its speed, its steering."""
+"""The expert of CarRacing: line, speed and steering."""

@@ -1,7 +1,7 @@
-"""The car of gymnasium's CarRacing: what it weighs, what its tyres hold, and how it steers.
+"""A model of the car of gymnasium's CarRacing: mass, tyres, engine and steering.
 
-The simulator's rules, read off its code: a tyre's force grows with its slip, the speed at which it slides over the
-road, in any direction, up to a limit. Four wheels have the inertia of three times the car's mass.
+The simulator's code has these rules: a tyre's force grows with its slip, the speed at which it slides over the road in
+any direction, up to a limit. The four wheels have the inertia of three times the car's mass.
 Lengths are metres, times seconds, forces newtons.
 """
 
@@ -26,36 +26,36 @@ FRONT, REAR = 1.68, 1.56
 STIFFNESS = 82.0
 """force of a tyre for 1 m/s of slip"""
 HOLD = 400.0
-"""the most that a tyre on the road gives"""
+"""largest force of a tyre on the road"""
 RADIUS, SPIN = 0.54, 1.6
 """of a wheel: its radius and its moment of inertia"""
 ENGINE = 40000.0
 """watts on each of the two rear wheels at full gas"""
 IDLE = 5.0
-"""rad/s that the simulator adds to a wheel's speed where it divides the power by it"""
+"""rad/s that the simulator adds to a wheel's speed before it divides the power by it"""
 BRAKE = 15.0
-"""rad/s that a full brake takes from a wheel in a frame, up to BLOCK where the wheel stands still"""
+"""rad/s that a full brake takes from a wheel in a frame; from BLOCK on, the wheel stands still"""
 BLOCK = 0.9
 LOCK = 0.4
-"""radians that the front wheels turn at most; an action of this steers as far as one of 1"""
+"""radians that the front wheels turn at most; a larger steering action turns them no further"""
 TOP_SPEED = 99.9
-"""Box2D moves nothing faster than 2 m in a step"""
+"""m/s; Box2D limits movement to 2 m in a step"""
 
-LEAST = 0.5
-"""share of a tyre's force that a brake may always use: a car that is too fast to turn must become slower first"""
+MIN_BRAKE_SHARE = 0.5
+"""fraction of a tyre's force that a brake may always use: a car that is too fast to turn must slow down first"""
 
 ROLLING = SPIN / RADIUS**2
 """mass that a wheel's spin adds to the car"""
 GRIP = 4 * HOLD / MASS
 """m/s^2 of four tyres at their limit, sideways or braking"""
 DRIVE = 2 * HOLD / (MASS + 2 * ROLLING)
-"""m/s^2 of two driven tyres at their limit, that turn the front wheels too"""
+"""m/s^2 of two driven tyres at their limit, which also spin the front wheels"""
 POWER = 2 * ENGINE / (MASS + 4 * ROLLING)
 """acceleration x speed at full gas"""
 
 
 class CarState(NamedTuple):
-    """Where the car is and how it moves. Angles and turns are positive to the left."""
+    """Position and motion of the car. Angles and turns are positive to the left."""
 
     position: Float[np.ndarray, "2"]
     """of the centre of mass"""
@@ -76,7 +76,7 @@ class CarState(NamedTuple):
 
     @classmethod
     def read(cls, car: Any) -> CarState:
-        """From gymnasium's `car_dynamics.Car`."""
+        """Return the state of gymnasium's `car_dynamics.Car`."""
         hull, wheels = car.hull, car.wheels
         forward, right = hull.GetWorldVector((0, 1)), hull.GetWorldVector((1, 0))
         spins = [wheel.omega for wheel in wheels]
@@ -95,9 +95,10 @@ class CarState(NamedTuple):
 def steady_steering(
     speed: Float[np.ndarray, "n"], curvature: Float[np.ndarray, "n"], times: Float[np.ndarray, "n"]
 ) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
-    """Drift and angle of the front wheels with which the car follows a curve, by the inverse of the one-track model.
+    """Return drift and angle of the front wheels with which the car follows a curve.
 
-    The axles share the sideways force, and what turns the car is their difference.
+    They come from the inverse of the one-track model: the axles share the sideways force, and the difference of their
+    torques turns the car.
     """
     turn = speed * curvature
     side, twist = MASS * speed * turn, INERTIA * np.gradient(turn, times)
@@ -108,10 +109,10 @@ def steady_steering(
 
 
 def _gains(speed: float, effort: float) -> Float[np.ndarray, "5"]:
-    """Feedback of offset, drift, heading, turn and steering that is the best at one speed.
+    """Return the optimal feedback gains of offset, drift, heading, turn and steering at one speed.
 
-    The linear-quadratic regulator of the one-track model, in frames: it weighs the squared offset from the line against
-    `effort` times the squared change of the steering. The wheels take a frame to turn.
+    This is the linear-quadratic regulator of the one-track model, in frames. It weighs the squared offset from the line
+    against `effort` times the squared change of steering. The wheels take a frame to turn.
     """
     lever, spread = FRONT - REAR, FRONT**2 + REAR**2
     k = 2 * STIFFNESS
@@ -132,28 +133,28 @@ def _gains(speed: float, effort: float) -> Float[np.ndarray, "5"]:
 
 @functools.lru_cache(maxsize=4)
 def steering_gains(effort: float) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k 5"]]:
-    """Speeds, and the gains at each."""
+    """Return speeds, and the feedback gains at each."""
     speeds = np.linspace(2, 102, 26)
     return speeds, np.array([_gains(speed, effort) for speed in speeds])
 
 
 def gas_for(acceleration: float, state: CarState) -> float:
-    """The gas that accelerates so much, as far as the rear tyres hold while the car turns."""
+    """Return the gas for an acceleration, as far as the rear tyres allow while the car turns."""
     sideways = STIFFNESS * (state.drift - REAR * state.turn)
-    force = min((MASS / 2 + ROLLING) * acceleration, _left(sideways))
+    force = min((MASS / 2 + ROLLING) * acceleration, _remaining_force(sideways))
     faster = (state.speed + force / STIFFNESS) / RADIUS - state.driven
     return float(np.clip(faster * (abs(state.driven) + IDLE) * SPIN / (FRAME * ENGINE), 0, 1))
 
 
 def brake_for(deceleration: float, state: CarState) -> float:
-    """The brake that decelerates so much, as far as all tyres hold while the car turns; it never blocks the wheels."""
+    """Return the brake for a deceleration, as far as all tyres allow while the car turns; it never blocks a wheel."""
     rear = STIFFNESS * (state.drift - REAR * state.turn)
     front = STIFFNESS * (state.drift + FRONT * state.turn - state.speed * state.steering)
-    force = min(MASS / 4 * deceleration, max(_left(max(abs(rear), abs(front))), LEAST * HOLD))
+    force = min(MASS / 4 * deceleration, max(_remaining_force(max(abs(rear), abs(front))), MIN_BRAKE_SHARE * HOLD))
     slower = state.rolling - (state.speed - force / STIFFNESS) / RADIUS
     return float(np.clip(slower / BRAKE, 0, BLOCK - 0.05))
 
 
-def _left(sideways: float) -> float:
-    """Force that a tyre has left along the car."""
+def _remaining_force(sideways: float) -> float:
+    """Return the force that a tyre has left along the car."""
     return math.sqrt(max((0.95 * HOLD) ** 2 - sideways**2, 0))

@@ -1,4 +1,4 @@
-"""The line through a road on which a car takes the least time."""
+"""The fastest line along a road."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from scipy.optimize import minimize
 from .speed_profile import Limits, SpeedProfile
 
 DENSITY = 2
-"""points of the line for each point of the road"""
+"""points of the line per point of the road"""
 PASSES = ((4, 60), (2, 60), (1, 120))
-"""the search, from coarse to fine: every how many points of the road the line is bent, and in how many iterations"""
+"""(spacing, iterations) of the search, from coarse to fine; the spacing of the knots is in points of the road"""
 
 
 @dataclass(frozen=True)
 class Road:
-    """A road as the simulator has it: points along its middle, and how far it goes to either side."""
+    """A road: points along its middle, and its width."""
 
     middle: Float[np.ndarray, "k 2"]
-    """m; the last is one before the first again"""
+    """m; a closed loop without its first point repeated"""
     right: Float[np.ndarray, "k 2"]
     """unit vectors across it, to the right"""
     half_width: float
@@ -31,38 +31,43 @@ class Road:
 
     @classmethod
     def of(cls, track: Sequence[tuple[float, float, float, float]], half_width: float) -> Road:
-        """From gymnasium's `CarRacing.track`."""
+        """Return the road of gymnasium's `CarRacing.track`."""
         _, angle, x, y = np.array(track).T
         return cls(np.stack([x, y], 1), np.stack([np.cos(angle), np.sin(angle)], 1), half_width)
 
     def lap(self, first: int, beyond: int) -> Road:
-        """The road from one of its points once round, and so many points beyond."""
+        """Return the road from one of its points once around, and `beyond` points further."""
         rows = (first + np.arange(len(self.middle) + beyond)) % len(self.middle)
         return Road(self.middle[rows], self.right[rows], self.half_width)
 
 
 @dataclass(frozen=True)
 class Line:
-    """A way along a road, at points about 1.75 m apart."""
+    """A line along a road, at points about 1.75 m apart."""
 
     points: Float[np.ndarray, "n 2"]
     offsets: Float[np.ndarray, "n"]
     """from the middle of the road, m, positive to the right"""
     distance: Float[np.ndarray, "n"]
-    """driven to each, m"""
+    """m along the line"""
     curvature: Float[np.ndarray, "n"]
     """1/m, positive to the left"""
     profile: SpeedProfile
 
 
 def racing_line(road: Road, limits: Limits, margin: float, roughness: float, offset: float, speed: float) -> Line:
-    """The line of least time from the first point of a road to its last.
+    """Return the fastest line from the first point of a road to its last.
 
-    It minimises the time of the speed profile + roughness x the squared changes of curvature, over the offsets from the
-    middle, with the exact gradient (L-BFGS-B), first for a line with few bends and then for more.
+    It minimises the time of the speed profile + roughness x the squared changes of curvature over the offsets from the
+    middle, with the exact gradient (L-BFGS-B), first with few knots and then with more.
 
-    margin: m that the line keeps from the edge; roughness: seconds, >= 0: a wheel takes its time to turn;
-    offset: where it begins, m to the right of the middle, along the road; speed: there, m/s.
+    Args:
+        road: the road.
+        limits: of the car.
+        margin: m that the line keeps from the edge.
+        roughness: seconds, >= 0; the front wheels need time to turn.
+        offset: of the start, m to the right of the middle; the line starts parallel to the road.
+        speed: at the start, m/s.
     """
     count, room = len(road.middle), road.half_width - margin
     fine = np.linspace(0, count - 1, DENSITY * (count - 1) + 1)
@@ -94,7 +99,7 @@ def racing_line(road: Road, limits: Limits, margin: float, roughness: float, off
 
 
 class _Shape:
-    """Gaps and curvature of a row of points, and how they change with the points."""
+    """Gaps and curvature of a row of points, and their derivatives by the points."""
 
     def __init__(self, points: Float[np.ndarray, "n 2"]) -> None:
         self.points = points
@@ -109,7 +114,7 @@ class _Shape:
     def gradient(
         self, by_curvature: Float[np.ndarray, "n"], by_gap: Float[np.ndarray, "m"]
     ) -> Float[np.ndarray, "n 2"]:
-        """From how a number changes with curvature and gaps -> how it changes with the points."""
+        """Return the derivatives of a number by the points from those by curvature and gaps."""
         by_angle = 2 * by_curvature[1:-1] / self._spans
         by_span = -by_curvature[1:-1] * self.curvature[1:-1] / self._spans
         by_gap = by_gap + np.append(by_span, 0) + np.append(0, by_span)

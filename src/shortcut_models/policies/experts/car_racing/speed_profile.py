@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-STRAIGHT = 1e-4
-"""curvature (1/m) that is added to each, so that no radius is infinite"""
-SLOWEST = 0.5
-"""m/s, in place of a standstill, which would last for ever"""
+MIN_CURVATURE = 1e-4
+"""1/m, added to each curvature, so that no radius is infinite"""
+MIN_SPEED = 0.5
+"""m/s, in place of 0, with which no gap would ever end"""
 FREE, PUSHED, BRAKED = range(3)
-"""what sets the speed at a point: the point itself, the one before it, or the one after it"""
+"""what limits the speed at a point: its curve, the acceleration before it, or the braking after it"""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a car can do. Along the line and across it share the grip, as a circle (braking) or an ellipse (driving)."""
+    """The limits of a car. Forces along and across the line share the grip: a circle (braking) or ellipse (driving)."""
 
     grip: float
     """across, m/s^2; > 0"""
@@ -33,20 +33,27 @@ class Limits:
 
 
 class SpeedProfile:
-    """Speeds at the points of a line, by a pass forwards and one backwards.
+    """The fastest speeds at the points of a line, from a forward and a backward pass.
 
-    Forwards, a speed is what the curve allows, or what can be reached from the point before; backwards, what can be
-    braked from before the next. The passes are remembered: `time_gradient` goes back through them.
+    The forward pass limits a speed by the curve and by the acceleration from the point before; the backward pass by the
+    braking to the next point. `time_gradient` differentiates both passes.
     """
 
     def __init__(
         self, curvature: Float[np.ndarray, "n"], gaps: Float[np.ndarray, "m"], limits: Limits, start: float
     ) -> None:
-        """curvature: 1/m, at the points; gaps: m, between them, one fewer; start: speed at the first, m/s."""
+        """Compute the profile.
+
+        Args:
+            curvature: 1/m, at the points.
+            gaps: m, between the points, one fewer.
+            limits: of the car.
+            start: speed at the first point, m/s.
+        """
         self.limits, self.gaps = limits, gaps
         self._signs = np.sign(curvature)
-        self._bends = np.abs(curvature) + STRAIGHT
-        squares, why = self._forwards(max(start, SLOWEST) ** 2)
+        self._bends = np.abs(curvature) + MIN_CURVATURE
+        squares, why = self._forwards(max(start, MIN_SPEED) ** 2)
         self._backwards(squares, why)
         self._squares, self._why = np.array(squares), np.array(why)
         self.speeds = np.sqrt(self._squares)
@@ -55,7 +62,7 @@ class SpeedProfile:
         """seconds, at the points"""
 
     def _forwards(self, square: float) -> tuple[list[float], list[int]]:
-        """Squared speeds that the curve and the engine allow, and which of the two it is."""
+        """Return the squared speeds that the curve and the engine allow, and which of the two limits each."""
         grip, drive, power = self.limits.grip, self.limits.drive, self.limits.power
         most = np.minimum(grip / self._bends, self.limits.top_speed**2).tolist()
         squares, why = [square], [FREE]
@@ -68,7 +75,7 @@ class SpeedProfile:
         return squares, why
 
     def _backwards(self, squares: list[float], why: list[int]) -> None:
-        """Lower them to what can be braked from."""
+        """Lower the speeds to those that the car can brake from in time."""
         grip, brake = self.limits.grip, self.limits.brake
         bends, gaps = self._bends.tolist(), self.gaps.tolist()
         for i in reversed(range(len(gaps))):
@@ -78,7 +85,7 @@ class SpeedProfile:
                 squares[i], why[i] = braked, BRAKED
 
     def time_gradient(self) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "m"]]:
-        """How the whole time changes with each curvature and each gap."""
+        """Return the derivatives of the total time by each curvature and each gap."""
         by_sum = -2 * self.gaps / self._sums**2
         by_speed = np.append(by_sum, 0.0) + np.append(0.0, by_sum)
         by_square = (by_speed / (2 * self.speeds)).tolist()
@@ -86,7 +93,7 @@ class SpeedProfile:
         braking = self._parts(self._squares[1:], self._bends[1:], self.limits.brake, math.inf)
         driving = self._parts(self._squares[:-1], self._bends[:-1], self.limits.drive, self.limits.power)
         from_next, from_last = braking[0].tolist(), driving[0].tolist()
-        for i in np.flatnonzero(braked).tolist():  # the passes, backwards: first the one that came last
+        for i in np.flatnonzero(braked).tolist():  # reverse mode: first the pass that came last
             by_square[i + 1] += by_square[i] * from_next[i]
         for i in reversed(np.flatnonzero(pushed).tolist()):
             by_square[i] += by_square[i + 1] * from_last[i]
@@ -103,13 +110,13 @@ class SpeedProfile:
     def _parts(
         self, squares: Float[np.ndarray, "m"], bends: Float[np.ndarray, "m"], most: float, power: float
     ) -> tuple[Float[np.ndarray, "m"], Float[np.ndarray, "m"], Float[np.ndarray, "m"]]:
-        """How the squared speed a gap further changes with that here, with the bend here, and with the gap.
+        """Return the derivatives of the squared speed a gap ahead by the squared speed, the curvature and the gap here.
 
-        most: acceleration that the tyres hold where nothing is used across.
+        `most` is the acceleration that the tyres allow on a straight line, and `power` that of the engine times speed.
         """
         across = np.minimum(squares * bends / self.limits.grip, 1)
         along = np.sqrt(1 - across**2)
-        # Where all of the grip is used the slope is infinite: a finite one is as good to a search.
+        # Where the curve uses all of the grip, the slope is infinite: any large one serves the search.
         slope = -2 * self.gaps * most * across / np.maximum(along, 0.05) / self.limits.grip
         held, pushed = most * along, power / np.sqrt(squares)
         engine = pushed < held

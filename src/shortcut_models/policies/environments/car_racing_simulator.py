@@ -1,4 +1,4 @@
-"""Gymnasium's CarRacing with the drawing that nobody needs left out. Importing this needs the extra `car-racing`."""
+"""Gymnasium's CarRacing without drawing what is not visible. Importing this needs the extra `car-racing`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ GRASS = [
 """the lighter squares of the ground"""
 WINDOW = np.array([car_racing.WINDOW_W, car_racing.WINDOW_H])
 """pixels of the picture that every image is scaled down from"""
-EDGE = 4
-"""pixels that the border of a polygon is drawn beyond its corners, at the most, and more"""
+BORDER = 4
+"""pixels, more than the border of a polygon extends beyond its corners"""
 
 
-class World(car_racing.CarRacing):
-    """The simulator. Its pixels, rewards and tracks are those of CarRacing-v3, to the last bit."""
+class Simulator(car_racing.CarRacing):
+    """The simulator. Pixels, rewards and tracks equal those of CarRacing-v3 bit for bit."""
 
     def __init__(self, draws: bool) -> None:
-        """draws: whether `step` and `reset` draw the image that they return."""
+        """Open it; `draws` says whether `step` and `reset` draw the image that they return."""
         super().__init__(lap_complete_percent=0.95, domain_randomize=False)
         self.draws = draws
         self._corners = np.empty((0, 4, 2))
@@ -35,7 +35,7 @@ class World(car_racing.CarRacing):
         return car_racing.TRACK_WIDTH
 
     def reset(self, **options: Any) -> Any:
-        """Begin an episode on the track of a seed."""
+        """Start an episode on the track of a seed."""
         self._corners = np.empty((0, 4, 2))
         return super().reset(**options)
 
@@ -43,13 +43,13 @@ class World(car_racing.CarRacing):
         return None if mode == "state_pixels" and not self.draws else super()._render(mode)
 
     def _render_road(self, zoom: float, translation: Any, angle: float) -> None:
-        """As the original, but polygons that lie outside the window are found all at once and left out."""
+        """Draw as the original does, but find all polygons outside the window at once and skip them."""
         ground = [(square, self.grass_color) for square in GRASS]
         if not len(self._corners):
             self._corners = np.array([corners for corners, _ in ground + self.road_poly])
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
         drawn = self._corners @ turn * zoom + np.array([translation[0], translation[1]])
-        outside = (drawn.max(1) < -EDGE).any(1) | (drawn.min(1) > WINDOW + EDGE).any(1)
+        outside = (drawn.max(1) < -BORDER).any(1) | (drawn.min(1) > WINDOW + BORDER).any(1)
         side = car_racing.PLAYFIELD
         field = [(side, side), (side, -side), (-side, -side), (-side, side)]
         self._draw_colored_polygon(self.surf, field, self.bg_color, zoom, translation, angle, clip=False)
