@@ -103,7 +103,7 @@ def test_a_command_exists(command: Command, registries: None) -> None:
 def parse(words: list[str]) -> None:
     """Read the words of a command as the command would. Raises UserError where they are wrong."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-        command = read(words)
+        command = read(words) if words else None  # an example may have no options
         if isinstance(command, Compare):
             command.comparison()
 

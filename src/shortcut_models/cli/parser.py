@@ -206,7 +206,7 @@ def _several(item: PrimitiveConstructorSpec[Any], words: list[str]) -> list[Any]
 
 
 def _of_unknown(words: Sequence[str], parts: Sequence[Part], without: Mapping[str, str]) -> str:
-    """Return in one line that words are no options, and which one may be meant."""
+    """Return in one line which word is not an option, and which option may be meant."""
     name = next((each for each in words if each.startswith("-")), words[0]).partition("=")[0]
     if name in without:
         return f"{name} is not an option here: {without[name]}"
