@@ -56,7 +56,7 @@ def test_every_method_costs_the_budget_and_no_more(nine: Path) -> None:
             {"pairs"} if pair else set()
         )
         if "teacher" in parts:
-            assert parts["teacher"] == teacher["training"]["steps"] * 3 * 32
+            assert parts["teacher"] == teacher["training"]["train_steps"] * 3 * 32
         if pair:
             assert parts["pairs"] == made["pairs"] * pair
             assert pair <= 8  # the most that the teacher has
