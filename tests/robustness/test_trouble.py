@@ -140,8 +140,8 @@ def test_a_read_only_folder_is_one_clear_line(tmp_path_factory: pytest.TempPathF
         for words, message in (
             ((*POINTS, "--run", place / "new"), f"{place / 'new'}: Permission denied: mend that"),
             ((*POINTS, "--run", place / "run"), f"{place / 'run' / '.lock'}: Permission denied: mend that"),
-            (("sample", place / "run", "--out", place / "s.npz"), f"nothing may be written in {place}: give another"),
-            (("report", place / "run", "--out", place / "r.html"), f"nothing may be written in {place}: give another"),
+            (("sample", place / "run", "--out", place / "s.npz"), f"{place} cannot be written to: choose another"),
+            (("report", place / "run", "--out", place / "r.html"), f"{place} cannot be written to: choose another"),
         ):
             said = tmp_path_factory.mktemp("said") / "said"
             process = fork(words, become_nobody, said)
