@@ -71,7 +71,7 @@ def wait_until(true: Callable[[], bool], process: BaseProcess) -> None:
         ),
         (
             (*RUN, "--parallel", "both"),
-            "--parallel: must be one of ddp, fsdp, not 'both' (see `shortcut train digits --help`)",
+            "--parallel must be one of ddp, fsdp, not 'both' (see `shortcut train digits --help`)",
         ),
         ((*RUN, "--device", "cuda:1"), "device 'cuda:1' is one for all processes: give cuda, and each takes its own, "
                                        "or cpu"),
@@ -102,7 +102,7 @@ def test_a_lost_process_ends_the_other_and_the_run_goes_on(tmp_path: Path, paral
     assert end(processes) == [143, 143]
     (step,) = {steps_of(run)[-1], logged(run)[-1]}
     assert said(tmp_path) == [
-        f"shortcut: stopped at step {step} of 100000, and saved; run the same command again to go on"
+        f"shortcut: stopped at step {step} of 100000, and saved; run the same command again to resume"
     ]
 
     assert end(start(tmp_path, *long, "--train-steps", step + 3)) == [0, 0]

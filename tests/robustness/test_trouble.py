@@ -46,7 +46,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: signal.Sig
     assert 0 < step < 400
     said = (tmp_path / "said").read_text()
     assert said.rstrip().splitlines()[-1] == (
-        f"shortcut: stopped at step {step} of 400, and saved; run the same command again to go on"
+        f"shortcut: stopped at step {step} of 400, and saved; run the same command again to resume"
     )
     assert "Traceback" not in said
     assert [json.loads(line)["step"] for line in lines(tmp_path / "run")] == list(range(1, step + 1))
@@ -59,7 +59,7 @@ def test_a_process_of_its_own_stops_just_so(tmp_path: Path) -> None:
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert "and saved; run the same command again to go on" in process.communicate(timeout=100)[1]
+    assert "and saved; run the same command again to resume" in process.communicate(timeout=100)[1]
     assert process.returncode == 130
     assert len(steps_of(tmp_path / "run")) == 1
 
@@ -140,8 +140,8 @@ def test_a_read_only_folder_is_one_clear_line(tmp_path_factory: pytest.TempPathF
         for words, message in (
             ((*POINTS, "--run", place / "new"), f"{place / 'new'}: Permission denied: mend that"),
             ((*POINTS, "--run", place / "run"), f"{place / 'run' / '.lock'}: Permission denied: mend that"),
-            (("sample", place / "run", "--out", place / "s.npz"), f"nothing may be written in {place}: give another"),
-            (("report", place / "run", "--out", place / "r.html"), f"nothing may be written in {place}: give another"),
+            (("sample", place / "run", "--out", place / "s.npz"), f"{place} cannot be written to: choose another"),
+            (("report", place / "run", "--out", place / "r.html"), f"{place} cannot be written to: choose another"),
         ):
             said = tmp_path_factory.mktemp("said") / "said"
             process = fork(words, become_nobody, said)

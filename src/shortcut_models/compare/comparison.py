@@ -73,7 +73,7 @@ class Comparison:
     out: Path
 
     def __post_init__(self) -> None:
-        for what, value in (("budget", self.budget), ("seeds", self.seeds), ("num", self.num)):
+        for what, value in (("nfe-budget", self.budget), ("seeds", self.seeds), ("num", self.num)):
             if value < 1:
                 raise UserError(f"--{what} must be a whole number >= 1, not {value}")
         most = self.recipe.objective.max_steps
@@ -105,7 +105,7 @@ class Comparison:
 
     def _seeded(self, seed: int, steps: int) -> Recipe:
         if steps < 1:
-            raise UserError(f"--budget {self.budget} is not enough for one step of each method: give more")
+            raise UserError(f"--nfe-budget {self.budget} is not enough for one step of each method: choose more")
         training = dataclasses.replace(with_steps(self.recipe, steps), seed=self.recipe.training.seed + seed)
         # A picture and a held-out loss at the end are enough; a training that is stopped goes on from a quarter of it.
         quarter = max(steps // 4, 1)
@@ -137,7 +137,7 @@ class Comparison:
         steps = int(left / each)
         if steps < objective.stages:
             what = f"each of {method}'s stages" if objective.stages > 1 else f"one step of {method}"
-            raise UserError(f"--budget {self.budget} is not enough for {what}: give more")
+            raise UserError(f"--nfe-budget {self.budget} is not enough for {what}: choose more")
         cost["training"] = round(steps * each)
         recipe = dataclasses.replace(self._seeded(seed, steps), objective=objective)
         return Trial(method, recipe, cost, None if teacher is None else teacher.name)

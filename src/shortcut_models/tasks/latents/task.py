@@ -64,7 +64,7 @@ class Latents(Task):
     """mirror half of the training images, left to right; wrong for text and digits"""
     skip_damaged: bool = False
     """leave out images that cannot be read, and say how many, instead of stopping at the first"""
-    latent_shape: tuple[int, ...] = ()
+    latent_shape: tuple[int, ...] = field(default=(), metadata=DERIVED)
     """channels, height and width of a latent: filled in from the data"""
     vae_sha256: str = field(default="", metadata=DERIVED)
     """fingerprint of the VAE's weights: filled in"""

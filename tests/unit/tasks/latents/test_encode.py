@@ -124,7 +124,7 @@ def test_it_goes_on_with_the_same_images_and_vae_wherever_they_lie_and_with_no_o
 
 
 MISTAKES: dict[str, tuple[str, str]] = {
-    "no data": ("encode --vae {kl} --out new", "the following arguments are required: --data"),
+    "no data": ("encode --vae {kl} --out new", "--data is missing"),
     "data that is not there": ("encode --data nowhere --vae {kl} --out new", "does not exist"),
     "a vae that is not there": ("encode --data {photos} --vae ./nowhere --out new", "there is no VAE in"),
     "size that does not fit": (

@@ -201,7 +201,7 @@ def test_mistakes_are_one_line(place: Path, tmp_path: Path, monkeypatch: pytest.
 
 def test_a_vae_where_there_is_none_to_give(tmp_path: Path) -> None:
     outcome = shortcut("train", "digits", "--vae", "kl", "--run", tmp_path / "run")
-    assert "recipe digits has no VAE: leave --vae out" in outcome.complaint
+    assert "recipe digits does not have a VAE: leave --vae out" in outcome.complaint
 
 
 @needs_shared
