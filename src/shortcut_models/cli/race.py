@@ -71,8 +71,9 @@ def watch(
     for track in tracks:
         track.environment.close()
         episode = track.episode.record()
+        metric, name = track.environment.metric_name, track.contestant.name
         print(
-            f"{track.contestant.name}, {format_steps(episode.steps)}: {track.environment.metric_name} {episode.score:.4g} "
-            f"after {episode.frames:,} frames, {episode.ended or 'not over yet'}"
+            f"{name}, {format_steps(episode.steps)}: {metric} {episode.score:.4g} after {episode.frames:,} frames, "
+            f"{episode.ended or 'not over yet'}"
         )
     print(out)

@@ -33,15 +33,10 @@ class Sample(Sampling):
         from ..text import format_steps
 
         arrays: dict[str, Any] = {}
-        options: dict[str, Any] = {
-            "label": self.label,
-            "seed": self.seed,
-            "guidance": self.guidance,
-            "batch_size": self.batch_size,
-        }
+        options: dict[str, Any] = {"label": self.label, "seed": self.seed, "guidance": self.guidance}
         with progress(len(chosen), "number of steps", disable=None) as bar:
             for steps in chosen:
-                arrays[f"steps_{steps}"] = model.sample(self.num, steps=steps, **options)
+                arrays[f"steps_{steps}"] = model.sample(self.num, steps=steps, batch_size=self.batch_size, **options)
                 bar.update()
         num, columns = model.task.preview_grid
         drawn = [model.task.draw(made[: 4 * num], columns) for made in arrays.values()]
