@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
+from pathlib import Path
 
 import jaxtyping
 import pytest
@@ -38,9 +39,19 @@ def little_memory() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, before)
 
 
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny run on digits, trained once: a test that writes into one copies it."""
+    from helpers.runs import train
+
+    run = tmp_path_factory.mktemp("session") / "digits"
+    train(run)
+    return run
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Images are cached in a folder of the test's own, and read anew."""
+    """Images are cached in a folder of the test's own, and read again."""
     from shortcut_models.data.images import loading
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

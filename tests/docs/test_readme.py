@@ -8,6 +8,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,10 +65,10 @@ def load_file(path: Path, name: str) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, digits_run: Path) -> Path:
     """Return a folder with a tiny run in place of the one in the snippets."""
     folder = tmp_path_factory.mktemp("snippets")
-    train(folder / "runs" / "digits")
+    shutil.copytree(digits_run, folder / "runs" / "digits")
     return folder
 
 

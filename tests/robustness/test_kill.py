@@ -16,6 +16,8 @@ from helpers.runs import DIGITS, command, die_at, environment, fork, same, steps
 from shortcut_models.models import checkpoint
 from shortcut_models.models.run import Run
 
+pytestmark = pytest.mark.multiprocess
+
 RUN = (*DIGITS, "--checkpoint-every", 3, "--keep", 2, "--log-every", 2, "--heldout-every", 4)
 LOGGED = [2, 3, 4, 6, 8, 9, 10, 12]
 FIRST_SAVED = 15

@@ -17,6 +17,8 @@ import pytest
 from helpers.runs import DIGITS, environment, fork, same, shell, steps_of, tensors
 from helpers.torchrun_pair import rendezvous_store, variables
 
+pytestmark = pytest.mark.multiprocess
+
 RUN = (*DIGITS, "--log-every", 1, "--sample-every", 1000)
 
 
@@ -78,7 +80,7 @@ def wait_until(true: Callable[[], bool], process: BaseProcess) -> None:
     ],
     ids=["batch", "parallel", "device"],
 )  # fmt: skip
-def test_what_is_wrong_is_said_once(tmp_path: Path, words: tuple[object, ...], complaint: str) -> None:
+def test_refusals_of_two_processes_are_said_once(tmp_path: Path, words: tuple[object, ...], complaint: str) -> None:
     assert end(start(tmp_path, *words, "--run", tmp_path / "run")) == [2, 2]
     assert [line for line in said(tmp_path) if "error" in line] == [f"shortcut: error: {complaint}"]
     assert not (tmp_path / "run").exists()

@@ -18,6 +18,8 @@ from helpers.paths import ROOT
 from helpers.runs import command, environment, shortcut, steps_of, tensors
 from shortcut_models.models.run import Run
 
+pytestmark = pytest.mark.multiprocess
+
 __all__ = ["processes_that_start_at_once"]
 
 
@@ -118,6 +120,7 @@ def test_what_cannot_be_trained_leaves_nothing_behind(tmp_path: Path, words: tup
     assert not out.exists()
 
 
+@pytest.mark.long
 def test_a_method_in_a_file_of_the_users_own_is_known_to_the_processes(tmp_path: Path) -> None:
     program = [sys.executable, "examples/my_objective.py", "compare", "four-gaussians"]
     words = (*SIZES, "--nfe-budget", BUDGET, "--num", 20, "--steps", 1, "--objectives", "split", "flow", "--jobs", 2,
@@ -127,7 +130,7 @@ def test_a_method_in_a_file_of_the_users_own_is_known_to_the_processes(tmp_path:
     assert {path.name for path in (tmp_path / "out" / "runs").iterdir()} == {"split-seed0", "flow-seed0"}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_stopped_in_the_middle_it_saves_and_the_same_command_goes_on(tmp_path: Path, workers: int) -> None:
     """With processes as a shell starts them: the command alone, and one that it waits for."""
     out = tmp_path / "out"
@@ -139,7 +142,7 @@ def test_stopped_in_the_middle_it_saves_and_the_same_command_goes_on(tmp_path: P
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM, said
     assert re.match(r"shortcut: stopped.*, and saved; run the same command again to resume$", said.splitlines()[-1])
     (saved,) = steps_of(run.path)

@@ -20,6 +20,8 @@ from shortcut_models.objectives import FlowMatching
 from shortcut_models.tasks import Latents
 from shortcut_models.tasks.latents.autoencoder import _open
 
+pytestmark = pytest.mark.needs_extra
+
 
 def maker_of(place: Path) -> Maker:
     """A maker as a new process has it, with the VAE that lies there now."""

@@ -20,6 +20,8 @@ from shortcut_models.networks import DiTConfig
 from shortcut_models.objectives import Shortcut
 from shortcut_models.tasks import ImportedModel
 
+pytestmark = pytest.mark.needs_extra
+
 SHAPE = (3, 8, 8)
 
 

@@ -42,6 +42,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.contract import every_variant
 from helpers.oracle import ClassOracle, Spy, wake
 from helpers.runs import same
 from helpers.variants import VARIANTS
@@ -85,9 +86,6 @@ def watched(objective: Objective, batch: Batch, seeds: tuple[int, int, int] = (1
     more: dict[str, Any] = {"teacher": teacher} if objective.requires == "teacher" else {}
     torch.manual_seed(100 + draw)
     return Seen(objective.losses(net, target_net, batch, **more), net, target_net, teacher)
-
-
-every_variant = pytest.mark.parametrize("objective", [pytest.param(value, id=name) for name, value in VARIANTS.items()])
 
 
 @pytest.mark.parametrize("name", ON_A_GRID)

@@ -225,7 +225,7 @@ def test_more_steps_than_timesteps_are_refused() -> None:
 
 
 @pytest.mark.parametrize("command", ["train", "compare"])
-def test_without_diffusers_one_line_says_what_to_install(
+def test_diffusion_without_diffusers_names_the_extra(
     command: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     diffusion._scheduler.cache_clear()

@@ -103,7 +103,7 @@ def test_a_network_that_is_its_own_teacher_has_the_gradient_of_a_frozen_copy(bfl
 
 @pytest.mark.parametrize("rows", BATCH_SIZES)
 def test_levels_and_times_that_the_network_sees(rows: int) -> None:
-    objective, draws = Shortcut(), max(30, 1500 // rows)
+    objective, draws = Shortcut(), max(30, 600 // rows)
     flow, levels, counts = 0, torch.zeros(7), []
     for _ in range(draws):
         losses, spy, target_net = spied(objective, batch_of(rows))
@@ -265,6 +265,7 @@ def test_the_log_holds_the_loss_of_each_step_size() -> None:
         assert torch.equal(value[~value.isnan()], loss[seen == d])
 
 
+@pytest.mark.long
 def test_it_learns_the_flow_of_a_gaussian_in_one_step_and_in_many() -> None:
     """The finest steps learn the instantaneous velocity, so 8 Euler steps along it are what every budget must match."""
     mean, std = torch.tensor([1.0, -0.5]), torch.tensor([0.2, 0.6])

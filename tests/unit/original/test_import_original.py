@@ -142,6 +142,7 @@ def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
     assert load(out).step == 7
 
 
+@pytest.mark.multiprocess
 def test_nothing_of_jax_is_imported_nor_a_pickle_run(tmp_path: Path) -> None:
     path = write(tmp_path / "checkpoint.pkl", CASE.checkpoint())
     code = f"""

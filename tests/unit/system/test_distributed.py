@@ -33,6 +33,8 @@ from shortcut_models.training import sharded_checkpoint, state
 from shortcut_models.training.fit import fit
 from shortcut_models.training.options import Training
 
+pytestmark = pytest.mark.multiprocess
+
 TRAINING = Training(
     train_steps=5,
     batch_size=16,
@@ -231,13 +233,13 @@ class Slow(Line):
     """A task whose data takes longer to prepare than processes wait for one another while they train."""
 
     def resolve(self) -> Slow:
-        time.sleep(6)
+        time.sleep(2)
         return self
 
 
 def prepares_slowly(processes: Processes, folder: Path) -> None:
     recipe = Recipe("", Slow(), MLPConfig(width=8, depth=1), SHORTCUT, TRAINING)
-    hasty = replace(processes, group=dist.new_group(timeout=datetime.timedelta(seconds=3)))
+    hasty = replace(processes, group=dist.new_group(timeout=datetime.timedelta(seconds=0.5)))
     training_runs.process_group = lambda device: contextlib.nullcontext(hasty)  # type: ignore[assignment]
     training_runs.fit = lambda network, objective, task, *rest, **more: task  # type: ignore[assignment]
     found = training_runs.train_recipe("slow", recipe, folder / "run")

@@ -25,6 +25,8 @@ from shortcut_models.objectives import FlowMatching
 from shortcut_models.tasks import Imitation
 from shortcut_models.training.options import Training
 
+pytestmark = pytest.mark.needs_extra
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -42,7 +44,7 @@ def frames_of(split: int, share: float, data: str) -> list[int]:
     return [frame for episode in episodes for frame in demos.EPISODES[episode]]
 
 
-def test_what_the_data_decides_is_filled_in(data: str) -> None:
+def test_sizes_of_demonstrations_are_filled_in(data: str) -> None:
     task = Imitation(data, crop=12, history=3, chunk=4, execute=2, validation_fraction=0.5).resolve()
     assert task.observations == ("image", "state")
     assert task.shape == (4, 2)

@@ -194,6 +194,7 @@ def test_lines_are_json_for_any_reader(tmp_path: Path) -> None:
         assert ("loss" in values) == (values["step"] not in (3, 7))
 
 
+@pytest.mark.needs_extra
 @pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="needs the extra tensorboard")
 def test_tensorboard_gets_the_same_figures(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -18,6 +18,8 @@ from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching
 from shortcut_models.tasks import Latents
 
+pytestmark = pytest.mark.needs_extra
+
 
 @pytest.fixture
 def model(tmp_path: Path) -> Model:

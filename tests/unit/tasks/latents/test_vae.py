@@ -20,6 +20,8 @@ from helpers.vaes import CATS, LATENT, SIDE, TAESD, as_batch, needs_shared, save
 from shortcut_models import UserError
 from shortcut_models.tasks.latents.autoencoder import _open, open_vae
 
+pytestmark = pytest.mark.needs_extra
+
 
 @pytest.fixture(scope="module")
 def kl(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -95,6 +97,7 @@ def decibels(made: np.ndarray, images: np.ndarray) -> float:
     return 10 * math.log10(255**2 / np.square(made - images).mean())
 
 
+@pytest.mark.long
 @needs_shared
 def test_cats_come_back_from_the_tiny_autoencoder_of_stable_diffusion() -> None:
     import tarfile
@@ -178,7 +181,7 @@ def test_a_name_that_the_hub_does_not_have_is_one_line(monkeypatch: pytest.Monke
     assert "\n" not in str(caught.value)
 
 
-def test_without_diffusers_one_line_says_what_to_install(kl: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vae_without_diffusers_names_the_extra(kl: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _open.cache_clear()
     monkeypatch.setitem(sys.modules, "diffusers", None)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"pip install 'shortcut-models\[diffusion\]'"):
