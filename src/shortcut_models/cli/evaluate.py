@@ -90,7 +90,8 @@ def by_fid(args: argparse.Namespace) -> None:
         model.precision = args.precision
         budgets, files = budgets_of(args, model), Run(args.run)
         folder = files.fid if args.run.is_dir() else cache_folder("fid")
-        maker = Maker(model, Inception(args.inception, model.device), args.seed, args.guidance, folder)
+        network = Inception(args.inception, model.device, sha256=args.inception_sha256, trust=args.trust_file)
+        maker = Maker(model, network, args.seed, args.guidance, folder)
         result = evaluate_fid(maker, reference, budgets, args.num, batch_size=args.batch_size, processes=processes)
         if result is not None:
             print(report(result), flush=True)

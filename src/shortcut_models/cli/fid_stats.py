@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     device = Training(device=args.device).torch_device()
     task = Images(args.data, args.image_size, args.channels, 0, skip_damaged=args.skip_damaged).resolve()
     keep_freed_memory()
-    network = Inception(args.inception, device)
+    network = Inception(args.inception, device, sha256=args.inception_sha256, trust=args.trust_file)
     found = measure(task, args.split, network, keep=args.keep)
     found.save(args.out)
     print(f"{args.out}: {found.count:,} images, {network.size:,} features")

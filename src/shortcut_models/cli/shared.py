@@ -60,11 +60,17 @@ def add_sampling(parser: Parser, steps: list[int] | None, num: int) -> None:
 
 
 def add_network(parser: Parser) -> None:
-    """The option that names FID's network."""
+    """The options that name FID's network."""
     parser.add_argument(
         "--inception", metavar="FILE",
         help="TorchScript of the Inception network of 2015, or its https:// address (default: that of the extra `fid`)",
     )  # fmt: skip
+    parser.add_argument(
+        "--inception-sha256",
+        metavar="HEX",
+        help="SHA-256 of that file, which is needed as opening it runs code in it",
+    )
+    parser.add_argument("--trust-file", action="store_true", help="open that file without knowing its SHA-256")
 
 
 def device_of(args: argparse.Namespace) -> str:

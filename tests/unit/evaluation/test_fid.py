@@ -39,14 +39,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
         train(place / "run", options=("train", "images", *DIGITS[2:], "--data", data))
-        words = ("--data", data, "--inception", place / "tiny.pt", "--out", place / "stats.npz")
+        words = ("--data", data, "--inception", place / "tiny.pt", "--trust-file", "--out", place / "stats.npz")
         done = shortcut("fid-stats", *words)
         assert done == (0, f"{place / 'stats.npz'}: 54 images, {FEATURES} features\n", done.err)
     return place
 
 
 def maker_of(place: Path, folder: Path, seed: int = 0, guidance: float = 1.0) -> Maker:
-    return Maker(load(place / "run"), Inception(place / "tiny.pt"), seed, guidance, folder)
+    return Maker(load(place / "run"), Inception(place / "tiny.pt", trust=True), seed, guidance, folder)
 
 
 def evaluate(maker: Maker, place: Path, budgets: Sequence[int] = (4, 1), num: int = NUM, **more: Any) -> dict[str, Any]:
@@ -166,7 +166,18 @@ def test_ranks_share_the_batches() -> None:
 
 
 def words_of(place: Path, run: Path, *more: object) -> tuple[object, ...]:
-    own = ("--fid-stats", place / "stats.npz", "--inception", place / "tiny.pt", "--steps", 4, 1, "--num", NUM)
+    own = (
+        "--fid-stats",
+        place / "stats.npz",
+        "--inception",
+        place / "tiny.pt",
+        "--trust-file",
+        "--steps",
+        4,
+        1,
+        "--num",
+        NUM,
+    )
     return ("evaluate", run, *own, "--batch-size", 5, "--device", "cpu", *more)
 
 

@@ -19,8 +19,8 @@ from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching
 from shortcut_models.tasks import Images
 
-FID = "--fid-stats good.npz --inception tiny.pt --num 20 --steps 1"
-STATS = "fid-stats --inception tiny.pt --out new.npz"
+FID = "--fid-stats good.npz --inception tiny.pt --trust-file --num 20 --steps 1"
+STATS = "fid-stats --inception tiny.pt --trust-file --out new.npz"
 TABLE: dict[str, tuple[str, str]] = {
     "no statistics": (
         f"evaluate run {FID} --fid-stats none.npz",
@@ -38,7 +38,7 @@ TABLE: dict[str, tuple[str, str]] = {
         "good.npz was made with another Inception network: give that one with --inception",
     ),
     "no network": (f"evaluate run {FID} --inception none.pt", "none.pt does not exist: pip install"),
-    "damaged network": (f"evaluate run {FID} --inception text.npz", "text.npz is damaged or no TorchScript file"),
+    "damaged network": (f"evaluate run {FID} --inception text.npz", "text.npz is damaged or not a TorchScript file"),
     "a run of points": (f"evaluate points {FID}", "FID is for images, and this task's data are none: leave out"),
     "no run": (f"evaluate nowhere {FID}", "nowhere does not exist: give a run directory or a model file"),
     "no samples": (f"evaluate run {FID} --num 0", "num must be a whole number of at least 1, not 0"),
@@ -88,7 +88,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
         train(place / "run", options=("train", "images", *DIGITS[2:], "--data", data))
         train(place / "points", options=POINTS)
-        words = ("fid-stats", "--data", data, "--inception", place / "tiny.pt", "--out", place / "good.npz")
+        words = (
+            "fid-stats",
+            "--data",
+            data,
+            "--inception",
+            place / "tiny.pt",
+            "--trust-file",
+            "--out",
+            place / "good.npz",
+        )
         assert shortcut(*words).code == 0
         assert shortcut("evaluate", place / "run", "--num", 10, "--steps", 1).code == 0
     (place / "damaged").mkdir()
@@ -113,7 +122,7 @@ def test_what_is_wrong_is_said_in_one_line(place: Path, monkeypatch: pytest.Monk
 def test_too_few_samples_or_images_are_warned_of(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     np.savez("few.npz", mu=np.zeros(FEATURES), sigma=np.eye(FEATURES), count=FEATURES)
-    words = ("--inception", "tiny.pt", "--steps", 1, "--num", FEATURES, "--fid-stats", "few.npz")
+    words = ("--inception", "tiny.pt", "--trust-file", "--steps", 1, "--num", FEATURES, "--fid-stats", "few.npz")
     done = shortcut("evaluate", "run", *words)
     assert done.code == 0
     warned = [line for line in done.err.splitlines() if "shortcut: warning: " in line]
