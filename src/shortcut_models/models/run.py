@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..system.files import write_atomically
+from ..system.files import locked, write_atomically
 from .legacy import upgrade_config
 
 FREE_TO_CHANGE = frozenset(
@@ -55,21 +54,19 @@ class Run:
 
         Raises UserError where it holds something else, or is being trained.
         """
-        try:
-            self.check(config)
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = open(self.path / ".lock", "a")  # noqa: SIM115  # closed below
-        except OSError as error:
-            raise UserError(
-                f"{error.filename or self.path}: {error.strerror}: mend that, or give another directory with --run"
-            ) from None
-        with file:
+        with contextlib.ExitStack() as stack:
             try:
-                # This kind of lock ends with this process, also where the ones that read its data live on.
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
+                self.check(config)
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(self.path / ".lock"))
+            except BlockingIOError:
                 raise UserError(
-                    f"{self.path} is being trained by another process: wait, or give another --run"
+                    f"{self.path} is being trained by another process: wait, or choose another directory with --run"
+                ) from None
+            except OSError as error:
+                raise UserError(
+                    f"cannot use {error.filename or self.path}: {error.strerror}: fix this, or choose another directory "
+                    f"with --run"
                 ) from None
             self.check(config)  # another process may have begun in the meantime
             self._clear_away()

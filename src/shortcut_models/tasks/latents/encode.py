@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tqdm import tqdm
 from ...base import Dataset
 from ...errors import UserError
 from ...system.distributed import ALONE, Processes
+from ...system.files import cache_folder, locked
 from .. import Images
 from .autoencoder import Vae
 from .shards import Index, refuse_other_content, shrunk, write_shard
@@ -81,15 +81,14 @@ def encode(
 
 @contextlib.contextmanager
 def _one_at_a_time(out: Path) -> Iterator[None]:
-    """Let no other process of this machine be in here for a folder beside this one, as far as its disk knows locks."""
-    beside = next(path for path in out.absolute().parents if path.is_dir())
-    handle = os.open(beside, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    """Keep out the other processes of this machine that encode into the same folder, where there are locks."""
+    folder = cache_folder()
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # without a cache, or without locks in it, each decodes for itself
+            folder.mkdir(parents=True, exist_ok=True)
+            name = hashlib.sha256(str(out.absolute()).encode()).hexdigest()[:16]
+            stack.enter_context(locked(folder / f".{name}.lock", wait=True))
         yield
-    finally:
-        os.close(handle)
 
 
 def _index(images: Images, vae: Vae, data: dict[str, Dataset], shard_size: int) -> Index:
