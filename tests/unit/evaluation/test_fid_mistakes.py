@@ -13,7 +13,7 @@ from helpers.image_files import make_folder, make_npz, pictures, png
 from helpers.runs import DIGITS, POINTS, shortcut, train
 from shortcut_models.evaluation.fid import checks
 from shortcut_models.evaluation.fid_reference import Reference, brightness
-from shortcut_models.evaluation.fid_samples import Made, Maker
+from shortcut_models.evaluation.fid_samples import FidSampler, SampleFeatures
 from shortcut_models.models.model import Model
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching
@@ -147,9 +147,9 @@ def found(images: np.ndarray, reference: Reference, best: float = 1.0) -> dict[s
             raise NotImplementedError
 
     digests = np.array([hash(image.tobytes()) & (2**63 - 1) for image in images], np.uint64)
-    made = Made(np.zeros((0, 4), np.float32), digests, brightness(images), 0.0)
-    maker = Maker(Model(network, FlowMatching(), task), Four(), 0, 1.0, Path("none"))
-    lines = checks(maker, {1: made}, reference, len(images), best)
+    made = SampleFeatures(np.zeros((0, 4), np.float32), digests, brightness(images), 0.0)
+    sampler = FidSampler(Model(network, FlowMatching(), task), Four(), 0, 1.0, Path("none"))
+    lines = checks(sampler, {1: made}, reference, len(images), best)
     return {line["what"]: line["ok"] for line in lines}
 
 

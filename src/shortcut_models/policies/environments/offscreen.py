@@ -9,7 +9,7 @@ import os
 import sys
 from types import ModuleType
 
-from ...errors import UserError
+from ...errors import UserError, first_line
 
 BACKEND = "MUJOCO_GL"
 """the variable by which MuJoCo is told how to draw"""
@@ -28,12 +28,12 @@ def import_module(name: str, otherwise: str) -> ModuleType:
         importlib.import_module("mujoco")
     except Exception as error:
         raise UserError(
-            f"MuJoCo fails with {BACKEND}={before} ({_first_line(error)}): unset it, or, {DRAWN_BY}"
+            f"MuJoCo fails with {BACKEND}={before} ({first_line(error)}): unset it, or, {DRAWN_BY}"
         ) from None
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UserError(f"{otherwise} ({_first_line(error)})") from None
+        raise UserError(f"{otherwise} ({first_line(error)})") from None
     finally:  # robosuite sets it, and would so stop MuJoCo in the processes begun from here where EGL is missing
         if before is None:
             os.environ.pop(BACKEND, None)
@@ -52,9 +52,5 @@ def prepare() -> None:
         importlib.import_module(f"mujoco.{backend}").GLContext(16, 16).free()
     except Exception as error:  # each way to draw, and each thing that it misses, fails in a manner of its own
         raise UserError(
-            f"no picture can be drawn with {BACKEND}={backend} ({_first_line(error)}): {DRAWN_BY}, and set {BACKEND}"
+            f"no picture can be drawn with {BACKEND}={backend} ({first_line(error)}): {DRAWN_BY}, and set {BACKEND}"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
