@@ -182,8 +182,8 @@ def test_a_read_only_folder_is_one_clear_line(tmp_path_factory: pytest.TempPathF
             path.chmod(0o555 if path.is_dir() else 0o444)
         before = tree(place)
         for words, message in (
-            ((*POINTS, "--run", place / "new"), f"{place / 'new'}: Permission denied: mend that"),
-            ((*POINTS, "--run", place / "run"), f"{place / 'run' / '.lock'}: Permission denied: mend that"),
+            ((*POINTS, "--run", place / "new"), f"cannot use {place / 'new'}: Permission denied: fix this"),
+            ((*POINTS, "--run", place / "run"), f"cannot use {place / 'run' / '.lock'}: Permission denied: fix this"),
             (("sample", place / "run", "--out", place / "s.npz"), f"nothing may be written in {place}: give another"),
             (("report", place / "run", "--out", place / "r.html"), f"nothing may be written in {place}: give another"),
         ):

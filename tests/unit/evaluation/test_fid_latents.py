@@ -40,10 +40,10 @@ def test_samples_of_another_vae_in_the_same_place_are_not_taken(tmp_path: Path) 
         shutil.rmtree(tmp_path / "kl", ignore_errors=True)
         shutil.copytree(source, tmp_path / "kl")
         sampler = sampler_of(tmp_path)
-        missing = sampler.store(1).missing(3)
+        missing = sampler.cache(1).missing(3)
         if missing:
-            sampler.make(sampler.store(1), 1, missing)
-        seen.append((missing, sampler.store(1).read(3).features))
+            sampler.make(sampler.cache(1), 1, missing)
+        seen.append((missing, sampler.cache(1).read(3).features))
     assert [missing for missing, _ in seen] == [[0, 1, 2], [0, 1, 2], []]
     assert (seen[0][1] == seen[2][1]).all()
     assert (seen[0][1] != seen[1][1]).any()

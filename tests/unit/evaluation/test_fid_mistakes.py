@@ -27,19 +27,19 @@ TABLE: dict[str, tuple[str, str]] = {
         "none.npz does not exist: make it with `shortcut fid",
     ),
     "statistics are a folder": (f"evaluate run {FID} --fid-stats data", "data: Is a directory"),
-    "statistics are a text": (f"evaluate run {FID} --fid-stats text.npz", "text.npz is damaged or no .npz file"),
-    "statistics without mu": (f"evaluate run {FID} --fid-stats images.npz", "images.npz holds no array mu"),
+    "statistics are a text": (f"evaluate run {FID} --fid-stats text.npz", "text.npz is damaged or not an .npz file"),
+    "statistics without mu": (f"evaluate run {FID} --fid-stats images.npz", "images.npz does not have the array mu"),
     "statistics of more features": (
         f"evaluate run {FID} --fid-stats more.npz",
         f"more.npz holds moments of 2048 features, and the network makes {FEATURES}: make statistics with",
     ),
     "statistics of another network": (
         f"evaluate run {FID} --inception other.pt",
-        "good.npz was made with another Inception network: give that one with --inception",
+        "good.npz was made with another Inception network: pass that one with --inception",
     ),
     "no network": (f"evaluate run {FID} --inception none.pt", "none.pt does not exist: pip install"),
     "damaged network": (f"evaluate run {FID} --inception text.npz", "text.npz is damaged or not a TorchScript file"),
-    "a run of points": (f"evaluate points {FID}", "FID is for images, and this task's data are none: leave out"),
+    "a run of points": (f"evaluate points {FID}", "FID is for images, and this task's data are not images: leave out"),
     "no run": (f"evaluate nowhere {FID}", "nowhere does not exist: give a run directory or a model file"),
     "no samples": (f"evaluate run {FID} --num 0", "num must be a whole number of at least 1, not 0"),
     "minus one sample": (f"evaluate run {FID} --num -1", "num must be a whole number of at least 1, not -1"),
@@ -61,7 +61,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "stats keep": (f"{STATS} --data data --keep -1", "--keep must be a whole number >= 0, not -1"),
     "stats without network": (f"{STATS} --data data --inception none.pt", "none.pt does not exist: pip install"),
     "stats device": (f"{STATS} --data data --device warp", "device 'warp' is not available here"),
-    "plot of nothing": ("plot nowhere --out p.png", "nowhere is no run, as it has no config.json"),
+    "plot of nothing": ("plot nowhere --out p.png", "nowhere is not a run, as it does not have a config.json"),
     "plot before": ("plot points --out p.png", "points has not been evaluated: run `shortcut evaluate points` first"),
     "plot of a damaged result": ("plot damaged --out p.png", "evaluation.json is damaged: run `shortcut evaluate"),
     "plot of other steps": ("plot run --steps 64 --out p.png", "nothing is known of these steps and measures"),
@@ -127,7 +127,7 @@ def test_too_few_samples_or_images_are_warned_of(place: Path, monkeypatch: pytes
     assert done.code == 0
     warned = [line for line in done.err.splitlines() if "shortcut: warning: " in line]
     for line, what in zip(warned, ("samples", "reference images"), strict=True):
-        assert f"FID with {FEATURES} {what} comes out too high, as there are {FEATURES} features" in line
+        assert f"FID with {FEATURES} {what} is too high, as there are {FEATURES} features" in line
     enough = next(c for c in json.loads(Path("run/fid.json").read_text())["checks"] if c["what"] == "enough")
     assert not enough["ok"]
 

@@ -180,7 +180,7 @@ def flood(kind: str, count: int) -> bytes:
             one = EMPTY_ARRAY.replace(text("f4"), big) + put(1) + b"0"
             return parameters(one + items(count, lambda _: get(1)))
         case "an order of axes of two long numbers":
-            long = b"\x8b" + struct.pack("<i", 2_000_000) + b"\x7f" * 4_000_000
+            long = b"\x8b" + struct.pack("<i", 4_000_000) + b"\x7f" * 4_000_000
             order = long + put(1) + b"0" + long + put(2) + b"0(" + (get(1) + get(2)) * (count // 2) + b"t"
             return parameters(items(1, lambda _: EMPTY_ARRAY.replace(text("C"), order)))
         case "long names for one array":

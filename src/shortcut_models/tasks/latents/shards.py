@@ -103,7 +103,7 @@ class Index:
         """Raise UserError if a folder holds other latents; the paths of images and VAE may have changed."""
         if found.vae_sha256 != self.vae_sha256:
             raise UserError(
-                f"{folder} holds latents made with the VAE {found.vae}, and {self.vae} is another one: {_OTHER}"
+                f"{folder} holds latents made with the VAE {found.vae}, and {self.vae} is another: {_OTHER}"
             )
         before = to_dict(found)
         for name, value in to_dict(self).items():
