@@ -93,7 +93,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "two channels": (f"{OWN} --data good --task.channels 2", "--task.channels: must be one of 1, 3"),
     "nan in data": (f"{OWN} --data nan.npz", "images hold NaN or infinite values"),
     "labels of another length": (f"{OWN} --data labels.npz", "labels must be one whole number an image"),
-    "no npz": (f"{OWN} --data text.npz", "is damaged or not an .npz file"),
+    "no npz": (f"{OWN} --data text.npz", "is damaged or no .npz file"),
     "pickled npz": (f"{OWN} --data objects.npz", "is damaged"),
     "no tar": (f"{OWN} --data text.tar", "is damaged or no tar file"),
     "no idx": (f"{OWN} --data t-images-idx3-ubyte", "is no idx file of bytes"),
@@ -130,7 +130,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "not trained yet": ("sample untrained --out s.npz", "untrained has no checkpoint yet: train it"),
     "run with a broken config": ("sample broken --out s.npz", "broken/config.json is damaged"),
     "run all damaged": ("sample damaged --out s.npz", "and no other checkpoint is undamaged"),
-    "a checkpoint's folder": ("sample digits/checkpoints/00000012 --out s.npz", "is no run"),
+    "a checkpoint's folder": ("sample digits/checkpoints/00000012 --out s.npz", "is not a run"),
     "training state as model": (f"sample digits/checkpoints/00000012/{STATE} --out s.npz", "give model.safetensors"),
     "truncated model": ("sample short.safetensors --out s.npz", "short.safetensors is damaged"),
     "flipped bit": ("sample flipped.safetensors --out s.npz", "damaged (its content does not match its hash)"),
@@ -138,7 +138,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "empty file": ("sample nothing --out s.npz", "nothing is damaged or not a safetensors file"),
     "text as model": ("sample notes/thesis.tex --out s.npz", "is damaged or not a safetensors file"),
     "model of another project": ("sample foreign.safetensors --out s.npz", "was not saved by shortcut-models"),
-    "broken header": ("sample header.safetensors --out s.npz", "its configuration is no JSON object"),
+    "broken header": ("sample header.safetensors --out s.npz", "its configuration is not a JSON object"),
     "unknown task": ("sample task.safetensors --out s.npz", "this model's task 'dogs' is unknown"),
     "unknown method": ("sample objective.safetensors --out s.npz", "this model's objective 'magic' is unknown"),
     "unknown net": ("sample network.safetensors --out s.npz", "this model's network 'brain' is unknown"),
@@ -264,7 +264,7 @@ def test_what_a_terminal_would_act_on_is_spelled_out(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps({"train_state": {"\x1b[2J\x9b1m\u202e\0": 1}}))
     words = ("import-original", path, "--out", tmp_path / "run", "--num-heads", 1, "--image-size", 8)
     for outcome, shown in (
-        (shortcut(*words), r"train_state holds \x1b[2J\x9b1m\u202e\x00: give"),
+        (shortcut(*words), r"train_state holds \x1b[2J\x9b1m\u202e\x00: choose"),
         (shortcut("train", "\x1b]0;title\x07"), r"there is no recipe '\x1b]0;title\x07'"),
     ):
         assert outcome.code == 2

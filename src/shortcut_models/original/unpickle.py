@@ -35,7 +35,7 @@ CHOOSE = "choose a checkpoint of the original code"
 
 
 class Inert:
-    """Stands for an object of another library: it keeps what the object would be made from, and does nothing."""
+    """A stand-in for an object of another library: it keeps what the object would be made from, and does nothing."""
 
     __slots__ = ("args", "items", "state")
     module: ClassVar[str] = ""
@@ -99,11 +99,13 @@ class _Reader(pickle._Unpickler):
         whole = f"{module}.{name}"
         if module.partition(".")[0] not in LIBRARIES and whole not in SINGLE:
             raise UserError(f"asks for {whole}, which a checkpoint has no use for: refused")
-        if len(self.names) == MOST_NAMES and whole not in self.names:
-            raise UserError(f"asks for more than {MOST_NAMES:,} names, which no checkpoint needs: refused")
-        return self.names.setdefault(whole, type(name, (Inert,), {"__slots__": (), "module": module, "name": name}))
+        if whole not in self.names:
+            if len(self.names) == MOST_NAMES:
+                raise UserError(f"asks for more than {MOST_NAMES:,} names, which no checkpoint needs: refused")
+            self.names[whole] = type(name, (Inert,), {"__slots__": (), "module": module, "name": name})
+        return self.names[whole]
 
-    def set_items(self, target: Any, values: list[Any]) -> None:
+    def fill(self, target: Any, values: list[Any]) -> Any:
         items = target.items if isinstance(target, Inert) else target
         if not isinstance(items, dict) or len(values) % 2:
             raise ValueError("items are set in what has none")
@@ -112,19 +114,11 @@ class _Reader(pickle._Unpickler):
                 if len(key) > LONGEST:
                     raise UserError(f"has a name of more than {LONGEST} letters, which no checkpoint needs: refused")
                 items[key] = value
+        return target
 
-    def load_dict(self) -> None:
-        values = self.pop_mark()
-        self.append({})
-        self.set_items(self.stack[-1], values)
-
-    def load_setitem(self) -> None:
-        values = [self.stack.pop(-2), self.stack.pop()]
-        self.set_items(self.stack[-1], values)
-
-    def load_setitems(self) -> None:
-        values = self.pop_mark()
-        self.set_items(self.stack[-1], values)
+    def push(self, make: Callable[[list[Any]], Any]) -> None:
+        values = self.pop_mark()  # after which `append` is another list's
+        self.append(make(values))
 
     def load_content(self, form: str) -> None:
         (size,) = struct.unpack(form, self.read(struct.calcsize(form)))
@@ -136,10 +130,10 @@ class _Reader(pickle._Unpickler):
         pickle.BINBYTES8[0]: lambda self: self.load_content("<Q"),
         pickle.BYTEARRAY8[0]: lambda self: self.load_content("<Q"),
         pickle.EMPTY_SET[0]: lambda self: self.append(Inert()),
-        pickle.FROZENSET[0]: lambda self: self.append(Inert(self.pop_mark())),
-        pickle.DICT[0]: load_dict,
-        pickle.SETITEM[0]: load_setitem,
-        pickle.SETITEMS[0]: load_setitems,
+        pickle.FROZENSET[0]: lambda self: self.push(Inert),
+        pickle.DICT[0]: lambda self: self.push(lambda values: self.fill({}, values)),
+        pickle.SETITEM[0]: lambda self: self.fill(self.stack[-3], [self.stack.pop(-2), self.stack.pop()]),
+        pickle.SETITEMS[0]: lambda self: self.fill(self.metastack[-1][-1], self.pop_mark()),
     }
     for _code in (pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.PERSID, pickle.BINPERSID, pickle.NEXT_BUFFER):
         del dispatch[_code[0]]

@@ -122,7 +122,7 @@ def test_only_a_constant_rate_can_be_trained_for_longer(tmp_path: Path) -> None:
     run = begin(tmp_path / "constant", training=constant)
     longer = dataclasses.replace(constant, train_steps=200)
     run = begin(tmp_path / "constant", training=longer)
-    assert run.read_config()["training"]["steps"] == 200
+    assert run.read_config()["training"]["train_steps"] == 200
 
 
 @pytest.mark.parametrize("objective", [ProgressiveDistillation(), ConsistencyTraining()])
