@@ -64,13 +64,13 @@ def test_progressive_distillation(stage: str, guided: bool) -> None:
     found = group(f"progressive_{stage}_cfg{int(guided)}")
     objective = ProgressiveDistillation.original(guidance=1.5 if guided else 1.0)
     batch, draws = batch_and_draws(found)
-    check(objective.targets(network("target_net", ema=True), batch, draws), found)
+    check(objective.targets(network("teacher", ema=True), batch, draws), found)
     assert 2.0 ** -objective.level(batch.progress) == 2.0 ** -{"stage0": 6, "late": 0}[stage]
 
 
 def test_consistency_distillation() -> None:
     found = group("consistency_distillation")
-    target_net, teacher = network("student", ema=True), network("target_net", ema=True)
+    target_net, teacher = network("student", ema=True), network("teacher", ema=True)
     check(ConsistencyDistillation.original().targets(target_net, teacher, *batch_and_draws(found)), found)
 
 
@@ -150,9 +150,9 @@ def test_five_training_steps() -> None:
         clip=1e9, ema=0.999, target_ema=0.999, ema_warmup=False, precision="fp32", device="cpu",
     )  # fmt: skip
     objective = Recorded(sigma_min=1e-5, clip=4.0)
-    state = State.new(network("target_net", ema=False), objective, training, torch.device("cpu"))
+    state = State.new(network("teacher", ema=False), objective, training, torch.device("cpu"))
     for average in (state.ema, state.target_net):
-        average.load_state_dict(network("target_net", ema=True).state_dict())
+        average.load_state_dict(network("teacher", ema=True).state_dict())
     task = ImportedModel(shape=(4, 8, 8), classes=10)
     for step, (batch, draws, _) in enumerate(cases):
         DRAWS.append(draws)

@@ -75,8 +75,8 @@ def wait_until(true: Callable[[], bool], process: BaseProcess) -> None:
             (*RUN, "--parallel", "both"),
             "--parallel must be one of ddp, fsdp, not 'both' (see `shortcut train digits --help`)",
         ),
-        ((*RUN, "--device", "cuda:1"), "device 'cuda:1' is one for all processes: give cuda, and each takes its own, "
-                                       "or cpu"),
+        ((*RUN, "--device", "cuda:1"), "device 'cuda:1' is one for several processes: use cuda, where each takes its "
+                                       "own, or cpu"),
     ],
     ids=["batch", "parallel", "device"],
 )  # fmt: skip

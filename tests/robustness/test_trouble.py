@@ -10,6 +10,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -72,12 +73,13 @@ def wait_until(true: Callable[[], bool], process: BaseProcess) -> None:
         time.sleep(0.02)
 
 
-def test_processes_that_read_are_in_nobodys_way(tmp_path: Path) -> None:
-    """After a kill they hold on to nothing; a signal to all, as from a terminal or a batch system, leaves them be."""
+def test_processes_that_read_do_not_outlive_the_trainer(tmp_path: Path) -> None:
+    """After a kill they hold no lock and print nothing; a signal to all, as from a terminal, does not stop them."""
     words = (*DIGITS, "--run", tmp_path / "run", "--train-steps", 100_000, "--log-every", 1, "--workers", 2)
+    groups = []
     for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)):
         (tmp_path / "run" / "metrics.jsonl").unlink(missing_ok=True)
-        process = fork(words, os.setsid, tmp_path / "said")
+        process = fork(words, os.setsid, tmp_path / f"said{code}")
         wait_until(lambda: bool(lines(tmp_path / "run")), process)
         if number == signal.SIGKILL:
             process.kill()
@@ -85,7 +87,48 @@ def test_processes_that_read_are_in_nobodys_way(tmp_path: Path) -> None:
             os.killpg(process.pid or 0, number)
         process.join()
         assert process.exitcode == code
-        assert "Traceback" not in (tmp_path / "said").read_text()
+        groups.append(process.pid or 0)
+    while any(map(alive, groups)):
+        time.sleep(0.02)
+    said = "".join(path.read_text() for path in tmp_path.glob("said*"))
+    assert "Traceback" not in said
+    assert "Error" not in said
+
+
+def alive(group: int) -> bool:
+    """Whether a process group has a process."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_worker_prints_nothing_when_the_trainer_is_gone() -> None:
+    """It is gone in the middle of fetching a batch's memory; other errors are still printed."""
+    code = """
+import multiprocessing.resource_sharer as sharer, socket, sys
+from shortcut_models.training import batches
+if sys.argv[1] == "prepared":
+    batches._prepare_worker(0)
+for read in (False, True):  # a connection that is reset, and one that ends
+    offered = sharer.DupFd(0)
+    trainer = socket.socket(socket.AF_UNIX)
+    trainer.connect(offered._id[0])
+    if read:
+        trainer.recv(1000)
+    trainer.close()
+    offered.detach()  # answered by the same thread, which is done with the first connection then
+if sys.argv[1] == "prepared":
+    sys.excepthook(ValueError, ValueError("another error"), None)
+"""
+    words = [sys.executable, "-c", code]
+    plain, prepared = (
+        subprocess.run([*words, kind], capture_output=True, text=True, env=environment(), check=True)
+        for kind in ("plain", "prepared")
+    )
+    assert plain.stderr.count("Traceback") == 2
+    assert prepared.stderr.strip() == "ValueError: another error"
 
 
 def lines(run: Path) -> list[str]:
@@ -101,7 +144,8 @@ def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
         second = shortcut(*words)
         assert second.code == 2
         assert second.complaint == (
-            f"shortcut: error: {tmp_path / 'run'} is being trained by another process: wait, or give another --run"
+            f"shortcut: error: {tmp_path / 'run'} is being trained by another process: "
+            f"wait, or choose another directory with --run"
         )
         assert first.is_alive()
     finally:
@@ -140,8 +184,8 @@ def test_a_read_only_folder_is_one_clear_line(tmp_path_factory: pytest.TempPathF
             path.chmod(0o555 if path.is_dir() else 0o444)
         before = tree(place)
         for words, message in (
-            ((*POINTS, "--run", place / "new"), f"{place / 'new'}: Permission denied: mend that"),
-            ((*POINTS, "--run", place / "run"), f"{place / 'run' / '.lock'}: Permission denied: mend that"),
+            ((*POINTS, "--run", place / "new"), f"cannot use {place / 'new'}: Permission denied: fix this"),
+            ((*POINTS, "--run", place / "run"), f"cannot use {place / 'run' / '.lock'}: Permission denied: fix this"),
             (("sample", place / "run", "--out", place / "s.npz"), f"{place} cannot be written to: choose another"),
             (("report", place / "run", "--out", place / "r.html"), f"{place} cannot be written to: choose another"),
         ):

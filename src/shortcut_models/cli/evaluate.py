@@ -28,6 +28,10 @@ class Evaluate(Sampling):
     where they have features (default: none)"""
     inception: str | None = None
     """TorchScript of the Inception network of 2015, or its https:// address (default: that of the extra `fid`)"""
+    inception_sha256: str | None = None
+    """SHA-256 that the file of --inception must have, in hexadecimal digits (default: none)"""
+    trust_file: bool = False
+    """open the file of --inception without a hash; opening TorchScript runs code of the file"""
 
     def __call__(self) -> None:
         from ..evaluation.evaluate import evaluate
@@ -54,9 +58,9 @@ class Evaluate(Sampling):
         """Measure FID of a model's samples, by all processes that torchrun started."""
         from ..evaluation.fid import evaluate_fid, report
         from ..evaluation.fid_reference import read_reference
-        from ..evaluation.fid_samples import Maker
+        from ..evaluation.fid_samples import FidSampler
         from ..evaluation.inception import Inception
-        from ..evaluation.results import together
+        from ..evaluation.results import merge_fid_results
         from ..models.run import Run
         from ..system.distributed import process_group
         from ..system.files import cache_folder
@@ -71,11 +75,12 @@ class Evaluate(Sampling):
             model.precision = self.precision
             steps, files = steps_of(self.steps, model), Run(self.run)
             folder = files.fid if self.run.is_dir() else cache_folder("fid")
-            maker = Maker(model, Inception(self.inception, model.device), self.seed, self.guidance, folder)
-            result = evaluate_fid(maker, reference, steps, self.num, batch_size=self.batch_size, processes=processes)
+            network = Inception(self.inception, model.device, sha256=self.inception_sha256, trust=self.trust_file)
+            sampler = FidSampler(model, network, self.seed, self.guidance, folder)
+            result = evaluate_fid(sampler, reference, steps, self.num, batch_size=self.batch_size, processes=processes)
             if result is not None:
                 print(report(result), flush=True)
-                self._write(result, files.fid_result, together(files.fid_result, result))
+                self._write(result, files.fid_result, merge_fid_results(files.fid_result, result))
 
     def _write(self, result: dict[str, Any], own: Path, more: dict[str, Any] | None = None) -> None:
         """Write a result to --json, and to the file of its run unless that holds a better one.

@@ -36,6 +36,10 @@ class FidStats(OnDevice):
     """number of images whose features are kept too, for KID and neighbourhoods"""
     inception: str | None = None
     """TorchScript of the Inception network of 2015, or its https:// address (default: that of the extra `fid`)"""
+    inception_sha256: str | None = None
+    """SHA-256 that the file of --inception must have, in hexadecimal digits (default: none)"""
+    trust_file: bool = False
+    """open the file of --inception without a hash; opening TorchScript runs code of the file"""
 
     task: ImageOptions = field(default=ImageOptions(), metadata=DERIVED)
 
@@ -58,7 +62,7 @@ class FidStats(OnDevice):
         given = self.task
         task = Images(self.data, given.image_size, given.channels, 0, skip_damaged=given.skip_damaged).resolve()
         keep_freed_memory()
-        network = Inception(self.inception, device)
+        network = Inception(self.inception, device, sha256=self.inception_sha256, trust=self.trust_file)
         found = measure(task, self.split, network, keep=self.keep)
         found.save(self.out)
         print(f"{self.out}: {found.count:,} images, {network.size:,} features")

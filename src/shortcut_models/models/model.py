@@ -6,12 +6,12 @@ import contextlib
 import functools
 import math
 import numbers
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import psutil
 import torch
 
 from ..base import Cond, Label, Network, Objective, Task, X
@@ -162,7 +162,7 @@ class Model:
         if guidance != 1 and not self.classes:
             raise UserError("guidance needs a model with labels, and this one has none: leave guidance out")
         self.check_guidance(guidance)
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        memory = psutil.virtual_memory().total
         latent = 4 * math.prod(self.task.shape)
         needed = (encoded * num + 2 * min(batch_size, num)) * latent + decoded * num * self.sample_size
         if needed > memory:

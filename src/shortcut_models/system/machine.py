@@ -1,4 +1,4 @@
-"""The memory that tensors on a CPU are freed to."""
+"""The machine: its name and processor, and how its memory is reused."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what its tensors free; only glibc has this choice, elsewhere nothing happens.
+    """Let this process keep the memory that tensors free, with glibc; with other C libraries do nothing.
 
-    By default the C library gives large pieces back to the system, which clears them page by page when the next
-    step asks for them again: a tenth to a fifth of a training step on a CPU.
+    By default the C library returns large blocks to the system, which clears them page by page when the next step
+    allocates them again: a tenth to a fifth of a training step on a CPU.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
@@ -29,14 +29,14 @@ def keep_freed_memory() -> None:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What a figure was measured on."""
+    """Describe the machine that a figure was measured on."""
     facts = {"system": platform.system(), "architecture": platform.machine(), "cores": os.cpu_count()}
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return facts | {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
 def processor(device: torch.device) -> str:
-    """The name of the GPU, or that of the processor where the system tells it."""
+    """Return the name of the GPU, or that of the processor if the system has it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     found = None

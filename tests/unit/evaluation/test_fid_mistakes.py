@@ -13,33 +13,33 @@ from helpers.image_files import make_folder, make_npz, pictures, png
 from helpers.runs import DIGITS, POINTS, assert_refused, shortcut, train
 from shortcut_models.evaluation.fid import checks
 from shortcut_models.evaluation.fid_reference import Reference, brightness
-from shortcut_models.evaluation.fid_samples import Made, Maker
+from shortcut_models.evaluation.fid_samples import FidSampler, SampleFeatures
 from shortcut_models.models.model import Model
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching
 from shortcut_models.tasks import Images
 
-FID = "--fid-stats good.npz --inception tiny.pt --num 20 --steps 1"
-STATS = "fid-stats --inception tiny.pt --out new.npz"
+FID = "--fid-stats good.npz --inception tiny.pt --trust-file --num 20 --steps 1"
+STATS = "fid-stats --inception tiny.pt --trust-file --out new.npz"
 TABLE: dict[str, tuple[str, str]] = {
     "no statistics": (
         f"evaluate run {FID} --fid-stats none.npz",
         "none.npz does not exist: make it with `shortcut fid",
     ),
     "statistics are a folder": (f"evaluate run {FID} --fid-stats data", "data: Is a directory"),
-    "statistics are a text": (f"evaluate run {FID} --fid-stats text.npz", "text.npz is damaged or no .npz file"),
-    "statistics without mu": (f"evaluate run {FID} --fid-stats images.npz", "images.npz holds no array mu"),
+    "statistics are a text": (f"evaluate run {FID} --fid-stats text.npz", "text.npz is damaged or not an .npz file"),
+    "statistics without mu": (f"evaluate run {FID} --fid-stats images.npz", "images.npz does not have the array mu"),
     "statistics of more features": (
         f"evaluate run {FID} --fid-stats more.npz",
         f"more.npz holds moments of 2048 features, and the network makes {FEATURES}: make statistics with",
     ),
     "statistics of another network": (
         f"evaluate run {FID} --inception other.pt",
-        "good.npz was made with another Inception network: give that one with --inception",
+        "good.npz was made with another Inception network: pass that one with --inception",
     ),
     "no network": (f"evaluate run {FID} --inception none.pt", "none.pt does not exist: pip install"),
-    "damaged network": (f"evaluate run {FID} --inception text.npz", "text.npz is damaged or no TorchScript file"),
-    "a run of points": (f"evaluate points {FID}", "FID is for images, and this task's data are none: leave out"),
+    "damaged network": (f"evaluate run {FID} --inception text.npz", "text.npz is damaged or not a TorchScript file"),
+    "a run of points": (f"evaluate points {FID}", "FID is for images, and this task's data are not images: leave out"),
     "no run": (f"evaluate nowhere {FID}", "nowhere does not exist: give a run directory or a model file"),
     "no samples": (f"evaluate run {FID} --num 0", "--num must be >= 1, not 0"),
     "minus one sample": (f"evaluate run {FID} --num -1", "--num must be >= 1, not -1"),
@@ -61,7 +61,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "stats keep": (f"{STATS} --data data --keep -1", "--keep must be >= 0, not -1"),
     "stats without network": (f"{STATS} --data data --inception none.pt", "none.pt does not exist: pip install"),
     "stats device": (f"{STATS} --data data --device warp", "device 'warp' is not available here"),
-    "plot of nothing": ("plot nowhere --out p.png", "nowhere is no run, as it has no config.json"),
+    "plot of nothing": ("plot nowhere --out p.png", "nowhere is not a run, as it does not have a config.json"),
     "plot before": ("plot points --out p.png", "points has not been evaluated: run `shortcut evaluate points` first"),
     "plot of a damaged result": ("plot damaged --out p.png", "evaluation.json is damaged: run `shortcut evaluate"),
     "plot of other steps": ("plot run --steps 64 --out p.png", "no run has results of these steps and measures"),
@@ -88,7 +88,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
         train(place / "run", options=("train", "images", *DIGITS[2:], "--data", data))
         train(place / "points", options=POINTS)
-        words = ("fid-stats", "--data", data, "--inception", place / "tiny.pt", "--out", place / "good.npz")
+        words = (
+            "fid-stats",
+            "--data",
+            data,
+            "--inception",
+            place / "tiny.pt",
+            "--trust-file",
+            "--out",
+            place / "good.npz",
+        )
         assert shortcut(*words).code == 0
         assert shortcut("evaluate", place / "run", "--num", 10, "--steps", 1).code == 0
     (place / "damaged").mkdir()
@@ -107,12 +116,12 @@ def test_fid_refusals(place: Path, monkeypatch: pytest.MonkeyPatch, name: str) -
 def test_too_few_samples_or_images_are_warned_of(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     np.savez("few.npz", mu=np.zeros(FEATURES), sigma=np.eye(FEATURES), count=FEATURES)
-    words = ("--inception", "tiny.pt", "--steps", 1, "--num", FEATURES, "--fid-stats", "few.npz")
+    words = ("--inception", "tiny.pt", "--trust-file", "--steps", 1, "--num", FEATURES, "--fid-stats", "few.npz")
     done = shortcut("evaluate", "run", *words)
     assert done.code == 0
     warned = [line for line in done.err.splitlines() if "shortcut: warning: " in line]
     for line, what in zip(warned, ("samples", "reference images"), strict=True):
-        assert f"FID with {FEATURES} {what} comes out too high, as there are {FEATURES} features" in line
+        assert f"FID with {FEATURES} {what} is too high, as there are {FEATURES} features" in line
     enough = next(c for c in json.loads(Path("run/fid.json").read_text())["checks"] if c["what"] == "enough")
     assert not enough["ok"]
 
@@ -132,9 +141,9 @@ def found(images: np.ndarray, reference: Reference, best: float = 1.0) -> dict[s
             raise NotImplementedError
 
     digests = np.array([hash(image.tobytes()) & (2**63 - 1) for image in images], np.uint64)
-    made = Made(np.zeros((0, 4), np.float32), digests, brightness(images), 0.0)
-    maker = Maker(Model(network, FlowMatching(), task), Four(), 0, 1.0, Path("none"))
-    lines = checks(maker, {1: made}, reference, len(images), best)
+    made = SampleFeatures(np.zeros((0, 4), np.float32), digests, brightness(images), 0.0)
+    sampler = FidSampler(Model(network, FlowMatching(), task), Four(), 0, 1.0, Path("none"))
+    lines = checks(sampler, {1: made}, reference, len(images), best)
     return {line["what"]: line["ok"] for line in lines}
 
 

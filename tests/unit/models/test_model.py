@@ -207,7 +207,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_gives_the_one_before(digits: P
 
 
 HEADERS: dict[str, tuple[Any, str]] = {
-    "no object": ([1], "is no JSON object"),
+    "no object": ([1], "is not a JSON object"),
     "empty": ({}, "is not understood"),
     "task missing": ({"task": None}, "is not understood"),
     "unknown task": ({"task": {"name": "dogs"}}, "task 'dogs' is unknown"),
@@ -240,7 +240,7 @@ def test_a_configuration_that_is_no_json_is_refused(digits: Path, tmp_path: Path
     text = '{"task": '
     metadata = {HEADER: text, HASH: hash_tensors(weights, text)}
     safetensors.torch.save_file(weights, tmp_path / "broken.safetensors", metadata)
-    with pytest.raises(UserError, match="is no JSON object"):
+    with pytest.raises(UserError, match="is not a JSON object"):
         load(tmp_path / "broken.safetensors")
 
 

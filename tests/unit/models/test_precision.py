@@ -12,7 +12,7 @@ from torch import nn
 
 from shortcut_models.cli import main
 from shortcut_models.errors import UserError
-from shortcut_models.evaluation.results import together
+from shortcut_models.evaluation.results import merge_fid_results
 from shortcut_models.models.loading import load
 from shortcut_models.models.model import PRECISIONS, Model
 from shortcut_models.recipes.commands import evaluate_command
@@ -128,8 +128,8 @@ def test_rows_of_unlike_precision_are_not_put_together(tmp_path: Path) -> None:
     old: dict[str, Any] = {"num": 5, "seed": 0, "reference": {}, "steps": {"4": {"guidance": 1.0}}, "checks": []}
     (tmp_path / "fid.json").write_text(json.dumps(old))
     new = old | {"guidance": 1.0, "steps": {"1": {"guidance": 1.0}}}
-    assert set(together(tmp_path / "fid.json", new | {"precision": "fp32"})["steps"]) == {"1", "4"}
-    assert set(together(tmp_path / "fid.json", new | {"precision": "bf16"})["steps"]) == {"1"}
+    assert set(merge_fid_results(tmp_path / "fid.json", new | {"precision": "fp32"})["steps"]) == {"1", "4"}
+    assert set(merge_fid_results(tmp_path / "fid.json", new | {"precision": "bf16"})["steps"]) == {"1"}
 
 
 def test_float32_asks_for_no_bfloat16(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -262,4 +262,4 @@ def test_another_teacher_than_before_is_refused(teachers: Path, tmp_path: Path) 
     train(tmp_path / "run", *words, "--teacher", teachers / "flow", options=POINTS)  # the same again is none
     outcome = shortcut(*POINTS, *words, "--teacher", teachers / "shortcut", "--run", tmp_path / "run")
     assert outcome.code == 2
-    assert "was started with another --teacher: give that one" in outcome.complaint
+    assert "was started with another --teacher: pass that one" in outcome.complaint

@@ -62,7 +62,7 @@ PAIRS = ("--objective", "reflow", "--objective.pairs", 50)
             "train-steps must be >= 5, as half of them train a teacher",
         ),
         ((*PAIRS, "--train-steps", 0), "train-steps must be"),
-        (("--objective", "two-model"), "run is not empty and holds no run: give another directory with --run"),
+        (("--objective", "two-model"), "run is not empty and is not a run directory: choose another with --run"),
     ],
 )
 def test_what_is_wrong_with_the_student_is_said_before_a_teacher_is_trained(

@@ -133,7 +133,7 @@ def test_a_run_begins_so_and_remembers_it(tmp_path: Path) -> None:
     before = tensors(run)
     for other in ((), ("--init-from", run)):
         outcome = shortcut(*DIGITS, "--run", run, *words[2:], "--train-steps", 6, *other)
-        assert "was started with another --init-from, or without: give the same" in outcome.complaint
+        assert "was started with another --init-from, or without: pass the same" in outcome.complaint
     assert tensors(run).keys() == before.keys()
 
 
@@ -141,7 +141,7 @@ def test_a_run_begins_so_and_remembers_it(tmp_path: Path) -> None:
     ("words", "message"),
     [
         (("--init-from", "nowhere"), "nowhere does not exist: give a run directory or a model file"),
-        (("--init-from", "foreign"), "foreign is damaged or no safetensors file"),
+        (("--init-from", "foreign"), "foreign is damaged or not a safetensors file"),
         (("--init-from", "nowhere", "--objective", "reflow"), "leave --init-from out"),
     ],
 )

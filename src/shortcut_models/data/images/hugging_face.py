@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ...errors import UserError
+from ...errors import UserError, first_line
 from .examples import Examples
 from .npz_idx import check_labels
 
@@ -48,7 +48,7 @@ def open_splits(data: str) -> Mapping[str, Any]:
         found = library.load_dataset(name, config or None) if by_name else library.load_from_disk(data)
     except Exception as error:  # it raises almost anything
         hint = "check the name and the connection" if by_name else "save it again"
-        raise UserError(f"cannot load {data} ({_first_line(error)}): {hint}") from None
+        raise UserError(f"cannot load {data} ({first_line(error)}): {hint}") from None
     return found if isinstance(found, dict) else {"": found}
 
 
@@ -59,11 +59,7 @@ def open_parquet(files: tuple[Path, ...]) -> Any:
     try:
         return library.Dataset.from_parquet([str(path) for path in files])
     except Exception as error:  # it raises almost anything
-        raise UserError(f"{files[0]} or one beside it is damaged ({_first_line(error)}): copy it again") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{error}".strip().split("\n")[0] or type(error).__name__
+        raise UserError(f"{files[0]} or one beside it is damaged ({first_line(error)}): copy it again") from None
 
 
 def files_of(table: Any) -> tuple[Path, ...]:
