@@ -141,7 +141,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "sample what": ("sample --out s.npz", "RUN is missing"),
     "no run": ("sample nowhere --out s.npz", "nowhere does not exist: give a run directory or a model file"),
     "empty run": ("sample empty --out s.npz", "empty is not a run, as it does not have a config.json"),
-    "folder that is no run": ("evaluate notes", "notes is not a run, as it does not have a config.json"),
+    "folder that is not a run": ("evaluate notes", "notes is not a run, as it does not have a config.json"),
     "not trained yet": ("sample untrained --out s.npz", "untrained has no checkpoint yet: train it"),
     "run with a broken config": ("sample broken --out s.npz", "broken/config.json is damaged"),
     "run all damaged": ("sample damaged --out s.npz", "and no other checkpoint is undamaged"),

@@ -232,7 +232,7 @@ def test_evaluations_are_those_counted(objective: Objective) -> None:
         batch = batch_of(rows, (2,), CONDITIONS["label"])
         batch.progress = draw / draws
         objective.losses(network, target_net, batch, **more)
-    # A share that is no whole number of rows is rounded at random: by half a row's worth of passes, at most.
+    # A share that is not a whole number of rows is rounded at random: by half a row's worth of passes, at most.
     spread = RANDOM.get(name_of(objective), 0) / 2 / rows
     assert abs(sum(count) / rows / draws - objective.nfe_per_example) <= 5 * spread / math.sqrt(draws) + 1e-9
 

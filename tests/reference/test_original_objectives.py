@@ -90,9 +90,9 @@ def test_live_reflow(weight: float) -> None:
     t = torch.from_numpy(found["t"])
     draws = Draws(nchw(found["noise"][rows]), t, torch.zeros(len(t), dtype=torch.bool))
     objective = LiveReflow.original(guidance=float(weight))
-    x, target, told = objective.targets(network("student", ema=False), batch, draws, own)
+    x, target, step_size = objective.targets(network("student", ema=False), batch, draws, own)
     check((x, target), found)
-    assert torch.equal(-torch.log2(told), torch.from_numpy(found["dt_base"]).float())
+    assert torch.equal(-torch.log2(step_size), torch.from_numpy(found["dt_base"]).float())
 
 
 def shortcut_case(found: Mapping[str, np.ndarray], guided: bool) -> tuple[Batch, ShortcutDraws, np.ndarray]:

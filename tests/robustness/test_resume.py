@@ -1,4 +1,4 @@
-"""Runs that were stopped, went down or were damaged, and went on as if nothing had happened."""
+"""Runs that were stopped, crashed or were damaged, and resumed as if nothing had happened."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_refusals_of_two_processes_are_said_once(tmp_path: Path, words: tuple[ob
 
 @pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_a_lost_process_ends_the_other_and_the_run_goes_on(tmp_path: Path, parallel: str) -> None:
-    """Killed, it takes the other along, in a line; told to stop, it takes the other along, in the same step."""
+    """Killed, it takes the other along, in a line; after a signal to stop, it takes the other along, in the same step."""
     run, words = tmp_path / "run", (*RUN, "--parallel", parallel, "--checkpoint-every", 5)
     long = (*words, "--schedule", "constant", "--run", run)
     processes = start(tmp_path, *long, "--train-steps", 100_000)
@@ -115,7 +115,7 @@ def test_a_lost_process_ends_the_other_and_the_run_goes_on(tmp_path: Path, paral
 
 @pytest.mark.slow
 def test_torchrun_restarts_what_lost_a_process(tmp_path: Path) -> None:
-    """One of two processes is killed: all are started again, go on from the last checkpoint, and come to the end."""
+    """One of two processes is killed: all are started again, resume from the last checkpoint, and finish."""
     words = (*RUN, "--train-steps", 60, "--checkpoint-every", 10)
     launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "--max-restarts", 3, "-m", "--")
 

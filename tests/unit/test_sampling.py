@@ -119,12 +119,12 @@ def test_guidance_equals_two_separate_passes(weight: float) -> None:
     made = Shortcut().sample(spy, noise, cond, 4, guidance=weight)
     network, x = spy.network, noise
     assert network is not None
-    nobody, everybody = torch.zeros(6, dtype=torch.bool), torch.ones(6, dtype=torch.bool)
+    none, all_rows = torch.zeros(6, dtype=torch.bool), torch.ones(6, dtype=torch.bool)
     with torch.no_grad():
         for i in range(4):
             t, d = torch.full((6,), i / 4), torch.full((6,), 1 / 4)
-            conditional = network(x, t, d, network.encode(cond, nobody))
-            unconditional = network(x, t, d, network.encode(cond, everybody))
+            conditional = network(x, t, d, network.encode(cond, none))
+            unconditional = network(x, t, d, network.encode(cond, all_rows))
             x = x + ((1 - weight) * unconditional + weight * conditional) / 4
     torch.testing.assert_close(made, x, rtol=0, atol=1e-12)
     rows = 6 if weight in (0, 1) else 12

@@ -264,7 +264,7 @@ def test_a_killed_evaluation_goes_on(place: Path, run: Path, event: int) -> None
 
 
 def be_rank(rank: int, port: int) -> None:
-    """Find the other of two processes as torchrun would have told."""
+    """Set what torchrun would set for one of two processes."""
     os.environ.update(WORLD_SIZE="2", RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
 
 

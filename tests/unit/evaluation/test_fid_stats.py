@@ -14,7 +14,7 @@ from shortcut_models.tasks import Digits, Images, Toy
 
 
 class Mean:
-    """Features that can be told by heart: grey levels of the four corners. Counts the images it has seen."""
+    """Features that are known beforehand: grey levels of the four corners. Counts the images it has seen."""
 
     size, fingerprint = 4, "corners"
 

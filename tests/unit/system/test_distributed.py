@@ -83,7 +83,7 @@ class Unreached(Regress):
 
 @dataclass(frozen=True)
 class Interrupted(Shortcut):
-    """A method during one of whose six steps one of the two processes is told to stop."""
+    """A method during one of whose six steps one of the two processes gets a signal to stop."""
 
     step: int = 0
 

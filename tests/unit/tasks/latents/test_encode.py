@@ -1,4 +1,4 @@
-"""`shortcut encode`: what lies in the shards, and that stopping and sharing the work changes nothing."""
+"""`shortcut encode`: what is in the shards, and that stopping and sharing the work changes nothing."""
 
 from __future__ import annotations
 
