@@ -11,6 +11,7 @@ Every method is a different way to make the target of that one network.
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
@@ -251,6 +252,11 @@ class Task(abc.ABC):
 
     def __post_init__(self) -> None:
         check(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields alone: what a task has read (its cached properties) is not copied or sent with it."""
+        kept = lambda name: not isinstance(getattr(type(self), name, None), functools.cached_property)
+        return {name: value for name, value in vars(self).items() if kept(name)}
 
     def resolve(self) -> Task:
         """Read the data once and return this task with all that the data decides filled in."""
