@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .evaluation.evaluate import evaluate
     from .models.loading import load
     from .models.model import Model
+    from .training.callbacks import Callback
     from .training.fit import fit
     from .training.options import Training
 
@@ -22,6 +23,7 @@ _MODULES = {
     "evaluation.evaluate": ("evaluate",),
     "models.loading": ("load",),
     "models.model": ("Model",),
+    "training.callbacks": ("Callback",),
     "training.fit": ("fit",),
     "training.options": ("Training",),
 }
@@ -29,6 +31,7 @@ _MODULES = {
 
 __all__ = [
     "Batch",
+    "Callback",
     "Frames",
     "Label",
     "Losses",

@@ -146,9 +146,9 @@ DRAWS: list[ShortcutDraws] = []
 def test_five_training_steps() -> None:
     """Through our own trainer: losses, gradient norms, and all parameters and their average afterwards."""
     from shortcut_models.tasks import ImportedModel
-    from shortcut_models.training.fit import train_step
     from shortcut_models.training.options import Training
     from shortcut_models.training.state import State
+    from shortcut_models.training.step import train_step
 
     cases = [shortcut_case(group(f"trajectory/{step}"), guided=False) for step in range(5)]  # skips where trimmed
     expected = group("trajectory")

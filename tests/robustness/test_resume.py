@@ -93,7 +93,7 @@ def test_a_constant_rate_is_trained_for_longer_as_if_at_once(tmp_path: Path) -> 
     assert same(tensors(tmp_path / "parts"), tensors(tmp_path / "whole"))
     with pytest.raises(UserError, match="has been trained for 12 steps already: ask for more"):
         train(tmp_path / "parts", schedule="constant", train_steps=8)
-    assert Run(tmp_path / "parts").read_config()["training"]["steps"] == 12
+    assert Run(tmp_path / "parts").read_config()["training"]["train_steps"] == 12
 
 
 def test_a_damaged_newest_checkpoint_costs_only_time(tmp_path: Path) -> None:

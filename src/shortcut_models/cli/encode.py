@@ -29,11 +29,10 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from ..errors import UserError
     from ..system.distributed import process_group
-    from ..system.machine import keep_freed_memory
+    from ..system.machine import keep_freed_memory, torch_device
     from ..tasks import Images
     from ..tasks.latents.autoencoder import open_vae
     from ..tasks.latents.encode import encode
-    from ..training.options import Training
 
     keep_freed_memory()
     vae = open_vae(args.vae)
@@ -45,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     except UserError as error:
         raise UserError(f"--{error}") from None
     with process_group(args.device, DAY) as processes:
-        device = Training(device=args.device).torch_device()
+        device = torch_device(args.device)
         index = encode(images, vae, args.out, device=device, shard_size=args.shard_size, processes=processes)
     if processes.main:
         print(

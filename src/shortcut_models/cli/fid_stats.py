@@ -43,14 +43,13 @@ def run(args: argparse.Namespace) -> None:
     """Make reference statistics."""
     from ..evaluation.fid_reference import measure
     from ..evaluation.inception import Inception
-    from ..system.machine import keep_freed_memory
+    from ..system.machine import keep_freed_memory, torch_device
     from ..tasks import Images
-    from ..training.options import Training
 
     check_out(args.out, ".npz")
     if args.keep < 0:
         raise UserError(f"--keep must be a whole number >= 0, not {args.keep}")
-    device = Training(device=args.device).torch_device()
+    device = torch_device(args.device)
     task = Images(args.data, args.image_size, args.channels, 0, skip_damaged=args.skip_damaged).resolve()
     keep_freed_memory()
     network = Inception(args.inception, device)

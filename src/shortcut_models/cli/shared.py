@@ -69,9 +69,9 @@ def add_network(parser: Parser) -> None:
 
 def device_of(args: argparse.Namespace) -> str:
     """The device asked for. Raises UserError where it is not to be had."""
-    from ..training.options import Training
+    from ..system.machine import torch_device
 
-    return str(Training(device=args.device).torch_device())
+    return str(torch_device(args.device))
 
 
 def open_model(args: argparse.Namespace) -> Model:

@@ -91,7 +91,7 @@ class Maker:
         """Make the samples of these numbers, and keep them."""
         begin = time.perf_counter()
         noise = sample_noise(self.seed, rows, self.model.task.shape)
-        images = self.model.generate(noise, steps, self.model.conditions(rows), self.guidance)
+        images = self.model.sample_from(noise, steps, self.model.conditions(rows), self.guidance)
         seconds = time.perf_counter() - begin
         store.write(rows, images, self.network(images), seconds)
 

@@ -166,6 +166,6 @@ class Policy(Model):
         }
         cond = self.imitation.raw_conditions(seen)
         noise = torch.cat([sample_noise(row.seed, [row.decisions], self.task.shape) for row, _ in due])
-        for (row, _), chunk in zip(due, self.generate(noise, steps, cond, guidance), strict=True):
+        for (row, _), chunk in zip(due, self.sample_from(noise, steps, cond, guidance), strict=True):
             row.plan.extend(chunk[: self.execute])
             row.decisions += 1
