@@ -18,7 +18,7 @@ from torch import Tensor
 from ..base import Label, Task, X
 from ..config import DERIVED
 from ..data.arrays import ArrayDataset
-from ..data.images import ImageSet, InPlaceDataset, InPlaceSet, Reading, load
+from ..data.images import ImageSet, InPlaceSet, Reading, load
 from ..data.images.hugging_face import PREFIX
 from ..data.images.layout import ACCEPTED
 from ..errors import UserError
@@ -151,10 +151,10 @@ class Images(Task):
         _, size, _ = self.shape
         return load(self.location, split, size, self.channels, self.skip_damaged, self.reading)
 
-    def dataset(self, split: str) -> ArrayDataset | InPlaceDataset:
+    def dataset(self, split: str) -> ArrayDataset | InPlaceSet:
         found = self._load(split)
         if isinstance(found, InPlaceSet):
-            return InPlaceDataset(found, labelled=bool(self.classes))
+            return found if self.classes else dataclasses.replace(found, labels=None)
         cond = {"label": torch.from_numpy(found.labels)} if self.classes and found.labels is not None else {}
         return ArrayDataset(torch.from_numpy(found.pixels), cond)
 

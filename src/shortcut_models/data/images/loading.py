@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import math
 import warnings
 from collections.abc import Iterator
@@ -15,13 +13,13 @@ import numpy as np
 
 from ...errors import UserError
 from ...system.files import cache_folder, writing
-from . import cache, hugging_face
-from .cache import ImageSet
-from .decode import ColourFound, Target, decide, decode, look_around
-from .examples import Examples
-from .folders import list_folder
+from . import cache
+from .cache import ImageSet, cache_key, cannot_write
+from .decode import ColourFound, Target, decide, decode, probe
+from .examples import Examples, ImageFiles, read_folder
+from .hugging_face import read_table
 from .in_place import InPlaceSet
-from .layout import Part, find_parts
+from .layout import find_splits
 from .npz_idx import read_idx, read_npz
 from .shards import is_compressed, read_shards, unpacked
 
@@ -73,13 +71,13 @@ def load(
 
 
 def _load(request: Request) -> ImageSet | InPlaceSet:
-    parts = find_parts(request.data)
+    parts = find_splits(request.data)
     part, hold_out = parts.get(request.split, parts["train"]), "test" not in parts
     in_place = None if request.reading == "memory" else _in_place(part, request, hold_out)
     return in_place or _in_memory(part, request, hold_out)
 
 
-def _in_place(part: Part, request: Request, hold_out: bool) -> InPlaceSet | None:
+def _in_place(part: ImageFiles, request: Request, hold_out: bool) -> InPlaceSet | None:
     """The images where they are, or None where they are to be decoded into an array."""
     forced = request.reading == "in-place"
     if part.kind in ("npz", "idx") or (part.kind == "tar" and any(map(is_compressed, part.files))):
@@ -91,7 +89,7 @@ def _in_place(part: Part, request: Request, hold_out: bool) -> InPlaceSet | None
     target = decide(examples, request.image_size, request.channels, request.skip_damaged)
     if not forced and len(examples) * target.channels * target.size**2 < LARGE:
         return None
-    return InPlaceSet(examples, look_around(examples, target, request.skip_damaged), request.skip_damaged)
+    return InPlaceSet(**vars(examples), target=probe(examples, target))
 
 
 def _split(whole: Examples, request: Request, hold_out: bool) -> Examples:
@@ -101,7 +99,7 @@ def _split(whole: Examples, request: Request, hold_out: bool) -> Examples:
     return whole.split(request.split, hold_out=hold_out)
 
 
-def _in_memory(part: Part, request: Request, hold_out: bool) -> ImageSet:
+def _in_memory(part: ImageFiles, request: Request, hold_out: bool) -> ImageSet:
     """The images as an array, from the cache or decoded now."""
     key = _key(part, request, hold_out)
     found = cache.read(key)
@@ -113,57 +111,48 @@ def _in_memory(part: Part, request: Request, hold_out: bool) -> ImageSet:
         try:
             return _decode(examples, target, part, request, hold_out)
         except ColourFound:
-            target = Target(target.size, 3, target.exact)
-            return _decode(examples, target, part, request, hold_out)
+            return _decode(examples, target.in_colour(), part, request, hold_out)
 
 
-def _key(part: Part, request: Request, hold_out: bool) -> str:
+def _key(part: ImageFiles, request: Request, hold_out: bool) -> str:
     """A name for what a request will give, as long as no file changes."""
     stats = [(str(path), path.stat()) for path in part.files]
     files = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
     facts = [VERSION, part.kind, str(part.root), part.inner, hold_out, *request[1:-1], files]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    return cache_key(facts)
 
 
 @contextlib.contextmanager
-def _examples(part: Part) -> Iterator[Examples]:
+def _examples(part: ImageFiles) -> Iterator[Examples]:
     with unpacked(part.files) if part.kind == "tar" else contextlib.nullcontext(part.files) as plain:
         yield _list(part, plain)
 
 
-def _list(part: Part, plain: tuple[Path, ...]) -> Examples:
+def _list(part: ImageFiles, plain: tuple[Path, ...]) -> Examples:
     """All images of a part; plain: its files, of which compressed shards have been unpacked."""
     if part.kind == "tar":
-        return read_shards(part.root, part.files, plain)
-    if part.kind == "folder":
-        return list_folder(part.root, part.files)
-    if part.kind == "table":
-        return hugging_face.read_table(part.root, part.inner, hugging_face.open_splits(str(part.root))[part.inner])
-    if part.kind == "parquet":
-        return hugging_face.read_table(part.root, part.inner, hugging_face.open_parquet(part.files))
-    if part.kind == "npz":
-        return read_npz(part.files[0], part.inner)
-    return read_idx(part.files[0], part.files[1] if len(part.files) > 1 else None)
+        return read_shards(part, plain)
+    readers = {"folder": read_folder, "npz": read_npz, "idx": read_idx, "table": read_table, "parquet": read_table}
+    return readers[part.kind](part)
 
 
-def _decode(examples: Examples, target: Target, part: Part, request: Request, hold_out: bool) -> ImageSet:
+def _decode(examples: Examples, target: Target, part: ImageFiles, request: Request, hold_out: bool) -> ImageSet:
     """Decode into the cache, or where that cannot be written into memory."""
-    image_shape = (target.channels, target.size, target.size)
     asked = _key(part, request, hold_out)
     exact = _key(part, request._replace(image_size=target.size, channels=target.channels), hold_out)
     try:
         with writing(cache_folder() / f"{exact}.uint8") as file:
-            kept = decode(examples, target, request.skip_damaged, lambda pixels: file.write(pixels.data))
-        found = _set(examples, kept, cache.read_pixels(f"{exact}.uint8", (len(kept), *image_shape)))
+            kept = decode(examples, target, lambda pixels: file.write(pixels.data))
+        found = _set(examples, kept, cache.read_pixels(f"{exact}.uint8", (len(kept), *target.shape)))
         cache.describe(f"{exact}.uint8", {asked, exact}, found)
         return found
     except OSError as error:
-        trouble = f"cannot write the image cache {cache_folder()}: {error.strerror or error}"
-        if len(examples) * math.prod(image_shape) >= cache.IN_MEMORY:
+        trouble = cannot_write(error)
+        if len(examples) * math.prod(target.shape) >= cache.IN_MEMORY:
             raise UserError(f"{trouble}; set XDG_CACHE_HOME to a folder with room") from None
         warnings.warn(f"{trouble}; images are decoded at every start", stacklevel=2)
     chunks: list[np.ndarray] = []
-    kept = decode(examples, target, request.skip_damaged, chunks.append)
+    kept = decode(examples, target, chunks.append)
     return _set(examples, kept, np.concatenate(chunks))
 
 

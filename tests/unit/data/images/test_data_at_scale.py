@@ -12,7 +12,7 @@ import pytest
 
 from helpers.image_files import contents, make_folder, make_npz, make_tar_gz, members, pack, pictures, png, some_labels
 from helpers.runs import DIGITS, Outcome, same, shortcut, tensors
-from shortcut_models.data.images import loading, order, shards
+from shortcut_models.data.images import in_place, loading, shards
 from shortcut_models.tasks import Images
 from shortcut_models.training.batches import batches
 
@@ -30,8 +30,8 @@ def numbered_shards(root: Path, count: int = COUNT) -> str:
 
 @pytest.fixture
 def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(order, "WINDOW_SHARDS", 2)
-    monkeypatch.setattr(order, "WINDOW_IMAGES", 10)
+    monkeypatch.setattr(in_place, "WINDOW_SHARDS", 2)
+    monkeypatch.setattr(in_place, "WINDOW_IMAGES", 10)
 
 
 @pytest.mark.usefixtures("_small_windows")
@@ -156,13 +156,13 @@ def empty_shard(root: Path) -> str:
 
 
 MISTAKES: dict[str, tuple[Callable[[Path], str], str]] = {
-    "shard cut in an image": (first_shard(lambda c: c[:700]), "train-000.tar is damaged or no tar file"),
-    "shard cut in a header": (first_shard(lambda c: c[:1200]), "train-000.tar is damaged or no tar file"),
+    "shard cut in an image": (first_shard(lambda c: c[:700]), "train-000.tar is damaged or not a tar file"),
+    "shard cut in a header": (first_shard(lambda c: c[:1200]), "train-000.tar is damaged or not a tar file"),
     "shard with a bad header": (
         first_shard(lambda c: c[:1024] + b"x" * 512 + c[1536:]),
-        "train-000.tar is damaged or no tar file",
+        "train-000.tar is damaged or not a tar file",
     ),
-    "shard of no bytes": (first_shard(lambda c: b""), "train-000.tar is damaged or no tar file"),
+    "shard of no bytes": (first_shard(lambda c: b""), "train-000.tar is damaged or not a tar file"),
     "shard without images": (empty_shard, "no images in", ),
     "image cut": (lambda root: damage(root, range(60)), "cannot be read as an image"),
     "label that is a word": (with_member("x.cls", b"tench"), "x.cls must hold a whole number from 0, not 'tench'"),
