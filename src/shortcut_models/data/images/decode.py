@@ -24,8 +24,6 @@ P = TypeVar("P")
 R = TypeVar("R")
 CHUNK_IMAGES, CHUNK_BYTES = 64, 2**22
 """what a thread decodes, at most, before it hands it over"""
-SHOW_PROGRESS = 2_000
-"""images from which on a progress bar is worth its line"""
 PROBES = 64
 """images that are opened before a set is read in place"""
 _DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
@@ -123,11 +121,7 @@ def _check(examples: Examples, index: int, target: Target, image: Image.Image) -
 
 
 def probe(examples: Examples, target: Target) -> Target:
-    """Return the target, in colour if one of PROBES images, evenly spread, is.
-
-    Raises:
-        UserError: one cannot be opened or is of another size.
-    """
+    """Check PROBES images, evenly spread, and return the target, in colour if one of them is."""
     for index in np.linspace(0, len(examples) - 1, min(PROBES, len(examples)), dtype=int).tolist():
         try:
             with contextlib.suppress(Damaged), _opened(examples, index, target.skip_damaged) as image:
@@ -168,16 +162,14 @@ def decode(examples: Examples, target: Target, write: Callable[[np.ndarray], obj
         The rows that were written: all, or those that could be read.
 
     Raises:
-        UserError: an image is of another size or cannot be read, or none can.
-        ColourFound: an image is in colour, unlike those before it.
+        UserError, ColourFound: as `pixels_of` does.
     """
     count = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // (target.channels * target.size**2)))
     work = [range(len(examples))[i : i + count] for i in range(0, len(examples), count)]
     kept: list[int] = []
-    with progress("reading images", "image", len(examples), SHOW_PROGRESS) as bar:
-        for rows, (pixels, found) in zip(
-            work, in_threads(lambda rows: _chunk(examples, rows, target), work), strict=True
-        ):
+    chunks = in_threads(lambda rows: _chunk(examples, rows, target), work)
+    with progress("reading images", "image", len(examples)) as bar:
+        for rows, (pixels, found) in zip(work, chunks, strict=True):
             write(pixels)
             kept += found
             bar.update(len(rows))
@@ -186,10 +178,10 @@ def decode(examples: Examples, target: Target, write: Callable[[np.ndarray], obj
     return kept
 
 
-def progress(what: str, unit: str, total: int, show_from: int) -> Any:
-    """Return a progress bar, which shows nothing below `show_from` and little where stderr is not a terminal."""
+def progress(what: str, unit: str, total: int) -> Any:
+    """Return a progress bar that shows after a second, and less often where stderr is not a terminal."""
     interval = 0.2 if sys.stderr.isatty() else 15.0
-    return tqdm(total=total, desc=what, unit=unit, disable=total < show_from, mininterval=interval, dynamic_ncols=True)
+    return tqdm(total=total, desc=what, unit=unit, delay=1, mininterval=interval, dynamic_ncols=True)
 
 
 def in_threads(work: Callable[[P], R], parts: Iterable[P]) -> Iterator[R]:

@@ -26,14 +26,6 @@ def is_saved(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
 
 
-def _library() -> Any:
-    try:
-        import datasets
-    except ImportError:
-        raise UserError("Hugging Face data needs an extra: pip install 'shortcut-models[datasets]'") from None
-    return datasets
-
-
 @functools.lru_cache(maxsize=4)
 def open_tables(data: str | tuple[Path, ...]) -> Mapping[str, Any]:
     """Return tables by split; "" is the split of one alone.
@@ -41,27 +33,25 @@ def open_tables(data: str | tuple[Path, ...]) -> Mapping[str, Any]:
     Args:
         data: hf:NAME[:CONFIG], which is downloaded once, a folder that `save_to_disk` wrote, or Parquet files.
     """
-    library = _library()
+    try:
+        import datasets
+    except ImportError:
+        raise UserError("Hugging Face data needs an extra: pip install 'shortcut-models[datasets]'") from None
     where, hint = data, "save it again"
     try:
         if isinstance(data, tuple):
             where, hint = f"{data[0]} or one beside it", "a file is damaged, copy it again"
-            found = library.Dataset.from_parquet([str(path) for path in data])
+            found = datasets.Dataset.from_parquet([str(path) for path in data])
         elif data.startswith(PREFIX):
             hint = "check the name and the connection"
             name, _, config = data.removeprefix(PREFIX).partition(":")
-            found = library.load_dataset(name, config or None)
+            found = datasets.load_dataset(name, config or None)
         else:
-            found = library.load_from_disk(data)
+            found = datasets.load_from_disk(data)
     except Exception as error:  # it raises almost anything
         reason = f"{error}".strip().split("\n")[0] or type(error).__name__
         raise UserError(f"cannot load {where} ({reason}): {hint}") from None
     return found if isinstance(found, dict) else {"": found}
-
-
-def files_of(table: Any) -> tuple[Path, ...]:
-    """Return the files that hold a table."""
-    return tuple(Path(file["filename"]) for file in table.cache_files)
 
 
 def _open(files: ImageFiles) -> Any:
@@ -87,8 +77,10 @@ def _label_column(table: Any) -> str | None:
 
     Without such a column, return that of the most classes, or None.
     """
-    library, features = _library(), table.features
-    classes = {name: kind.num_classes for name, kind in features.items() if isinstance(kind, library.ClassLabel)}
+    from datasets import ClassLabel
+
+    features = table.features
+    classes = {name: kind.num_classes for name, kind in features.items() if isinstance(kind, ClassLabel)}
     for name in ("label", "labels"):
         whole = getattr(features.get(name), "dtype", "").lstrip("u").startswith("int")
         if name in classes or (whole and not classes):
@@ -98,12 +90,11 @@ def _label_column(table: Any) -> str | None:
 
 def _image_column(root: Path, table: Any) -> str:
     """Return the one column of images: of that type, or with the bytes of files."""
-    library, features = _library(), table.features
-    found = [
-        name
-        for name, kind in features.items()
-        if isinstance(kind, library.Image) or (isinstance(kind, dict) and "bytes" in kind)
-    ]
+    import datasets
+
+    features = table.features
+    is_image = lambda kind: isinstance(kind, datasets.Image) or (isinstance(kind, dict) and "bytes" in kind)
+    found = [name for name, kind in features.items() if is_image(kind)]
     if len(found) != 1:
         raise UserError(
             f"{root} must have one column of images, not {len(found)}; its columns are {', '.join(features)}: keep one"

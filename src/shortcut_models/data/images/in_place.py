@@ -96,15 +96,10 @@ class InPlaceSet(Examples):
 
 
 def windowed(shards: Int64[np.ndarray, "n"], source: torch.Generator) -> Int64[Tensor, "n"]:
-    """Return all rows once, in an order that reads from a few shards at a time.
+    """Return all rows once, in an order that reads from a few shards at a time; `shards` has the shard of each row.
 
     The shards are shuffled and cut into windows of at least 16 shards and 16,384 images; the rows of a window are
-    shuffled among themselves. So two images of one shard are at most a window apart. Where all fits into one window,
-    this is a plain shuffle.
-
-    Args:
-        shards: for each row the number of its shard.
-        source: the order is a function of its seed.
+    shuffled among themselves. So two images of one shard are at most a window apart. One window is a plain shuffle.
     """
     _, counts = np.unique(shards, return_counts=True)
     pieces = torch.from_numpy(np.argsort(shards, kind="stable")).split(counts.tolist())

@@ -14,21 +14,21 @@ from braceexpand import braceexpand
 
 from ...errors import UserError
 from .examples import ImageFiles, Kind
-from .hugging_face import PREFIX, files_of, hides_labels, is_saved, open_tables
+from .hugging_face import PREFIX, hides_labels, is_saved, open_tables
 from .npz_idx import npz_splits
 
 T = TypeVar("T")
 ACCEPTED = "a folder of images, tar shards, an .npz file, MNIST-style idx files or hf:NAME"
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
-)
+IMAGE = re.compile(r"\.(png|jpe?g|webp|bmp|gif|tiff?|p[bgnp]m|avif)$", re.IGNORECASE)
+"""what the name of an image ends in"""
 _KINDS: dict[Kind, tuple[str, re.Pattern[str]]] = {
+    "folder": ("images", IMAGE),
     "tar": ("tar shards", re.compile(r"\.(tar|tar\.gz|tgz)$", re.IGNORECASE)),
     "idx": ("idx files", re.compile(r"images([-_.])idx[34]-ubyte(\.gz)?$", re.IGNORECASE)),
     "npz": (".npz files", re.compile(r"\.npz$", re.IGNORECASE)),
     "parquet": ("Parquet files", re.compile(r"\.parquet$", re.IGNORECASE)),
 }
-"""kinds of files that hold several images: what messages call them, and what their names end in"""
+"""kinds of files: what messages call them, and what their names end in"""
 _SPLIT = re.compile(
     r"(?<![a-z])(?:(?P<train>train(?:ing)?)|(?P<test>test(?:ing)?|t10k)|(?P<val>val(?:id(?:ation)?)?))(?![a-z])",
     re.IGNORECASE,
@@ -56,13 +56,14 @@ def find_splits(data: str) -> dict[str, ImageFiles]:
 
 
 def _file(path: Path) -> dict[str, ImageFiles]:
-    for kind, (_, pattern) in _KINDS.items():
-        if pattern.search(path.name):
-            return _npz(path) if kind == "npz" else {"train": _files(kind, path.parent, [path])}
-    suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
+    kind = next((kind for kind, (_, pattern) in _KINDS.items() if pattern.search(path.name)), None)
+    if kind == "npz":
+        return _npz(path)
+    if kind == "folder":
         raise UserError(f"{path} is a single image: pass --data with the folder that holds the images")
-    if suffix in {".zip", ".7z", ".rar"}:
+    if kind is not None:
+        return {"train": _files(kind, path.parent, [path])}
+    if path.suffix.lower() in {".zip", ".7z", ".rar"}:
         raise UserError(f"{path} is an archive that is not read: unpack it and pass --data with the folder")
     raise UserError(f"{path} is of a type that is not read: pass --data with {ACCEPTED}")
 
@@ -86,7 +87,8 @@ def _tables(data: str) -> dict[str, ImageFiles]:
     named = {word: name for name in tables if (word := _word(_SPLIT.fullmatch(name)))}
     if len(tables) == 1:
         named = {"train": next(iter(tables))}
-    return _choose(named, data, lambda name, _: ImageFiles("table", Path(data), files_of(tables[name]), name))
+    files = {name: [Path(file["filename"]) for file in table.cache_files] for name, table in tables.items()}
+    return _choose(named, data, lambda name, _: _files("table", Path(data), files[name], name))
 
 
 def _pattern(pattern: str) -> dict[str, ImageFiles]:
@@ -118,16 +120,12 @@ def _visible(folder: Path) -> tuple[list[Path], list[Path]]:
     return [Path(e.path) for e in shown if e.is_dir()], [Path(e.path) for e in shown if not e.is_dir()]
 
 
-def _images(files: list[Path]) -> list[Path]:
-    return [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-
-
 def _walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
     """Yield all visible image files below a folder, sorted; a link that leads back up is not followed again."""
     real = os.path.realpath(folder)
     if real not in above:
         folders, files = _visible(folder)
-        yield from _images(files)
+        yield from (path for path in files if IMAGE.search(path.name))
         for inner in folders:
             yield from _walk(inner, above | {real})
 
@@ -142,19 +140,18 @@ def _folder(folder: Path) -> dict[str, ImageFiles]:
     # "train" is also a vehicle: beside folders of other names it is a class, unless a test folder is there too.
     if not named or (others and not named.keys() > {"train"}):
         return _contents(folder)
-    beside = others + _images(files)
+    beside = others + [path for path in files if IMAGE.search(path.name)]
     if beside:
         raise UserError(f"{folder} holds {' and '.join(named)}, but also {beside[0].name}: move that away or into one")
     return _choose(named, folder, lambda path, _: _contents(path, by_name=False)["train"])
 
 
 def _choose(named: Mapping[str, T], where: Path | str, files: Callable[[T, str], ImageFiles]) -> dict[str, ImageFiles]:
-    """Return the files to train on and those of test, or else of val; also where the labels of test are secret.
+    """Return the files of train and test; those of val where there is no test, or its labels are secret.
 
     Args:
-        named: what the data holds, by the words train, test and val.
+        named: what the data holds, by the words train, test and val; `files` turns one of these into a split.
         where: what messages call the data.
-        files: gives the files of one of these, to be used as "train" or as "test".
     """
     if "train" not in named:
         held = " and ".join(named) or "parts of other names"
@@ -185,23 +182,25 @@ def _contents(folder: Path, *, by_name: bool = True) -> dict[str, ImageFiles]:
     _, files = _visible(folder)
     found = {kind: [path for path in files if name.search(path.name)] for kind, (_, name) in _KINDS.items()}
     # A file that was unpacked beside its .gz is read once.
-    found["idx"] = [path for path in found["idx"] if path.suffix != ".gz" or path.with_suffix("") not in found["idx"]]
-    images = list(_walk(folder))
-    held = ["images"] * bool(images) + [_KINDS[kind][0] for kind, paths in found.items() if paths]
-    if not held:
+    idx = found["idx"]
+    found["idx"] = [path for path in idx if path.suffix.lower() != ".gz" or path.with_suffix("") not in idx]
+    found["folder"] = list(_walk(folder))
+    kinds = [kind for kind, paths in found.items() if paths]
+    held = [_KINDS[kind][0] for kind in kinds]
+    if not kinds:
         types = sorted({path.suffix.lower() for path in files if path.suffix})
         seen = f" (it has {', '.join(types[:4])} files)" if types else ""
         raise UserError(f"no images in {folder}{seen}: pass --data with {ACCEPTED}")
-    if len(held) > 1:
+    if len(kinds) > 1:
         raise UserError(f"{folder} holds {held[0]} and {held[1]}: move one kind away, or name the other in --data")
-    if images:
-        stray = [path.name for path in images if path.parent == folder]
-        if 0 < len(stray) < len(images):
+    (kind,) = kinds
+    if kind == "folder":
+        stray = [path.name for path in found[kind] if path.parent == folder]
+        if 0 < len(stray) < len(found[kind]):
             raise UserError(
                 f"{folder} holds class folders, but also images such as {stray[0]}: move those into a class"
             )
-        return {"train": ImageFiles("folder", folder, tuple(images))}
-    kind, paths = next((kind, paths) for kind, paths in found.items() if paths)
+        return {"train": _files(kind, folder, found[kind])}
 
     def files_of_split(paths: list[Path], split: str) -> ImageFiles:
         if kind in ("idx", "npz") and len(paths) > 1:
@@ -209,5 +208,5 @@ def _contents(folder: Path, *, by_name: bool = True) -> dict[str, ImageFiles]:
             raise UserError(f"{folder} holds several {held[0]}, {names}: name one in --data")
         return _files(kind, folder, paths, split if kind == "parquet" else "")
 
-    splits = _choose(_by_name(paths) if by_name else {"train": paths}, folder, files_of_split)
-    return _npz(paths[0]) if kind == "npz" and len(splits) == 1 else splits
+    splits = _choose(_by_name(found[kind]) if by_name else {"train": found[kind]}, folder, files_of_split)
+    return _npz(found[kind][0]) if kind == "npz" and len(splits) == 1 else splits

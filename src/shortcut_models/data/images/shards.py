@@ -29,14 +29,12 @@ from ...system.files import cache_folder, writing
 from .cache import cache_key, cannot_write
 from .decode import in_threads, progress
 from .examples import Examples, ImageFiles, count_classes, encoded
-from .layout import IMAGE_SUFFIXES
+from .layout import IMAGE
 
 VERSION = 2
 """of what an index holds; after a change every index is made again"""
 _KEPT_OPEN = 64
 """shards that a process keeps open: more than are read from at one time"""
-SHOW_PROGRESS = 32
-"""shards from which on a progress bar is worth its line"""
 Stamp = tuple[int, int]
 """size in bytes and time of change in ns: what tells one state of a file from another"""
 Member = tuple[str, int, int, int, int]
@@ -120,7 +118,7 @@ def _cached_index(files: ImageFiles, stamps: list[Stamp]) -> tuple[list[str], Pl
 def _scan_all(files: ImageFiles, plain: tuple[Path, ...]) -> tuple[list[str], Places]:
     """Return the index of all shards, several of them read at a time."""
     members: list[Member] = []
-    with progress("indexing shards", "shard", len(plain), SHOW_PROGRESS) as bar:
+    with progress("indexing shards", "shard", len(plain)) as bar:
         for found in in_threads(lambda number: _scan(files, plain[number], number), range(len(plain))):
             members += found
             bar.update()
@@ -139,11 +137,7 @@ def _explained(shard: Path) -> Iterator[None]:
 def _scan(files: ImageFiles, path: Path, number: int) -> list[Member]:
     """Return the images of a shard, in order, with their labels."""
     shard, images, labels = files.files[number], {}, {}
-    with (
-        _explained(shard),
-        open(path, "rb", buffering=0) as file,
-        tarfile.open(fileobj=file, mode="r:") as archive,
-    ):
+    with _explained(shard), open(path, "rb", buffering=0) as file, tarfile.open(fileobj=file, mode="r:") as archive:
         while (member := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # it would remember every one
             folder, _, base = member.name.rpartition("/")
@@ -151,7 +145,7 @@ def _scan(files: ImageFiles, path: Path, number: int) -> list[Member]:
             key = f"{folder}/{stem}"
             if not member.isreg() or not stem:
                 continue
-            if f".{extension.lower()}" in IMAGE_SUFFIXES:
+            if IMAGE.fullmatch(f".{extension}"):
                 if key in images:
                     raise UserError(f"{shard} holds two images of the key {stem}: keep one")
                 name = f"{shard.relative_to(files.root).as_posix()}:{member.name}"
