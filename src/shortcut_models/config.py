@@ -100,7 +100,8 @@ def options(config: Any) -> tuple[Option, ...]:
 @functools.cache
 def _options(cls: Any) -> tuple[Option, ...]:
     # The docstring of a field stands in the class that has it, which may be a base.
-    parsed = [docstring_parser.parse_from_object(base) for base in cls.__mro__ if "__dataclass_fields__" in vars(base)]
+    bases = [base for base in reversed(cls.__mro__) if "__dataclass_fields__" in vars(base)]
+    parsed = [docstring_parser.parse_from_object(base) for base in bases]
     params = itertools.chain.from_iterable(each.params for each in parsed)
     helps = {param.arg_name: " ".join((param.description or "").split()) for param in params}
     hints = typing.get_type_hints(cls, include_extras=True)

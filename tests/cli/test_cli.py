@@ -25,10 +25,8 @@ from helpers.runs import (
 )
 from shortcut_models import __version__
 from shortcut_models.cli.train import add_train_options
-from shortcut_models.data.images import loading
 from shortcut_models.recipes.arguments import parse_recipe
 from shortcut_models.recipes.library import RECIPES
-from shortcut_models.tasks.images import _judge as image_judge
 from shortcut_models.training.options import Training
 
 
@@ -160,8 +158,6 @@ def test_evaluate_finds_images_that_were_moved(tmp_path: Path, monkeypatch: pyte
     assert shortcut(*words).code == 0
     before = json.loads(Path("run/evaluation.json").read_text())["steps"]
     os.renames("here.npz", "there/here.npz")
-    loading._LOADED.clear()
-    image_judge.cache_clear()
     assert "here.npz does not exist: pass --data" in shortcut(*words).complaint
     assert shortcut(*words, "--data", "there/here.npz").code == 0
     after = json.loads(Path("run/evaluation.json").read_text())["steps"]

@@ -43,10 +43,10 @@ class Crashing(Objective):
     count: Iterator[int] = field(default_factory=lambda: iter(range(1, 10**6)))
     max_steps: int = 8
 
-    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
+    def losses(self, net: Network, target_net: Network, batch: Batch, **context: Any) -> Losses:
         if torch.is_grad_enabled() and next(self.count) == self.step:
             raise Crash
-        return self.inner.losses(net, teacher, batch)
+        return self.inner.losses(net, target_net, batch, **context)
 
     def sample(self, net: Network, noise: Any, cond: Any, steps: int, *, guidance: float = 1.0) -> Any:
         return self.inner.sample(net, noise, cond, steps, guidance=guidance)

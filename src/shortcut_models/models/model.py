@@ -145,7 +145,7 @@ class Model:
         """Raise UserError for a weight that is none, or one that the model was not trained for."""
         if not (math.isfinite(guidance) and guidance >= 0):
             raise UserError(f"guidance must be a number of at least 0, not {guidance}")
-        if guidance != 1 and getattr(self.objective, "label_dropout", None) == 0:
+        if guidance != 1 and not self.objective.label_dropout:
             raise UserError("guidance needs a model trained with label-dropout above 0: leave guidance out")
 
     def check_request(

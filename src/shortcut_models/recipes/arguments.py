@@ -66,7 +66,7 @@ def parse_recipe(
 def check_guidance(objective: Objective) -> None:
     """Raise UserError where what is trained without a null condition would be guided away from it."""
     for name in ("guidance", "pair_guidance"):
-        if getattr(objective, name, 1) != 1 and getattr(objective, "label_dropout", 1) == 0:
+        if getattr(objective, name) != 1 and not objective.label_dropout:
             option = name.replace("_", "-")
             raise UserError(f"--objective.{option} needs label-dropout above 0, which trains what it guides away from")
 

@@ -49,14 +49,14 @@ def test_every_method_costs_the_budget_and_no_more(nine: Path) -> None:
         batch = OBJECTIVES[name](**made).nfe_per_example * 32
         pair = made.get("pair_steps", 0)
         assert BUDGET - batch - pair - 1 <= sum(parts.values()) <= BUDGET
-        assert parts["training"] == pytest.approx(config["training"]["steps"] * batch, abs=1)
-        assert steps_of(nine / "runs" / f"{name}-seed0") == [config["training"]["steps"]]
+        assert parts["training"] == pytest.approx(config["training"]["train_steps"] * batch, abs=1)
+        assert steps_of(nine / "runs" / f"{name}-seed0") == [config["training"]["train_steps"]]
         assert not Run(nine / "runs" / f"{name}-seed0").snapshots.exists()  # nobody looks at them here
         assert parts.keys() == {"training"} | ({"teacher"} if name in TWO_PHASES else set()) | (
             {"pairs"} if pair else set()
         )
         if "teacher" in parts:
-            assert parts["teacher"] == teacher["training"]["steps"] * 3 * 32
+            assert parts["teacher"] == teacher["training"]["train_steps"] * 3 * 32
         if pair:
             assert parts["pairs"] == made["pairs"] * pair
             assert pair <= 8  # the most that the teacher has

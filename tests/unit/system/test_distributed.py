@@ -74,7 +74,7 @@ def source_for(objective: Objective) -> dict[str, Any]:
 class Unreached(Regress):
     """A method that leaves a part of its network alone."""
 
-    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
+    def losses(self, net: Network, target_net: Network, batch: Batch, **context: Any) -> Losses:
         zeros = torch.zeros(len(batch))
         return Losses(net.skip(zeros[:, None].expand(-1, 8)).square().mean(1), {})  # type: ignore[operator]
 
@@ -85,10 +85,10 @@ class Interrupted(Shortcut):
 
     step: int = 0
 
-    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
-        if torch.is_grad_enabled() and batch.progress == (self.step - 1) / 6 and os.environ["RANK"] == "1":
+    def losses(self, net: Network, target_net: Network, batch: Batch, **context: Any) -> Losses:
+        if torch.is_grad_enabled() and context["progress"] == (self.step - 1) / 6 and os.environ["RANK"] == "1":
             os.kill(os.getpid(), signal.SIGTERM)
-        return super().losses(net, target_net, batch)
+        return super().losses(net, target_net, batch, **context)
 
 
 LEFT_IN_PEACE = Interrupted(max_steps=8, bootstrap_fraction=0.4)

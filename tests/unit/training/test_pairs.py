@@ -87,7 +87,6 @@ def test_pairs_are_what_the_model_makes_of_their_noises(tmp_path: Path) -> None:
     assert torch.equal(batch.noise, found["noise"][[5, 2]])
     assert torch.equal(batch.data, found["data"][[5, 2]])
     assert torch.equal(batch.cond["label"], found["cond.label"][[5, 2]])
-    assert batch.drop is not None
     assert torch.equal(batch.drop, found["drop"][[5, 2]])
 
 
@@ -132,7 +131,7 @@ def test_a_single_pair_is_enough(tmp_path: Path) -> None:
 def test_pairs_of_other_options_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     made(tmp_path)
     seed = options.pop("seed", 0)
-    with pytest.raises(UserError, match="holds pairs made with other options: remove it, or give another --run"):
+    with pytest.raises(UserError, match="holds pairs made with other options: remove it, or choose another --run"):
         made(tmp_path, objective=replace(OBJECTIVE, **options), seed=seed)
 
 
@@ -230,7 +229,7 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 WRONG = {
     "another task": ("reflow", "digits", "events of shape (1, 8, 8) with conditions ['label'], not (2,) with []"),
     "another task, two models": ("two-model", "digits", "give one that was trained on this task"),
-    "another method": ("progressive", "shortcut", "must be trained with --objective flow (or reflow): give another"),
+    "another method": ("progressive", "shortcut", "must be trained with --objective flow (or reflow): choose another"),
     "another method, cd": ("consistency-distillation", "shortcut", "must be trained with --objective flow"),
     "conditioned_step_size": (
         "progressive --objective.conditioned-step-size 1",

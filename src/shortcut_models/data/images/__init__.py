@@ -2,6 +2,6 @@
 
 from .cache import ImageSet
 from .in_place import InPlaceSet
-from .loading import Reading, load
+from .loading import ImageSource, Reading
 
-__all__ = ["ImageSet", "InPlaceSet", "Reading", "load"]
+__all__ = ["ImageSet", "ImageSource", "InPlaceSet", "Reading"]

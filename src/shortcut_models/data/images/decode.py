@@ -55,6 +55,11 @@ class Target:
     def shape(self) -> tuple[int, int, int]:
         return (self.channels, self.size, self.size)
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of one image."""
+        return self.channels * self.size**2
+
     def in_colour(self) -> Target:
         """Return the same target with three channels."""
         return dataclasses.replace(self, channels=3, grey_only=False)
@@ -164,7 +169,7 @@ def decode(examples: Examples, target: Target, write: Callable[[np.ndarray], obj
     Raises:
         UserError, ColourFound: as `pixels_of` does.
     """
-    count = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // (target.channels * target.size**2)))
+    count = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // target.nbytes))
     work = [range(len(examples))[i : i + count] for i in range(0, len(examples), count)]
     kept: list[int] = []
     chunks = in_threads(lambda rows: _chunk(examples, rows, target), work)

@@ -74,7 +74,6 @@ def test_a_set_is_left_in_place_where_it_is_large(tmp_path: Path, monkeypatch: p
     train = (COUNT - COUNT // 10) * SIDE**2
     for bytes_large, large in ((train + 1, False), (train, True)):
         monkeypatch.setattr(loading, "LARGE", bytes_large)
-        loading._LOADED.clear()
         task = Images(data=data).resolve()
         assert isinstance(task.dataset("train"), InPlaceSet) == large
         assert not isinstance(task.dataset("test"), InPlaceSet)
@@ -101,12 +100,10 @@ def test_what_is_judged_is_the_same(tmp_path: Path) -> None:
 def test_shards_are_indexed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_shards(tmp_path, pictures(), some_labels())
     before = contents(in_place(data), "train")
-    loading._LOADED.clear()
     with monkeypatch.context() as patch:
         patch.setattr(shards, "_scan", lambda *args: pytest.fail("indexed again"))
         assert contents(in_place(data), "train") == before
     pack(tmp_path / "part-000.tar", members(pictures(10, seed=7), np.zeros(10, int)))
-    loading._LOADED.clear()
     after = contents(in_place(data), "train")
     assert len(after) == len(before)
     assert 0 < len(set(before) - set(after)) <= 10
@@ -124,7 +121,6 @@ def test_a_damaged_index_is_made_anew(harm: str, tmp_path: Path) -> None:
     else:
         with np.load(path) as file:
             np.savez(path, **dict(file) | {"places": file["places"][:, :-1]})
-    loading._LOADED.clear()
     assert contents(in_place(data), "train") == before
 
 
@@ -142,7 +138,6 @@ def test_a_long_name_and_a_folder_within_a_shard(tmp_path: Path) -> None:
     packed = {f"{name}.{kind}": content for i, name in enumerate(names)
               for kind, content in (("png", png(pictures()[i])), ("cls", b"%d" % i))}  # fmt: skip
     for _ in range(2):  # scanned, then from the index
-        loading._LOADED.clear()
         task = in_place(str(pack(tmp_path / "a.tar", packed)))
         assert sorted(contents(task, "train") + contents(task, "test")) == sorted(
             (pictures()[i].tobytes(), i) for i in range(4)
@@ -210,7 +205,6 @@ def test_a_colour_or_a_size_found_late(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "5.png").unlink()
     assert in_place(str(tmp_path)).channels == 3
     (tmp_path / "5.png").write_bytes(png(pictures(1, side=10)[0]))
-    loading._LOADED.clear()
     monkeypatch.setattr("shortcut_models.data.images.decode.PROBES", 1)
     dataset = in_place(str(tmp_path)).dataset("train")
     with pytest.raises(UserError, match=r"4\.png is in colour, .* pass --task\.channels 3, or 1|mixed size"):
