@@ -199,8 +199,7 @@ def in_threads(work: Callable[[P], R], parts: Iterable[P]) -> Iterator[R]:
             waiting.append(pool.submit(work, part))
             if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield from (future.result() for future in waiting)
     finally:
         pool.shutdown(cancel_futures=True)
 

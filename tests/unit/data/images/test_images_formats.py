@@ -24,6 +24,7 @@ from helpers.image_files import (
     make_folder,
     make_idx_gz,
     make_npz,
+    make_shards,
     make_tar,
     members,
     pack,
@@ -61,6 +62,23 @@ def test_every_format_gives_the_images_it_was_made_of(maker: Maker, labelled: bo
     expected = [(image.tobytes(), int(labels[i]) if labelled else -1) for i, image in enumerate(images)]
     assert sorted(train + test) == sorted(expected)
     assert task.images_sha256.startswith(RECORDED[maker.__name__][0 if labelled else 1])
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "{000..002}.tar",
+        "{002..000}.tar",
+        "00{0,1,2}.tar",
+        "{00{0,1},002}.tar",
+        "*.tar",
+        "00[0-2].tar",
+        "{000,00[12]}.tar",
+    ],
+)
+def test_patterns_of_shards(pattern: str, tmp_path: Path) -> None:
+    task = Images(data=f"{make_shards(tmp_path, pictures(), some_labels())}/part-{pattern}").resolve()
+    assert task.images_sha256.startswith(RECORDED["make_pattern"][0])
 
 
 @pytest.mark.parametrize("maker", [make_folder, make_tar, make_npz, make_float_npz, make_idx_gz])

@@ -203,6 +203,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], str | None], str]] = {
     "tar broken in the middle": (broken_in_the_middle, "damaged or not a tar"),
     "gzip cut": (packed(members(pictures()), 999, "w:gz"), "damaged or not a tar"),
     "pattern without files": (lambda root: str(root / "a-{000..002}.tar"), r"no file matches .*a-000\.tar"),
+    "pattern without the other brace": (lambda root: str(root / "a-{000.tar"), r"no file matches .*a-\{000\.tar"),
     "pattern of images": (both(folder_of("", pictures(), None)), "not a tar file"),
     "npz with NaN": (saved(images=NAN), "NaN"),
     "npz beyond 1": (saved(images=pictures() / 100), "from 0 to 1"),
@@ -239,7 +240,7 @@ def test_mistakes_have_one_line_that_says_what_to_do(name: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("classes", [2, 5])
-def test_a_number_of_classes_that_the_data_has_not(classes: int, tmp_path: Path) -> None:
+def test_a_number_of_classes_that_the_data_does_not_have(classes: int, tmp_path: Path) -> None:
     """Nor more, as nothing would train those."""
     for make in (make_folder, make_tar):
         data = make(tmp_path / make.__name__, pictures(), some_labels())
