@@ -18,7 +18,7 @@ from torch import Tensor
 from ..base import Label, Task, X
 from ..config import DERIVED
 from ..data.arrays import ArrayDataset
-from ..data.images import ImageSet, ImageSource, InPlaceDataset, InPlaceSet, Reading
+from ..data.images import ImageSet, ImageSource, InPlaceSet, Reading
 from ..data.images.hugging_face import PREFIX
 from ..data.images.layout import ACCEPTED
 from ..errors import UserError
@@ -166,10 +166,10 @@ class Images(Task):
         data = str(self.data)
         return data if data.startswith(PREFIX) else os.path.abspath(os.path.expanduser(data))
 
-    def dataset(self, split: str) -> ArrayDataset | InPlaceDataset:
+    def dataset(self, split: str) -> ArrayDataset | InPlaceSet:
         found = self._source.train if split == "train" else self._source.test
         if isinstance(found, InPlaceSet):
-            return InPlaceDataset(found, labelled=bool(self.classes))
+            return found if self.classes else dataclasses.replace(found, labels=None)
         cond = {"label": torch.from_numpy(found.labels)} if self.classes and found.labels is not None else {}
         return ArrayDataset(torch.from_numpy(found.pixels), cond)
 

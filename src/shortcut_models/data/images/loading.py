@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
-import json
-import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,13 +14,13 @@ import numpy as np
 
 from ...errors import UserError
 from ...system.files import cache_folder, writing
-from . import cache, hugging_face
-from .cache import ImageSet
-from .decode import ColourFound, Target, decide, decode, look_around
-from .examples import Examples
-from .folders import list_folder
+from . import cache
+from .cache import ImageSet, cache_key, cannot_write
+from .decode import ColourFound, Target, decide, decode, probe
+from .examples import Examples, ImageFiles, read_folder
+from .hugging_face import read_table
 from .in_place import InPlaceSet
-from .layout import Part, find_parts
+from .layout import find_splits
 from .npz_idx import read_idx, read_npz
 from .shards import is_compressed, read_shards, unpacked
 
@@ -75,8 +72,8 @@ class ImageSource:
         return found
 
     @functools.cached_property
-    def _parts(self) -> dict[str, Part]:
-        return find_parts(self.data)
+    def _parts(self) -> dict[str, ImageFiles]:
+        return find_splits(self.data)
 
     @functools.cached_property
     def _compressed(self) -> dict[str, bool]:
@@ -101,8 +98,8 @@ class ImageSource:
             with self._listed(name) as whole:
                 examples = self._split(whole, split, hold_out)
                 target = decide(examples, image_size, channels, self.skip_damaged)
-                if may_stay and (self.reading == "in-place" or _size(examples, target) >= LARGE):
-                    return InPlaceSet(examples, look_around(examples, target, self.skip_damaged), self.skip_damaged)
+                if may_stay and (self.reading == "in-place" or len(examples) * target.nbytes >= LARGE):
+                    return InPlaceSet(**vars(examples), target=probe(examples, target))
                 return _decode(examples, target, part, request, hold_out) if cached is None else cached
         except OSError as error:
             raise UserError(f"cannot read {error.filename or self.data}: {error.strerror or error}") from None
@@ -135,60 +132,46 @@ class ImageSource:
         return whole.split(split, hold_out=hold_out)
 
 
-def _size(examples: Examples, target: Target) -> int:
-    """Return the bytes of all pixels."""
-    return len(examples) * target.channels * target.size**2
-
-
-def _key(part: Part, request: Request, hold_out: bool) -> str:
+def _key(part: ImageFiles, request: Request, hold_out: bool) -> str:
     """Return a name for what a request gives, as long as no file changes."""
     stats = [(str(path), path.stat()) for path in part.files]
     files = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
-    facts = [VERSION, part.kind, str(part.root), part.inner, hold_out, *request, files]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    return cache_key([VERSION, part.kind, str(part.root), part.inner, hold_out, *request, files])
 
 
-def _list(part: Part, plain: tuple[Path, ...]) -> Examples:
+def _list(part: ImageFiles, plain: tuple[Path, ...]) -> Examples:
     """List all images of a part; plain: its files, compressed shards unpacked."""
     if part.kind == "tar":
-        return read_shards(part.root, part.files, plain)
-    if part.kind == "folder":
-        return list_folder(part.root, part.files)
-    if part.kind == "table":
-        return hugging_face.read_table(part.root, part.inner, hugging_face.open_splits(str(part.root))[part.inner])
-    if part.kind == "parquet":
-        return hugging_face.read_table(part.root, part.inner, hugging_face.open_parquet(part.files))
-    if part.kind == "npz":
-        return read_npz(part.files[0], part.inner)
-    return read_idx(part.files[0], part.files[1] if len(part.files) > 1 else None)
+        return read_shards(part, plain)
+    readers = {"folder": read_folder, "npz": read_npz, "idx": read_idx, "table": read_table, "parquet": read_table}
+    return readers[part.kind](part)
 
 
-def _decode(examples: Examples, target: Target, part: Part, request: Request, hold_out: bool) -> ImageSet:
+def _decode(examples: Examples, target: Target, part: ImageFiles, request: Request, hold_out: bool) -> ImageSet:
     """Decode the images into the cache, in colour where one is found among images that are grey at first."""
     try:
         return _decode_as(examples, target, part, request, hold_out)
     except ColourFound:
-        return _decode_as(examples, Target(target.size, 3, target.exact), part, request, hold_out)
+        return _decode_as(examples, target.in_colour(), part, request, hold_out)
 
 
-def _decode_as(examples: Examples, target: Target, part: Part, request: Request, hold_out: bool) -> ImageSet:
+def _decode_as(examples: Examples, target: Target, part: ImageFiles, request: Request, hold_out: bool) -> ImageSet:
     """Decode the images into the cache; where that cannot be written, into memory."""
-    image_shape = (target.channels, target.size, target.size)
     asked = _key(part, request, hold_out)
     exact = _key(part, request._replace(image_size=target.size, channels=target.channels), hold_out)
     try:
         with writing(cache_folder() / f"{exact}.uint8") as file:
-            kept = decode(examples, target, request.skip_damaged, lambda pixels: file.write(pixels.data))
-        found = _set(examples, kept, cache.read_pixels(f"{exact}.uint8", (len(kept), *image_shape)))
+            kept = decode(examples, target, lambda pixels: file.write(pixels.data))
+        found = _set(examples, kept, cache.read_pixels(f"{exact}.uint8", (len(kept), *target.shape)))
         cache.describe(f"{exact}.uint8", {asked, exact}, found)
         return found
     except OSError as error:
-        trouble = f"cannot write the image cache {cache_folder()}: {error.strerror or error}"
-        if len(examples) * math.prod(image_shape) >= cache.IN_MEMORY:
+        trouble = cannot_write(error)
+        if len(examples) * target.nbytes >= cache.IN_MEMORY:
             raise UserError(f"{trouble}; set XDG_CACHE_HOME to a folder with room") from None
         warnings.warn(f"{trouble}; images are decoded at every start", stacklevel=2)
     chunks: list[np.ndarray] = []
-    kept = decode(examples, target, request.skip_damaged, chunks.append)
+    kept = decode(examples, target, chunks.append)
     return _set(examples, kept, np.concatenate(chunks))
 
 

@@ -120,7 +120,7 @@ def test_half_of_the_images_are_mirrored() -> None:
 
 
 def test_a_resolved_task_is_rebuilt_from_json_without_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And tells nobody where it lay: a model file is given to others."""
+    """It does not say where the data was, as others may get the model file."""
     make_folder(tmp_path / "mine", pictures(), some_labels())
     monkeypatch.chdir(tmp_path)
     task = Images(data="mine").resolve()
@@ -142,8 +142,8 @@ def test_a_resolved_task_is_rebuilt_from_json_without_its_data(tmp_path: Path, m
 def test_what_is_read_stays_with_the_task_and_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One listing of the folder for both splits, and one look at the first image of each."""
     data = make_folder(tmp_path, pictures(), some_labels())
-    listed, opened, list_folder, decide = [], [], loading.list_folder, loading.decide
-    monkeypatch.setattr(loading, "list_folder", lambda *args: listed.append(args) or list_folder(*args))
+    listed, opened, read_folder, decide = [], [], loading.read_folder, loading.decide
+    monkeypatch.setattr(loading, "read_folder", lambda *args: listed.append(args) or read_folder(*args))
     monkeypatch.setattr(loading, "decide", lambda *args: opened.append(args) or decide(*args))
     task = Images(data=data).resolve()
     assert (len(listed), len(opened)) == (1, 2)
@@ -189,7 +189,7 @@ def test_a_second_start_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("harm", ["cut", "json", "foreign", "gone"])
-def test_a_damaged_cache_is_made_anew(harm: str, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_made_again(harm: str, tmp_path: Path) -> None:
     task = Images(data=make_folder(tmp_path, pictures(), some_labels())).resolve()
     before = contents(task, "train")
     for path in cache.cache_folder().iterdir():
