@@ -24,11 +24,9 @@ from helpers.runs import (
     tree,
 )
 from shortcut_models import __version__, cli, load
-from shortcut_models.data.images import loading
 from shortcut_models.drawing.sheets import stack
 from shortcut_models.networks import DiTConfig
 from shortcut_models.recipes.library import RECIPES
-from shortcut_models.tasks.images import _judge as image_judge
 from shortcut_models.training.options import Training
 
 
@@ -157,8 +155,6 @@ def test_evaluate_finds_images_that_were_moved(tmp_path: Path, monkeypatch: pyte
     assert shortcut(*words).code == 0
     before = json.loads(Path("run/evaluation.json").read_text())["steps"]
     os.renames("here.npz", "there/here.npz")
-    loading._LOADED.clear()
-    image_judge.cache_clear()
     assert "here.npz does not exist: pass --data" in shortcut(*words).complaint
     assert shortcut(*words, "--data", "there/here.npz").code == 0
     after = json.loads(Path("run/evaluation.json").read_text())["steps"]

@@ -68,7 +68,7 @@ def wait_until(true: Callable[[], bool], process: BaseProcess) -> None:
     [
         (
             (*RUN, "--batch-size", 31),
-            "batch-size 31 cannot be shared evenly by 2 processes of 1 parts: give a multiple of 2, or another number "
+            "batch-size 31 cannot be shared evenly by 2 processes of 1 parts: use a multiple of 2, or another number "
             "of processes",
         ),
         (

@@ -165,7 +165,7 @@ def test_a_full_disk_loses_nothing_and_the_run_goes_on(tmp_path: Path) -> None:
     process.join()
     assert process.exitcode == 2
     assert re.search(
-        r"^shortcut: error: .*: File too large: mend that, then run the same command again; it goes on from the last "
+        r"^shortcut: error: .*: File too large: fix that, then run the same command again; it continues from the last "
         r"checkpoint$",
         (tmp_path / "said").read_text(),
         re.MULTILINE,

@@ -32,11 +32,10 @@ class Encode(OnDevice):
 
     def __call__(self) -> None:
         from ..system.distributed import process_group
-        from ..system.machine import keep_freed_memory
+        from ..system.machine import keep_freed_memory, torch_device
         from ..tasks import Images
         from ..tasks.latents.autoencoder import open_vae
         from ..tasks.latents.encode import encode
-        from ..training.options import Training
 
         keep_freed_memory()
         vae = open_vae(self.vae)
@@ -48,7 +47,7 @@ class Encode(OnDevice):
         except UserError as error:
             raise UserError(f"--{error}") from None
         with process_group(self.device, DAY) as processes:
-            device = Training(device=self.device).torch_device()
+            device = torch_device(self.device)
             index = encode(images, vae, self.out, device=device, shard_size=self.shard_size, processes=processes)
         if processes.main:
             print(

@@ -53,12 +53,11 @@ class FidStats(OnDevice):
     def __call__(self) -> None:
         from ..evaluation.fid_reference import measure
         from ..evaluation.inception import Inception
-        from ..system.machine import keep_freed_memory
+        from ..system.machine import keep_freed_memory, torch_device
         from ..tasks import Images
-        from ..training.options import Training
 
         check_out(self.out, ".npz")
-        device = Training(device=self.device).torch_device()
+        device = torch_device(self.device)
         given = self.task
         task = Images(self.data, given.image_size, given.channels, 0, skip_damaged=given.skip_damaged).resolve()
         keep_freed_memory()

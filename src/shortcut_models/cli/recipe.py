@@ -97,7 +97,7 @@ def with_kinds(recipe: Recipe, network: str | None, objective: str | None) -> Re
 def check_guidance(objective: Objective) -> None:
     """Raise UserError for guidance away from a null condition that is not trained."""
     for name in ("guidance", "pair_guidance"):
-        if getattr(objective, name, 1) != 1 and getattr(objective, "label_dropout", 1) == 0:
+        if getattr(objective, name) != 1 and not objective.label_dropout:
             option = name.replace("_", "-")
             raise UserError(f"--objective.{option} needs label-dropout above 0, which trains what it guides away from")
 

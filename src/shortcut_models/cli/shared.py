@@ -33,9 +33,9 @@ class OnDevice(Command):
 
     def torch_device(self) -> str:
         """Return the name of the device. Raises UserError where it is not available."""
-        from ..training.options import Training
+        from ..system.machine import torch_device
 
-        return str(Training(device=self.device).torch_device())
+        return str(torch_device(self.device))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,9 +90,7 @@ class Comparison:
         given, cls = self.recipe.objective, OBJECTIVES[method]
         if type(given) is not cls:
             return with_shared_options(given, cls)
-        same_in_all = {"pairing": "independent", "guidance": 1.0, "pair_guidance": 1.0}
-        mine: Any = {name: value for name, value in same_in_all.items() if hasattr(given, name)}
-        return dataclasses.replace(given, **mine)  # type: ignore[type-var]
+        return given.with_options(pairing="independent", guidance=1.0, pair_guidance=1.0)
 
     def trials(self) -> Iterator[Trial]:
         """All trainings, those that others learn from first. Raises UserError where the budget is too small."""
@@ -130,8 +128,8 @@ class Comparison:
         if objective.requires == "pairs":
             pair_steps = min(PAIR_STEPS, objective.max_steps)
             pairs = max(int(PAIR_SHARE * left / pair_steps), 1)
-            objective = dataclasses.replace(objective, pairs=pairs, pair_steps=pair_steps)  # type: ignore[type-var]
-            cost["pairs"] = pairs * pair_steps
+            objective = objective.with_options(pairs=pairs, pair_steps=pair_steps)
+            cost["pairs"] = objective.pairs * objective.pair_steps
             left -= cost["pairs"]
         each = objective.nfe_per_example * self.recipe.training.batch_size
         steps = int(left / each)

@@ -69,7 +69,7 @@ def evaluate(
                 rows = range(start, min(start + batch_size, num))
                 noise = sample_noise(seed, rows, model.task.shape)
                 cond = model.conditions(rows, labels[rows.start : rows.stop])
-                parts.append(model.flow(noise, steps, cond, guidance).cpu())
+                parts.append(model.sample_from(noise, steps, cond, guidance, decode=False).cpu())
                 bar.update(len(rows) * steps)
             ends[steps], seconds[steps] = torch.cat(parts), time.perf_counter() - begin
     results = {}

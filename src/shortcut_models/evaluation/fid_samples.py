@@ -91,7 +91,7 @@ class FidSampler:
         """Make the samples of these numbers, and cache their features."""
         begin = time.perf_counter()
         noise = sample_noise(self.seed, rows, self.model.task.shape)
-        images = self.model.generate(noise, steps, self.model.conditions(rows), self.guidance)
+        images = self.model.sample_from(noise, steps, self.model.conditions(rows), self.guidance)
         seconds = time.perf_counter() - begin
         cache.write(rows, images, self.network(images), seconds)
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ..base import Cond, Condition, Network, NetworkConfig, T, X
+from ..base import Condition, NetworkConfig, T, X
 from ..config import PositiveInt
-from .layers import ConditionEmbedding, TimeStepEmbedding, modulate
+from .layers import ConditionedNetwork, ConditionEmbedding, TimeStepEmbedding, add_skip, modulate
 from .observation import ObservationSizes
 
 
@@ -49,7 +48,7 @@ class Block(nn.Module):
         return x + gate * self.mlp(modulate(self.norm(x), shift, scale))
 
 
-class MLP(Network):
+class MLP(ConditionedNetwork):
     """The network of `MLPConfig`."""
 
     def __init__(self, config: MLPConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> None:
@@ -63,8 +62,6 @@ class MLP(Network):
         self.blocks = nn.ModuleList(Block(config.width, hidden, config.condition_width) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
         self.proj_out = nn.Linear(config.width, size)
-        # Velocities are data - noise: a share of x that depends on t and d takes the part that is linear in x off
-        # the blocks' hands.
         self.skip = nn.Linear(config.condition_width, size)
         self.activation = nn.SiLU()
         nn.init.zeros_(self.proj_out.weight)
@@ -72,18 +69,10 @@ class MLP(Network):
         nn.init.zeros_(self.skip.weight)
         nn.init.zeros_(self.skip.bias)
 
-    def encode(self, cond: Cond, drop: Tensor | None = None) -> Any:
-        return self.conditions(cond, drop)
-
-    def shard_units(self) -> Iterable[nn.Module]:
-        return self.blocks
-
     def forward(self, x: X, t: T, d: T, context: Any = None) -> X:
-        c = self.embed(t, d)
-        c = self.activation(c if context is None else c + context)
+        c = self.conditioning(t, d, context)
         flat = x.flatten(1)
         h = self.proj_in(flat)
         for block in self.blocks:
             h = block(h, c)
-        v = torch.addcmul(self.proj_out(self.norm(h)), self.skip(c), flat)
-        return v.reshape(x.shape).to(x.dtype)
+        return add_skip(self.proj_out(self.norm(h)), self.skip(c), flat).reshape(x.shape)

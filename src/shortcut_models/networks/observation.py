@@ -35,7 +35,7 @@ class ObservationSizes:
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Group normalisation in 8 groups, or in as many as the number of channels allows."""
+    """Return a group normalisation in 8 groups, or in as many as the number of channels allows."""
     return nn.GroupNorm(math.gcd(8, channels), channels)
 
 
@@ -112,5 +112,5 @@ class ImageEncoder(nn.Module):
 
 
 def vector_encoder(size: int, width: int) -> nn.Module:
-    """Vectors [b, size] -> [b, width]."""
+    """Return an MLP: vectors [b, size] -> [b, width]."""
     return nn.Sequential(nn.Linear(size, width), nn.SiLU(), nn.Linear(width, width))

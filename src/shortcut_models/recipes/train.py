@@ -93,9 +93,7 @@ def two_phases(recipe: Recipe) -> tuple[Recipe, Recipe]:
             f"train-steps must be >= {least}, as half of them train a teacher{stages}, not {steps}: "
             f"choose more, or pass --teacher"
         )
-    pair_steps = getattr(objective, "pair_steps", 1)
-    if pair_steps > objective.max_steps:
-        objective = dataclasses.replace(objective, pair_steps=objective.max_steps)  # type: ignore[type-var]
+    objective = objective.with_options(pair_steps=min(objective.pair_steps, objective.max_steps))
     rest = dataclasses.replace(recipe, objective=objective, training=with_steps(recipe, steps - steps // 2))
     return teacher_of(recipe, steps // 2), rest
 

@@ -1,4 +1,4 @@
-"""The machine: its name and processor, and how its memory is reused."""
+"""The machine: its devices, the name of its processor, and how its memory is reused."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from ..errors import UserError
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
 _NEVER = 2**31 - 1
@@ -26,6 +28,21 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_TRIM_THRESHOLD, _NEVER)
         mallopt(_MMAP_THRESHOLD, _NEVER)
+
+
+def torch_device(name: str) -> torch.device:
+    """Return the device of this name; auto is a CUDA GPU where there is one.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    try:
+        # No other kind of GPU has been tried.
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        float(torch.zeros((), device=device))
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError):
+        raise UserError(f"device {name!r} is not available here: use cpu, or leave it out") from None
+    return device
 
 
 def machine(device: torch.device) -> dict[str, Any]:

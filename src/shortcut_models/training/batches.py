@@ -117,7 +117,7 @@ class Batches:
         self._waited += time.perf_counter() - begin
         return found
 
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> dict[str, float | int]:
         """What the log says of reading.
 
         waiting_per_second: seconds in a second, since the last call, that were spent waiting for batches, from 0 to 1.

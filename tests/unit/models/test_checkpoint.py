@@ -22,9 +22,9 @@ from shortcut_models.models.checkpoint import MODEL, STATE, list_checkpoints, ne
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching, Shortcut
 from shortcut_models.tasks import Toy
-from shortcut_models.training.fit import train_step
 from shortcut_models.training.options import Training
 from shortcut_models.training.state import State
+from shortcut_models.training.step import train_step
 
 CONFIG = {"recipe": "digits", "note": 'é ∞ " \n'}
 

@@ -111,9 +111,9 @@ def test_labels_are_all_in_turn_one_for_all_or_one_each(model: Model) -> None:
 
 def test_guidance_is_linear_between_without_and_with_the_label(model: Model) -> None:
     noise, labels = sample_noise(0, range(6), (1, 8, 8)), torch.arange(6)
-    ends = {w: model.flow(noise, 1, {"label": labels}, w) for w in (0.0, 1.0, 2.5)}
+    ends = {w: model.sample_from(noise, 1, {"label": labels}, w, decode=False) for w in (0.0, 1.0, 2.5)}
     torch.testing.assert_close(ends[2.5], ends[0.0] + 2.5 * (ends[1.0] - ends[0.0]), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(ends[0.0], model.flow(noise, 1, {"label": (labels + 1) % 10}, 0.0))
+    torch.testing.assert_close(ends[0.0], model.sample_from(noise, 1, {"label": (labels + 1) % 10}, 0.0, decode=False))
     assert not torch.equal(ends[0.0], ends[1.0])
 
 

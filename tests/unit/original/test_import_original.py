@@ -57,7 +57,7 @@ def test_the_run_gives_the_recorded_samples(imported: Path) -> None:
         assert (model.step, model.classes, model.task) == (301, 10, ImportedModel((4, 8, 8), 10))
         assert model.objective == Shortcut.original()
         for guidance in (0.0, 1.0, 1.5):
-            made = model.generate(noise, 8, cond, guidance).transpose(0, 2, 3, 1)
+            made = model.sample_from(noise, 8, cond, guidance).transpose(0, 2, 3, 1)
             expected = recorded[f"cfg{guidance}/steps8"]
             assert np.abs(made - expected).max() / np.abs(expected).max() < 1e-5
 

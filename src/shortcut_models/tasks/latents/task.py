@@ -112,22 +112,33 @@ class Latents(Task):
                 f"Hub name of an autoencoder"
             )
         vae = open_vae(self.vae)
-        images = self._images(vae.image_channels).resolve()
+        images = self._as_images(vae.image_channels).resolve()
         _, size, _ = images.shape
-        return dataclasses.replace(
+        resolved = dataclasses.replace(
             self, image_size=size, classes=images.classes, class_names=images.class_names,
             latent_shape=vae.latent_shape(size), vae_sha256=vae.sha256,
             images_sha256=images.images_sha256,
         )  # fmt: skip
+        vars(resolved)["_images"] = images
+        return resolved
 
     @property
     def _path(self) -> Path:
         return Path(os.path.abspath(os.path.expanduser(str(self.data))))
 
-    def _images(self, channels: Literal[1, 3]) -> Images:
+    def _as_images(self, channels: Literal[1, 3]) -> Images:
         return Images(
             self.data, self.image_size, channels, self.classes, self.class_names, self.flip, self.skip_damaged
         )  # fmt: skip
+
+    @functools.cached_property
+    def _images(self) -> Images:
+        """The images that are encoded as they are read; see `Task.__getstate__`."""
+        return self._as_images(self.autoencoder().image_channels)
+
+    @functools.cached_property
+    def _judge(self) -> PixelJudge:
+        return PixelJudge(self.pictures("train"), self.pictures("test"), labelled=bool(self.classes))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -170,7 +181,7 @@ class Latents(Task):
         mirrored = self.flip and split == "train"
         if is_encoded(self._path):
             return self._encoded(split)
-        return Views(self._images(self.autoencoder().image_channels).dataset(split), mirrored=mirrored)
+        return Views(self._images.dataset(split), mirrored=mirrored)
 
     def _encoded(self, split: str) -> LatentDataset:
         return LatentDataset(self._path, read_index(self._path), split, labelled=bool(self.classes), mirrored=self.flip)
@@ -196,7 +207,7 @@ class Latents(Task):
 
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Compare the decoded images with the held-out images, as the task Images does."""
-        return _judge(self)(samples, labels)
+        return self._judge(samples, labels)
 
     def pictures(self, split: str) -> ImageSet:
         """Return the real images, or a random part of them, in the size that the pixel judge uses."""
@@ -204,7 +215,7 @@ class Latents(Task):
         if is_encoded(self._path):
             encoded = self._encoded(split)
             return encoded.images(some(len(encoded)), self.classes or 0)
-        data = self._images(self.autoencoder().image_channels).dataset(split)
+        data = self._images.dataset(split)
         rows = some(len(data)).tolist()
         batches = [data.__getitems__(rows[begin : begin + AT_ONCE]) for begin in range(0, len(rows), AT_ONCE)]
         pixels = torch.cat([shrunk(batch.data) for batch in batches]).numpy()
@@ -233,8 +244,3 @@ class Views(Dataset[Batch]):
         batch = self.images.__getitems__(indices)
         views = (batch.data, batch.data.flip(-1)) if self.mirrored else (batch.data,)
         return Batch(torch.stack(views, 1), batch.cond)
-
-
-@functools.lru_cache(maxsize=2)
-def _judge(task: Latents) -> PixelJudge:
-    return PixelJudge(task.pictures("train"), task.pictures("test"), labelled=bool(task.classes))
