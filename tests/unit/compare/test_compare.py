@@ -58,7 +58,7 @@ def test_every_method_costs_the_budget_and_no_more(nine: Path) -> None:
         assert BUDGET - batch - pair - 1 <= sum(parts.values()) <= BUDGET
         assert parts["training"] == pytest.approx(config["training"]["train_steps"] * batch, abs=1)
         assert steps_of(nine / "runs" / f"{name}-seed0") == [config["training"]["train_steps"]]
-        assert not Run(nine / "runs" / f"{name}-seed0").snapshots.exists()  # nobody looks at them here
+        assert not Run(nine / "runs" / f"{name}-seed0").snapshots.exists()  # not needed here
         assert parts.keys() == {"training"} | ({"teacher"} if name in TWO_PHASES else set()) | (
             {"pairs"} if pair else set()
         )

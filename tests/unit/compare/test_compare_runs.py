@@ -1,4 +1,4 @@
-"""`shortcut compare`: how a comparison goes on, after more was asked for, a stop, or damage."""
+"""`shortcut compare`: how a comparison resumes, after more was asked for, a stop, or damage."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_lost_log_costs_the_seconds_and_no_more(copied: Path) -> None:
 @pytest.mark.parametrize("trial", ["teacher-seed0", "two-model-seed0"])
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
 def test_a_damaged_run_is_named_with_what_to_do(copied: Path, trial: str, file: str) -> None:
-    """Whoever compares gave no --run and could give no other."""
+    """A comparison is given no --run, so its message must not ask for another."""
     Run(copied / "runs" / "two-model-seed0").evaluation.unlink()
     (damaged,) = (copied / "runs" / trial).rglob(file)
     damaged.write_text("{")

@@ -26,7 +26,7 @@
    test_distilled_objectives.py::test_only_the_first_stage_is_guided and
    test_live_reflow_learns_lines_to_its_own_samples (guided samples come from the steps that were not); a whole chain
    of stages here.
-10. Times are told too slowly to be told apart: test_networks.py::test_neighbouring_times_are_told_apart and
+10. Times change too slowly to be distinguished: test_networks.py::test_neighbouring_times_are_told_apart and
     test_a_new_network_tells_times_and_step_sizes_apart; for diffusion's thousand timesteps here.
 """
 
@@ -215,7 +215,7 @@ class Counting(Toy):
 
 @pytest.mark.parametrize(("num", "batch_size"), [(103, 25), (100, 25), (7, 250), (1, 1), (51, 50)])
 def test_as_many_samples_are_judged_as_were_asked_for(num: int, batch_size: int) -> None:
-    """Defect 8: also where they are no whole number of batches, and no two are the same."""
+    """Defect 8: also where they are not a whole number of batches, and no two are the same."""
     model = Model(wake(MLPConfig(width=8, depth=1).build((2,), {})), OBJECTIVES["flow"](), Counting(size=50))
     Counting.judged.clear()
     evaluate(model, [1, 2], num, batch_size=batch_size, quiet=True)

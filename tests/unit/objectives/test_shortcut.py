@@ -126,7 +126,7 @@ def test_levels_and_times_that_the_network_sees(rows: int) -> None:
             assert torch.equal(second.d, half)
         else:
             assert not target_net.calls
-    # A quarter of the rows, or that rounded up or down where it is no whole number.
+    # A quarter of the rows, or that rounded up or down where it is not a whole number.
     assert max(counts) - min(counts) <= (rows % 4 > 0)
     wanted, chance = draws * rows / 4, rows % 4 / 4
     assert abs(sum(counts) - wanted) <= 5 * (draws * chance * (1 - chance)) ** 0.5
@@ -229,9 +229,13 @@ def test_guidance_costs_rows_only_where_the_half_step_is_the_finest(guidance: fl
             assert int((call.d == 1 / 128).sum()) == int(finest.sum()) + extra
         if extra:  # both halves of a guided row are asked about the same point, also in the second half-step
             for call in target_net.calls:
-                nobody = call.label < 0
-                pairs = [(x, t) for x, t in zip(call.x[nobody].tolist(), call.t[nobody].tolist(), strict=True)]
-                known = [(x, t) for x, t in zip(call.x[~nobody].tolist(), call.t[~nobody].tolist(), strict=True)]
+                dropped_rows = call.label < 0
+                pairs = [
+                    (x, t) for x, t in zip(call.x[dropped_rows].tolist(), call.t[dropped_rows].tolist(), strict=True)
+                ]
+                known = [
+                    (x, t) for x, t in zip(call.x[~dropped_rows].tolist(), call.t[~dropped_rows].tolist(), strict=True)
+                ]
                 assert all(pair in known for pair in pairs)
     assert seen_some == (guidance != 1)
 

@@ -40,7 +40,7 @@ def network(seed: int) -> Network:
 
 
 def go(run: Path, stop_in: int | None = None, **options: object) -> Model:
-    """Train, or go on; a signal to stop comes in the step of that number, 1 being the first of this call."""
+    """Train, or resume; a signal to stop comes in the step of that number, 1 being the first of this call."""
     net, steps = network(1), itertools.count(1)
 
     def ask(*_: object) -> None:

@@ -83,7 +83,7 @@ def test_pairs_are_made_in_no_more_steps_than_the_teacher_has(tmp_path: Path) ->
 
 
 def test_other_steps_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
-    """With a constant schedule, too, where the teacher would go on and be another, and another warm-up be to blame."""
+    """With a constant schedule, too, where the teacher would be trained further, and the message name the warm-up."""
     words = (*PAIRS, "--schedule", "constant")
     train(tmp_path / "run", *words, "--train-steps", 12, options=POINTS)
     before = tree(tmp_path)

@@ -144,7 +144,7 @@ def test_by_name_and_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refuse(*args: object) -> None:
-    raise ConnectionError("Couldn't reach 'nobody/none' on the Hub\nand more lines")
+    raise ConnectionError("Couldn't reach 'no-one/none' on the Hub\nand more lines")
 
 
 def damaged_parquet(root: Path) -> str:
@@ -164,8 +164,8 @@ def damaged_image(root: Path) -> str:
 
 MISTAKES: dict[str, tuple[Any, str]] = {
     "not on the Hub": (
-        lambda root: "hf:nobody/none",
-        "cannot load hf:nobody/none (Couldn't reach 'nobody/none' on the Hub): check the name",
+        lambda root: "hf:no-one/none",
+        "cannot load hf:no-one/none (Couldn't reach 'no-one/none' on the Hub): check the name",
     ),
     "no images": (
         lambda root: splits_of(root, train=datasets.Dataset.from_dict({"text": ["a", "b"]})),
