@@ -258,9 +258,7 @@ def test_there_are_more_than_enough_of_them() -> None:
 @pytest.mark.parametrize("words", [f"{TINY} --run new --device cuda", "sample digits --out s.npz --device cuda:0"])
 def test_a_gpu_that_is_not_there_is_one_clear_line(place: Path, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
     monkeypatch.chdir(place)
-    outcome = shortcut(*words.split())
-    assert outcome.code == 2
-    assert "is not available here: use cpu, or leave it out" in outcome.complaint
+    assert_refused(words, "is not available here: use cpu, or leave it out", unchanged=place)
 
 
 def test_tensorboard_that_is_not_installed_is_one_clear_line(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

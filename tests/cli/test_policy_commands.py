@@ -273,9 +273,8 @@ def test_a_damaged_record_is_refused_by_rollout(place: Path) -> None:
     assert shortcut(*words).code == 0
     (path,) = (place / "policy" / "rollouts").glob("walk-*/2-steps/01000000.json")
     path.write_text(path.read_text()[:40])
-    outcome = shortcut(*words)
-    assert outcome.code == 2
-    assert "01000000.json is damaged: remove it, and the same command plays that episode again" in outcome.complaint
+    message = "01000000.json is damaged: remove it, and the same command plays that episode again"
+    assert_refused(words, message, unchanged=place)
     path.unlink()
     assert shortcut(*words).code == 0
 
@@ -283,9 +282,8 @@ def test_a_damaged_record_is_refused_by_rollout(place: Path) -> None:
 @pytest.mark.parametrize("command", ["rollout", "race"])
 def test_a_missing_package_is_reported_in_one_line(place: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.setitem(sys.modules, "av", None)  # type: ignore[arg-type]
-    outcome = shortcut(command, "policy", "--video", "a.mp4")
-    assert outcome.code == 2
-    assert outcome.complaint.startswith("shortcut: error: MP4 needs an extra: pip install 'shortcut-models[video]'")
+    message = "shortcut: error: MP4 needs an extra: pip install 'shortcut-models[video]'"
+    assert_refused(f"{command} policy --video a.mp4", message, unchanged=place)
 
 
 def test_weights_that_are_not_finite_are_reported_before_any_episode(place: Path) -> None:

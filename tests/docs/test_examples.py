@@ -19,6 +19,7 @@ from PIL import Image
 import shortcut_models
 from helpers.oracle import GaussianOracle
 from helpers.paths import ROOT
+from helpers.runs import shortcut
 from shortcut_models.base import Batch
 from shortcut_models.objectives import OBJECTIVES
 
@@ -61,11 +62,12 @@ def test_my_network_is_trained_saved_and_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.multiprocess
-def test_my_objective_is_on_the_command_line(tmp_path: Path) -> None:
+def test_my_objective_is_on_the_command_line(my_objective: ModuleType, tmp_path: Path) -> None:
+    """In a process, which has only the file; and in this one, which has loaded it."""
     run = tmp_path / "run"
     example("my_objective.py", "train", "moons", *SPLIT, "--run", run, "--train-steps", 3, cache=tmp_path)
-    said = example("my_objective.py", "evaluate", run, "--steps", 1, 3, "--num", 50, cache=tmp_path)
-    assert [line.split()[0] for line in said.splitlines()] == ["steps", "1", "3"]
+    outcome = shortcut("evaluate", run, "--steps", 1, 3, "--num", 50)
+    assert [line.split()[0] for line in outcome.out.splitlines()] == ["steps", "1", "3"]
 
 
 def test_my_objectives_targets_are_those_of_the_exact_flow(my_objective: ModuleType) -> None:

@@ -8,14 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from helpers.comparisons import BUDGET, SIZES, compare, processes_that_start_at_once, times
+from helpers.comparisons import BUDGET, SIZES, Forked, compare, processes_that_start_at_once, times
 from helpers.paths import ROOT
-from helpers.runs import command, environment, shortcut, steps_of, tensors
+from helpers.runs import command, environment, fork, shortcut, steps_of, tensors
 from shortcut_models.models.run import Run
 
 pytestmark = pytest.mark.multiprocess
@@ -130,21 +132,41 @@ def test_a_method_in_a_file_of_the_users_own_is_known_to_the_processes(tmp_path:
     assert {path.name for path in (tmp_path / "out" / "runs").iterdir()} == {"split-seed0", "flow-seed0"}
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
-def test_stopped_in_the_middle_it_saves_and_the_same_command_goes_on(tmp_path: Path, workers: int) -> None:
-    """With processes as a shell starts them: the command alone, and one that it waits for."""
-    out = tmp_path / "out"
+def started(words: tuple[object, ...], said: Path) -> subprocess.Popen[str]:
+    """Start the command as a shell does."""
+    return subprocess.Popen(command(*words), stderr=said.open("w"), text=True, env=environment())
+
+
+def forked(words: tuple[object, ...], said: Path) -> Forked:
+    """Start the command in a process that has imported everything."""
+    return Forked(fork(words, said=said), said)
+
+
+@pytest.mark.parametrize(
+    ("start", "workers"),
+    [
+        (forked, 1),
+        pytest.param(started, 1, marks=pytest.mark.long),
+        pytest.param(started, 2, marks=pytest.mark.long),
+    ],
+)
+def test_stopped_in_the_middle_it_saves_and_the_same_command_resumes(
+    tmp_path: Path, start: Callable[[tuple[object, ...], Path], Any], workers: int
+) -> None:
+    """The command alone, and with a process that it waits for."""
+    out, said = tmp_path / "out", tmp_path / "said.txt"
     words = ("compare", "four-gaussians", *SIZES, "--nfe-budget", 3 * 32 * 800, "--num", 20, "--steps", 1,
              "--objectives", "flow", "--out", out, "--log-every", 10, "--jobs", workers)  # fmt: skip
-    process = subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True, env=environment())
+    process = start(words, said)
     run = Run(out / "runs" / "flow-seed0")
     while len(run.read_metrics()) < 3:
         assert process.poll() is None
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate()
-    assert process.returncode == 128 + signal.SIGTERM, said
-    assert re.match(r"shortcut: stopped.*, and saved; run the same command again to resume$", said.splitlines()[-1])
+    process.terminate()
+    process.wait()
+    text = said.read_text()
+    assert process.returncode == 128 + signal.SIGTERM, text
+    assert re.match(r"shortcut: stopped.*, and saved; run the same command again to resume$", text.splitlines()[-1])
     (saved,) = steps_of(run.path)
     assert 30 <= saved < 800
     earlier = [line for line in run.read_metrics() if line["step"] <= saved]

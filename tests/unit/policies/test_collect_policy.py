@@ -140,12 +140,9 @@ def test_another_policy_does_not_continue_a_folder(place: Path) -> None:
     words = ("collect", "walk", "--episodes", 1, "--out", "of-one", "--policy")
     assert shortcut(*words, "policy").code == 0
     for changed in (("other",), ("policy", "--steps", 2), ("policy", "--execute", 1)):
-        done = shortcut(*words, *changed)
-        assert done.code == 2
-        assert "of-one was started with policy policy of training step 20 (weights " in done.complaint
-    done = shortcut(*words[:-1])
-    assert done.code == 2
-    assert "not none: use the same options to continue" in done.complaint
+        message = "of-one was started with policy policy of training step 20 (weights "
+        assert_refused((*words, *changed), message, unchanged=place)
+    assert_refused(words[:-1], "not none: use the same options to continue", unchanged=place)
 
 
 def test_a_policy_of_another_environment_is_refused(place: Path) -> None:

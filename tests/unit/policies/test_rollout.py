@@ -123,7 +123,7 @@ def test_an_interrupted_rollout_continues_with_the_missing_episodes(
     tmp_path: Path, whole: tuple[Path, list[Episode]], number: int
 ) -> None:
     context = multiprocessing.get_context("forkserver")
-    process = context.Process(target=play_on, args=(tmp_path, SEEDS, STEPS, 2, 0.01))
+    process = context.Process(target=play_on, args=(tmp_path, SEEDS, STEPS, 2))
     process.start()
     while len(list(tmp_path.rglob("[!.]*.json"))) < 3:
         time.sleep(0.01)

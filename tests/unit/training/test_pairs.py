@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from helpers.oracle import column, wake
-from helpers.runs import POINTS, assert_refused, same, shortcut, tensors, train
+from helpers.runs import POINTS, assert_refused, same, tensors, train
 from shortcut_models.base import Network, Task
 from shortcut_models.data.arrays import ArrayDataset
 from shortcut_models.errors import Stopped, UserError
@@ -261,6 +261,5 @@ def test_another_teacher_than_before_is_refused(teachers: Path, tmp_path: Path) 
     words = ("--objective", "reflow", "--objective.pairs", 50, "--objective.pair-steps", 2)
     train(tmp_path / "run", *words, "--teacher", teachers / "flow", options=POINTS)
     train(tmp_path / "run", *words, "--teacher", teachers / "flow", options=POINTS)  # the same again is none
-    outcome = shortcut(*POINTS, *words, "--teacher", teachers / "shortcut", "--run", tmp_path / "run")
-    assert outcome.code == 2
-    assert "was started with another --teacher: pass that one" in outcome.complaint
+    words = (*POINTS, *words, "--teacher", teachers / "shortcut", "--run", tmp_path / "run")
+    assert_refused(words, "was started with another --teacher: pass that one")

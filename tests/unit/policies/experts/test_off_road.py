@@ -150,7 +150,6 @@ def test_it_comes_back_from_the_grass(world: CarRacing) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(7200)
 def test_50_perturbed_laps(world: CarRacing) -> None:
     """The figures of docs/car-racing.md."""
     scores, longest = perturbed_laps(world, range(200_000, 200_050))
