@@ -11,9 +11,7 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from helpers.oracle import ClassOracle, GaussianOracle, Spy, wake
-from shortcut_models.base import Label
-from shortcut_models.networks import MLPConfig
+from helpers.oracle import ClassOracle, GaussianOracle, Spy, random_network
 from shortcut_models.objectives import Shortcut
 from shortcut_models.path import sampling_times
 from shortcut_models.sampling import euler, last
@@ -37,8 +35,7 @@ def classes() -> tuple[ClassOracle, Tensor, dict[str, Tensor]]:
 
 def random_mlp() -> tuple[Spy, Tensor, dict[str, Tensor]]:
     """A random conditional network, recorded."""
-    network = wake(MLPConfig(width=16, depth=1, condition_width=16).build((2,), {"label": Label(3)})).double()
-    return Spy(network), *classes()[1:]
+    return Spy(random_network()), *classes()[1:]
 
 
 def test_the_oracle_is_the_flow_of_the_conditional_expectation() -> None:

@@ -42,10 +42,10 @@ import torch
 from torch import Tensor
 
 from helpers.contract import every_variant
-from helpers.oracle import ClassOracle, Spy, wake
+from helpers.oracle import ClassOracle, Spy, batch_of, random_network, wake
 from helpers.runs import same
 from helpers.variants import VARIANTS
-from shortcut_models.base import Batch, Label, Losses, Network, Objective
+from shortcut_models.base import Batch, Losses, Network, Objective
 from shortcut_models.evaluation.evaluate import evaluate
 from shortcut_models.models import checkpoint
 from shortcut_models.models.loading import load
@@ -69,19 +69,10 @@ class Seen(NamedTuple):
     teacher: Spy
 
 
-def batch_of(rows: int) -> Batch:
-    return Batch(torch.randn(rows, 2, dtype=torch.float64), {"label": torch.arange(rows) % 3})
-
-
-def network(seed: int) -> Network:
-    torch.manual_seed(seed)
-    return wake(MLPConfig(width=16, depth=1, condition_width=16).build((2,), {"label": Label(3)})).double()
-
-
 def watched(
     objective: Objective, batch: Batch, seeds: tuple[int, int, int] = (1, 2, 3), draw: int = 0, progress: float = 0.0
 ) -> Seen:
-    net, target_net, teacher = (Spy(network(seed)) for seed in seeds)
+    net, target_net, teacher = (Spy(random_network(seed=seed)) for seed in seeds)
     torch.manual_seed(100 + draw)
     return Seen(objective.losses(net, target_net, batch, progress=progress, teacher=teacher), net, target_net, teacher)
 
@@ -142,7 +133,7 @@ def test_targets_are_never_made_with_the_network_that_learns(objective: Objectiv
 @pytest.mark.parametrize("method", [ProgressiveDistillation, ConsistencyDistillation])
 def test_where_the_source_is_missing_no_other_network_stands_in_for_it(method: Any) -> None:
     with pytest.raises(TypeError, match="teacher"):
-        method().losses(network(1), network(2), batch_of(4))
+        method().losses(random_network(seed=1), random_network(seed=2), batch_of(4))
 
 
 @every_variant

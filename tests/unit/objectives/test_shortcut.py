@@ -10,23 +10,13 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from helpers.oracle import Call, ClassOracle, GaussianOracle, Spy, wake
-from shortcut_models.base import Batch, Label, Losses, Network
+from helpers.oracle import Call, ClassOracle, GaussianOracle, Spy, batch_of, random_network
+from shortcut_models.base import Batch, Losses, Network
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import Shortcut
 from shortcut_models.sampling import euler, last
 
-CLASSES = 3
 BATCH_SIZES = [1, 2, 3, 4, 5, 8, 16, 32, 64, 128, 256]
-
-
-def batch_of(rows: int, event: tuple[int, ...] = (2,), dtype: torch.dtype = torch.float64) -> Batch:
-    return Batch(torch.randn(rows, *event, dtype=dtype), {"label": torch.arange(rows) % CLASSES})
-
-
-def random_network(scale: float = 0.3) -> Network:
-    config = MLPConfig(width=16, depth=1, condition_width=16)
-    return wake(config.build((2,), {"label": Label(CLASSES)}), scale).double()
 
 
 def spied(
