@@ -26,8 +26,8 @@ from helpers.contract import (
     losses_of,
     pair,
 )
+from helpers.objective_variants import ONE_STEP, VARIANTS
 from helpers.oracle import wake
-from helpers.variants import ONE_STEP, VARIANTS
 from shortcut_models.base import Batch, Condition, Network, NetworkConfig, Objective
 from shortcut_models.errors import UserError
 from shortcut_models.objectives import OBJECTIVES

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from helpers.by_hand import attention, convolve, gelu, group_norm, layer_norm, linear, mish, silu
+from helpers.numpy_layers import attention, convolve, gelu, group_norm, layer_norm, linear, mish, silu
 from helpers.oracle import wake
 from shortcut_models.base import Label, NetworkConfig
 from shortcut_models.errors import UserError

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers.by_hand import attention, gelu, layer_norm, linear, silu
+from helpers.numpy_layers import attention, gelu, layer_norm, linear, silu
 from helpers.oracle import wake
 from shortcut_models.base import Label, Network, NetworkConfig, Vector
 from shortcut_models.errors import UserError

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers.by_hand import convolve, group_norm, linear, silu
+from helpers.numpy_layers import convolve, group_norm, linear, silu
 from helpers.oracle import wake
 from shortcut_models.base import Batch, Cond, Condition, Frames, Label, NetworkConfig, Vector
 from shortcut_models.errors import UserError

@@ -42,9 +42,9 @@ import torch
 from torch import Tensor
 
 from helpers.contract import every_variant
+from helpers.objective_variants import VARIANTS
 from helpers.oracle import ClassOracle, Spy, batch_of, random_network, wake
 from helpers.runs import same
-from helpers.variants import VARIANTS
 from shortcut_models.base import Batch, Losses, Network, Objective
 from shortcut_models.evaluation.evaluate import evaluate
 from shortcut_models.models import checkpoint

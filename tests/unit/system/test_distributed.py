@@ -16,8 +16,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from helpers.regress import Line, Regress, Scale, at, lines, nan_loss
 from helpers.runs import steps_of, tensors
+from helpers.tiny_parts import Line, Regress, Scale, at, lines, nan_loss
 from helpers.torchrun_pair import together
 from shortcut_models import load
 from shortcut_models.base import Batch, Losses, Network, Objective

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from helpers.oracle import wake
-from helpers.regress import lines
 from helpers.runs import same, steps_of, tensors
+from helpers.tiny_parts import lines
 from shortcut_models.base import Network
 from shortcut_models.errors import Stopped
 from shortcut_models.models.model import Model

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.regress import TRAINING, Line, Regress, Scale, at, lines, train
 from helpers.runs import DIGITS, fork, same, tensors, tree
+from helpers.tiny_parts import TRAINING, Line, Regress, Scale, at, lines, train
 from shortcut_models.errors import UserError
 from shortcut_models.models.loading import load
 from shortcut_models.networks import MLPConfig
