@@ -139,19 +139,11 @@ def play_on(folder: Path, seeds: Sequence[int], steps: Sequence[int], workers: i
     roll_out(endless, Records(folder), steps, seeds, workers=workers, quiet=True)
 
 
-class SlowWalk(Walk):
-    """A walk whose second episode in a worker does not end before a test stops the rollout."""
+class SlowWalk(WaitingWalk):
+    """A walk that with all seeds of a rollout but the first waits."""
 
-    episodes = 0
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Observation, dict[str, Any]]:
-        self.episodes += 1
-        return super().reset(seed=seed, options=options)
-
-    def step(self, action: np.ndarray) -> Step:
-        if self.episodes > 1:
-            wait_for_the_end()
-        return super().step(action)
+    def __init__(self, observations: Sequence[str] = ()) -> None:
+        super().__init__(observations, dict.fromkeys(range(1_000_001, 1_000_008), "wait"))
 
 
 class BrittleWalk(Walk):
