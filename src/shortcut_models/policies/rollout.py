@@ -21,7 +21,7 @@ from .environments import SEEDS, open_environment
 from .episode import Episode
 from .policy import Policy
 from .records import Records, folder_name, versions
-from .workers import Job, WorkerFactory, Workers
+from .workers import Job, WorkerFactory, play_jobs
 
 FIRST_SEED = 1_000_000
 """seed of the first evaluation episode, far from the seeds of usual demonstrations"""
@@ -136,13 +136,12 @@ def roll_out(
     interval = 0.2 if sys.stderr.isatty() else 30.0
     with (
         StopRequest() as stop,
-        Workers(factory, workers) as team,
         tqdm(
             total=len(found), initial=len(found) - len(missing), unit="episode", disable=quiet, mininterval=interval,
             dynamic_ncols=True,
         ) as bar,
     ):  # fmt: skip
-        for episode in team.play(missing, stop=lambda: stop.signal_number is not None):
+        for episode in play_jobs(factory, missing, workers, lambda: stop.signal_number is not None):
             records.write(episode)
             found[Job(episode.steps, episode.seed)] = episode
             bar.update()
