@@ -19,7 +19,7 @@ from ..data.demonstrations import native
 from ..errors import UserError
 from ..randomness import seed_of
 from ..system.files import write_atomically
-from .environments import SEEDS, Environment, Observation
+from .environments import SEEDS, Environment
 from .episode import Actor, warm_up
 from .experts import Expert
 
@@ -82,10 +82,6 @@ class Learner:
     policy: Actor
     steps: int = 1
     """sampling steps of each decision"""
-
-    def act(self, observation: Observation) -> np.ndarray:
-        """Return the policy's action for this frame."""
-        return self.policy.act(observation, steps=self.steps)
 
 
 @dataclass(frozen=True)
@@ -152,7 +148,7 @@ def record_episode(
             observations.append(observation)
             actions.append(wanted)
             # The learner gets every observation, even where the expert takes over.
-            chosen = wanted if learner is None else learner.act(observation)
+            chosen = wanted if learner is None else learner.policy.act(observation, steps=learner.steps)
             chosen = wanted if expert.takes_over() else chosen
             executed = np.clip(chosen + next(noises), space.low, space.high) if noise else chosen
             replacement = next(replacements)
@@ -218,7 +214,6 @@ def collect(
 
 
 def _prepare(out: Path, name: str, settings: Mapping[str, Any]) -> None:
-    """Create the folder, or check that it was started with these settings."""
     native.prepare_folder(out, name, settings)
     header = native.read_header(out)["expert"]
     # Earlier versions had fewer settings, and called the perturbations blunders.
@@ -228,14 +223,11 @@ def _prepare(out: Path, name: str, settings: Mapping[str, Any]) -> None:
     for option, value in settings.items():
         before = earlier.get(option)
         if before != value:
+            before, now = ("none" if each in ("", None) else each for each in (before, value))
             raise UserError(
-                f"{out} was started with {option.replace('_', '-')} {_shown(before)}, not {_shown(value)}: "
+                f"{out} was started with {option.replace('_', '-')} {before}, not {now}: "
                 f"use the same options to continue, or choose another --out"
             )
-
-
-def _shown(value: object) -> object:
-    return "none" if value in ("", None) else value
 
 
 def _read_dropped(out: Path) -> dict[int, float]:

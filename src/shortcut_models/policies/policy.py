@@ -18,9 +18,7 @@ from ..models.loading import load
 from ..models.model import Model
 from ..randomness import sample_noise
 from ..tasks.imitation import Imitation
-
-Observation = Mapping[str, np.ndarray]
-"""One environment's observation at one frame, by name."""
+from .environments import Observation
 
 
 @dataclass

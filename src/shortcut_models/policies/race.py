@@ -144,14 +144,8 @@ def race(
 def write_race(out: Path, tracks: Sequence[Track], note: str, seconds: float | None = None) -> None:
     """Write the video of a race, MP4 or GIF; see `write_video`."""
     rate = rate_of(out, tracks[0].environment.render_fps)
-
-    def frames() -> Iterator[Frame]:
-        with tqdm(desc=out.name, unit="frame", disable=None, dynamic_ncols=True) as bar:
-            for frame in race(tracks, rate, width_of(out), note, seconds):
-                yield frame
-                bar.update()
-
-    write_video(out, frames(), rate)
+    frames = race(tracks, rate, width_of(out), note, seconds)
+    write_video(out, iter(tqdm(frames, desc=out.name, unit="frame", disable=None, dynamic_ncols=True)), rate)
 
 
 def draw_frame(tracks: Sequence[Track], clock: float, width: int, note: str) -> Frame:
@@ -185,7 +179,6 @@ def _draw_header(pen: ImageDraw.ImageDraw, track: Track, clock: float, left: int
     metric = track.environment.metric_name
     score = f"{metric} {now.score:.{0 if metric == 'return' else 2}f}"
     pen.text((left + 2, 2.1 * size), score, INK, font, anchor="lm")
-    shown = f"{now.clock if now.ended else clock:.1f} s"
-    if now.ended.startswith(CRASHED):
-        shown = f"crashed, {shown}"
+    crashed = "crashed, " if now.ended.startswith(CRASHED) else ""
+    shown = f"{crashed}{now.clock if now.ended else clock:.1f} s"
     pen.text((left + side - 2, 2.1 * size), shown, FAINT if now.ended else INK, font, anchor="rm")

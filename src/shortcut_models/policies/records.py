@@ -68,10 +68,7 @@ class Records:
             return None
         except (ValueError, TypeError):
             found = None
-        if found is None or (found.steps, found.seed) != (steps, seed) or not _has_valid_types(found):
+        valid = found is not None and all(type(value) is _TYPES[name] for name, value in vars(found).items())
+        if found is None or not valid or (found.steps, found.seed) != (steps, seed):
             raise UserError(f"{path} is damaged: remove it, and the same command plays that episode again")
         return found
-
-
-def _has_valid_types(episode: Episode) -> bool:
-    return all(type(value) is _TYPES[name] for name, value in dataclasses.asdict(episode).items())

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
-from .episodes import Demonstrations, is_image
-from .frames import Block, cache_images, cache_key, import_extra, select_names, stack_vectors
+from .episodes import Demonstrations
+from .frames import Block, import_extra, read_frames, select_names, stack_vectors
 
 _ENVIRONMENTS = {"Lift": "robomimic-lift", "TwoArmTransport": "robomimic-transport"}
 """our names for theirs"""
@@ -43,13 +43,10 @@ def _read(path: Path, file: Any, names: Sequence[str]) -> Demonstrations:
 
     actions = stack_vectors("action", blocks("actions"))
     Demonstrations({}, actions, np.cumsum(lengths))  # reports mistakes before the images are read
-    observations = {}
-    for name in select_names(names, list(_group(demos[0], "obs"))):
-        if is_image(_array(demos[0], f"obs/{name}")):
-            key = cache_key([path], name)
-            observations[name] = cache_images(name, key, functools.partial(blocks, f"obs/{name}"))
-        else:
-            observations[name] = stack_vectors(name, blocks(f"obs/{name}"))
+    observations = {
+        name: read_frames(name, _array(demos[0], f"obs/{name}"), [path], functools.partial(blocks, f"obs/{name}"))
+        for name in select_names(names, list(_group(demos[0], "obs")))
+    }
     have_rewards = all("rewards" in demo for demo in demos)
     rewards = stack_vectors("reward", blocks("rewards")).sum(1, dtype=np.float64) if have_rewards else None
     return Demonstrations(

@@ -88,17 +88,10 @@ class Plan:
         pushes = np.diff(speeds**2) / (2 * np.diff(self.distance))
         drift, steering = car.steady_steering(speeds, line.curvature, line.profile.times)
         self.line = line
-        self._table = np.stack(
-            [
-                *line.points.T,
-                np.unwrap(np.arctan2(along[:, 1], along[:, 0])),
-                speeds,
-                np.append(pushes, pushes[-1]),
-                drift,
-                speeds * line.curvature,
-                steering,
-            ]
-        )
+        heading = np.unwrap(np.arctan2(along[:, 1], along[:, 0]))
+        turn, pushes = speeds * line.curvature, np.append(pushes, pushes[-1])
+        self._table = [*line.points.T, heading, speeds, pushes, drift, turn, steering]
+        """the values of an `Aim` at each point"""
 
     def at(self, distance: float) -> Aim:
         """Return the aim at a distance along the line, in metres."""

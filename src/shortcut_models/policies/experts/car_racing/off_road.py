@@ -34,7 +34,9 @@ def pursue(state: CarState, x: float, y: float) -> tuple[float, float, float]:
     Returns:
         The angle of the front wheels, positive to the left; gas; brake.
     """
-    ahead, left = _relative_to(state, x, y)
+    right, up = x - state.position[0], y - state.position[1]
+    forward, side = math.cos(state.heading), math.sin(state.heading)
+    ahead, left = right * forward + up * side, up * forward - right * side
     distance = max(math.hypot(ahead, left), MIN_DISTANCE)
     curvature = 2 * left / distance**2 if ahead > 0 else math.copysign(MAX_CURVATURE, left)
     curvature = min(max(curvature, -MAX_CURVATURE), MAX_CURVATURE)
@@ -50,10 +52,3 @@ def pursue(state: CarState, x: float, y: float) -> tuple[float, float, float]:
     gas = car.gas_for(min(wanted, GRASS * car.DRIVE), state) if wanted > 0 else 0.0
     brake = car.brake_for(min(-wanted, hold), state) if wanted <= 0 else 0.0
     return min(max(steering, -car.LOCK), car.LOCK), gas, brake
-
-
-def _relative_to(state: CarState, x: float, y: float) -> tuple[float, float]:
-    """Return how many metres ahead of the car, and to its left, a point is."""
-    x, y = x - state.position[0], y - state.position[1]
-    forward, side = math.cos(state.heading), math.sin(state.heading)
-    return x * forward + y * side, y * forward - x * side
