@@ -23,16 +23,11 @@ from .environments import SEEDS, Environment
 from .episode import Actor, warm_up
 from .experts import Expert
 
-DROPPED = "dropped.json"
-"""{seed: return} of the episodes that were recorded and not kept"""
-MAX_DROPPED_IN_A_ROW = 20
-"""episodes in a row with too low a score after which `collect` gives up"""
-NOISE_MEMORY = 10.0
-"""frames over which the noise's autocorrelation falls to 1/e"""
-PERTURBED_FRAMES = (10, 40)
-"""least and most frames of a perturbation"""
-RATE_FRAMES = 1000
-"""unperturbed frames in which `Settings.perturbations` start, on average"""
+DROPPED = "dropped.json"  # {seed: return} of the episodes that were recorded and not kept
+MAX_DROPPED_IN_A_ROW = 20  # episodes in a row with too low a score after which `collect` gives up
+NOISE_MEMORY = 10.0  # frames over which the noise's autocorrelation falls to 1/e
+PERTURBED_FRAMES = (10, 40)  # least and most frames of a perturbation
+RATE_FRAMES = 1000  # unperturbed frames in which `Settings.perturbations` start, on average
 
 
 @dataclass(frozen=True)

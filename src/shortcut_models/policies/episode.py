@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
@@ -14,8 +15,7 @@ import numpy as np
 from .environments import Environment, Observation
 
 DONE, TIME_LIMIT, CRASHED = "done", "time limit", "crashed"
-MAX_REASON = 300
-"""characters of a crash's reason that are kept"""
+MAX_REASON = 300  # characters of a crash's reason that are kept
 
 
 @runtime_checkable
@@ -113,10 +113,8 @@ class RunningEpisode:
 
     def record(self, timed_on: str = "") -> Episode:
         """Return the record of the episode so far."""
-        return Episode(
-            self.steps, self.seed, self.score, self.frames, self.decisions, self.policy_seconds,
-            self.decision_seconds, self.simulator_seconds, self.ended, timed_on,
-        )  # fmt: skip
+        facts = {field.name: getattr(self, field.name) for field in dataclasses.fields(Episode)[:-1]}
+        return Episode(**facts, timed_on=timed_on)
 
 
 def crash(reason: str) -> str:

@@ -23,12 +23,9 @@ from .episode import CRASHED, Actor, RunningEpisode, warm_up
 from .policy import Policy
 from .rollout import PolicyRun
 
-HOLD_SECONDS = 2.0
-"""how long the last frame is shown"""
-GAP = 8
-"""pixels between panels"""
-TOLERANCE = 1e-6
-"""seconds by which two equal times may differ"""
+HOLD_SECONDS = 2.0  # how long the last frame is shown
+GAP = 8  # pixels between panels
+TOLERANCE = 1e-6  # seconds by which two equal times may differ
 
 
 @dataclass(frozen=True)

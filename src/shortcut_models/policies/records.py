@@ -20,8 +20,7 @@ from ..system.hashing import hash_tensors
 from .episode import Episode
 from .policy import Policy
 
-RECORDS_VERSION = 2
-"""changes when an episode depends on more than the other facts in `folder_name`"""
+RECORDS_VERSION = 2  # changes when an episode depends on more than the other facts in `folder_name`
 _TYPES = typing.get_type_hints(Episode)
 
 

@@ -23,8 +23,7 @@ from .policy import Policy
 from .records import Records, folder_name, versions
 from .workers import Job, WorkerFactory, play_jobs
 
-FIRST_SEED = 1_000_000
-"""seed of the first evaluation episode, far from the seeds of usual demonstrations"""
+FIRST_SEED = 1_000_000  # seed of the first evaluation episode, far from the seeds of usual demonstrations
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from ..text import counted
 from .episode import Episode
 from .rollout import PolicyRun
 
-MAX_CRASHES = 10
-"""crashes that are listed one by one"""
+MAX_CRASHES = 10  # crashes that are listed one by one
 
 
 def middle_half(scores: Sequence[float]) -> np.ndarray:

@@ -20,8 +20,7 @@ from ...config import choose
 from ...errors import UserError
 from ...system.files import cache_folder, write_atomically, writing
 
-CACHE_VERSION = 1
-"""version of the conversion from files to frames; a change invalidates all cached files"""
+CACHE_VERSION = 1  # version of the conversion from files to frames; a change invalidates all cached files
 
 
 class Block(NamedTuple):

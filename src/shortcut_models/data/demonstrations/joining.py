@@ -11,8 +11,7 @@ from ...errors import UserError
 from .episodes import Demonstrations
 from .frames import Block, cache_images, cache_key, is_image, stack_vectors
 
-_BLOCK_FRAMES = 1024
-"""frames of images in memory at a time"""
+_BLOCK_FRAMES = 1024  # frames of images in memory at a time
 
 
 def join(sets: Sequence[tuple[str, Demonstrations]]) -> Demonstrations:

@@ -19,8 +19,7 @@ from ...errors import UserError
 from .episodes import Demonstrations, check_frames
 from .frames import Block, as_integers, import_extra, is_image, read_frames, select_names, stack_vectors
 
-MARKERS = (".zgroup", "zarr.json")
-"""files that identify a folder as a zarr group"""
+MARKERS = (".zgroup", "zarr.json")  # files that identify a folder as a zarr group
 _RENAMED = {"img": "image"}
 
 

@@ -12,12 +12,10 @@ from jaxtyping import Float, UInt8
 
 from ...errors import UserError
 
-SEEDS = 2**31
-"""environments take the seeds from 0 to SEEDS - 1"""
+SEEDS = 2**31  # environments take the seeds from 0 to SEEDS - 1
 Observation = Mapping[str, np.ndarray]
 """One observation by name: images uint8 [height, width, channels], vectors float32 [size]."""
-Reset = tuple[Observation, dict[str, Any]]
-"""What `Environment.reset` returns: observation, info."""
+Reset = tuple[Observation, dict[str, Any]]  # What `Environment.reset` returns: observation, info.
 Step = tuple[Observation, float, bool, bool, dict[str, Any]]
 """What `Environment.step` returns: observation, reward, terminated, truncated, info."""
 

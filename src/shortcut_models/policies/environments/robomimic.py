@@ -39,8 +39,7 @@ damping_ratio, control_delta became input_type, and the frame of an action, whic
 JOINTS = ("joint_pos", "joint_pos_cos", "joint_pos_sin", "joint_vel")
 HAND = ("eef_pos", "eef_quat", "gripper_qpos", "gripper_qvel")
 IMAGE = "_image"
-IMAGE_SIZE = 84
-"""pixels along an observed image"""
+IMAGE_SIZE = 84  # pixels along an observed image
 
 
 def list_observations(robots: int, cameras: Sequence[str]) -> tuple[str, ...]:

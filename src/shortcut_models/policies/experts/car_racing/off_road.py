@@ -7,21 +7,15 @@ import math
 from . import car
 from .car import CarState
 
-GRASS = 0.6
-"""fraction of their force that tyres have on grass"""
+GRASS = 0.6  # fraction of their force that tyres have on grass
 WHEELBASE = car.FRONT + car.REAR
-MAX_CURVATURE = math.tan(car.LOCK) / WHEELBASE
-"""1/m, of the tightest circle that the car can drive"""
-MIN_DISTANCE = 3.0
-"""metres; a nearer point is steered to as if it were this far"""
+MAX_CURVATURE = math.tan(car.LOCK) / WHEELBASE  # 1/m, of the tightest circle that the car can drive
+MIN_DISTANCE = 3.0  # metres; a nearer point is steered to as if it were this far
 ARRIVAL_SPEED, ARRIVAL_BRAKE = 30.0, 20.0
 """m/s at which a point is reached, and m/s^2 with which the car slows down to it"""
-TOP_SPEED = 45.0
-"""m/s"""
-SPEED_GAIN = 5.0
-"""m/s^2 for each m/s that the car is too slow or too fast"""
-COUNTERSTEER = 0.8
-"""fraction of a slide's angle that the wheels turn into it"""
+TOP_SPEED = 45.0  # m/s
+SPEED_GAIN = 5.0  # m/s^2 for each m/s that the car is too slow or too fast
+COUNTERSTEER = 0.8  # fraction of a slide's angle that the wheels turn into it
 
 
 def pursue(state: CarState, x: float, y: float) -> tuple[float, float, float]:

@@ -12,8 +12,7 @@ from scipy.optimize import minimize
 
 from .speed_profile import Limits, SpeedProfile
 
-DENSITY = 2
-"""points of the line per point of the road"""
+DENSITY = 2  # points of the line per point of the road
 PASSES = ((4, 60), (2, 60), (1, 120))
 """(spacing, iterations) of the search, from coarse to fine; the spacing of the knots is in points of the road"""
 

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-MIN_CURVATURE = 1e-4
-"""1/m, added to each curvature, so that no radius is infinite"""
-MIN_SPEED = 0.5
-"""m/s, in place of 0, with which no gap would ever end"""
+MIN_CURVATURE = 1e-4  # 1/m, added to each curvature, so that no radius is infinite
+MIN_SPEED = 0.5  # m/s, in place of 0, with which no gap would ever end
 FREE, PUSHED, BRAKED = range(3)
 """what limits the speed at a point: its curve, the acceleration before it, or the braking after it"""
 
