@@ -72,21 +72,17 @@ class Learner:
     actions after it in a chunk belong to frames that the policy led to.
     """
 
-    name: str
-    """identifies the policy for people; a folder of demonstrations is of one only"""
+    name: str  # identifies the policy for people; a folder of demonstrations is of one only
     policy: Actor
-    steps: int = 1
-    """sampling steps of each decision"""
+    steps: int = 1  # sampling steps of each decision
 
 
 @dataclass(frozen=True)
 class Demonstration:
     """One recorded episode."""
 
-    observations: Mapping[str, np.ndarray]
-    """[n, ...] by name"""
-    actions: Float[np.ndarray, "n k"]
-    """what the expert wanted on each observation"""
+    observations: Mapping[str, np.ndarray]  # [n, ...] by name
+    actions: Float[np.ndarray, "n k"]  # what the expert wanted on each observation
     score: float
 
 

@@ -22,8 +22,7 @@ MAX_REASON = 300  # characters of a crash's reason that are kept
 class Actor(Protocol):
     """The part of `Policy` that an episode needs."""
 
-    decided: bool
-    """whether the last call of `act` ran the network"""
+    decided: bool  # whether the last call of `act` ran the network
 
     def reset(self, environments: int | None = None, seed: int = 0) -> None:
         """Start an episode whose noise follows from the seed."""
@@ -36,26 +35,17 @@ class Actor(Protocol):
 class Episode:
     """The record of an episode."""
 
-    steps: int
-    """sampling steps of each decision"""
-    seed: int
-    """of the environment and of the policy's noise"""
-    score: float
-    """the environment's metric at the end; of an episode that crashed, at its last whole frame"""
-    frames: int
-    """actions that were executed"""
-    decisions: int
-    """frames at which the network ran"""
-    policy_seconds: float
-    """time in the policy, at all frames"""
+    steps: int  # sampling steps of each decision
+    seed: int  # of the environment and of the policy's noise
+    score: float  # the environment's metric at the end; of an episode that crashed, at its last whole frame
+    frames: int  # actions that were executed
+    decisions: int  # frames at which the network ran
+    policy_seconds: float  # time in the policy, at all frames
     decision_seconds: float
     """time in the policy at the frames at which its network ran, with the encoding of observations"""
-    simulator_seconds: float
-    """time in the environment's `step`, at all frames"""
-    ended: str
-    """done, time limit, or crashed: reason"""
-    timed_on: str = ""
-    """the device, and how many processes and threads shared the machine"""
+    simulator_seconds: float  # time in the environment's `step`, at all frames
+    ended: str  # done, time limit, or crashed: reason
+    timed_on: str = ""  # the device, and how many processes and threads shared the machine
 
     @property
     def crashed(self) -> bool:

@@ -26,8 +26,7 @@ class _EnvironmentState:
     """What a policy remembers of one environment."""
 
     seed: int
-    frames: collections.deque[Observation]
-    """the last observations"""
+    frames: collections.deque[Observation]  # the last observations
     actions: collections.deque[np.ndarray] = field(default_factory=collections.deque)
     """actions that were decided and not yet returned"""
     decisions: int = 0

@@ -35,8 +35,7 @@ class Contestant:
     name: str
     policy: Actor
     steps: int
-    max_steps: int
-    """the most steps of its method, for the colour"""
+    max_steps: int  # the most steps of its method, for the colour
 
 
 class FrameState(NamedTuple):
@@ -45,8 +44,7 @@ class FrameState(NamedTuple):
     picture: Frame
     score: float
     ended: str
-    clock: float
-    """seconds since the start"""
+    clock: float  # seconds since the start
 
 
 class Track:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import sys
@@ -32,14 +33,10 @@ class PolicyRun:
 
     run: Path
     policy: Policy
-    environment: str
-    """name of the environment"""
-    metric_name: str
-    """what a score is"""
-    versions: Mapping[str, str]
-    """versions of the packages that determine what happens"""
-    factory: WorkerFactory
-    """creates both in another process"""
+    environment: str  # name of the environment
+    metric_name: str  # what a score is
+    versions: Mapping[str, str]  # versions of the packages that determine what happens
+    factory: WorkerFactory  # creates both in another process
 
     @classmethod
     def open(
@@ -135,12 +132,13 @@ def roll_out(
     interval = 0.2 if sys.stderr.isatty() else 30.0
     with (
         StopRequest() as stop,
+        contextlib.closing(play_jobs(factory, missing, workers, lambda: stop.signal_number is not None)) as episodes,
         tqdm(
             total=len(found), initial=len(found) - len(missing), unit="episode", disable=quiet, mininterval=interval,
             dynamic_ncols=True,
         ) as bar,
     ):  # fmt: skip
-        for episode in play_jobs(factory, missing, workers, lambda: stop.signal_number is not None):
+        for episode in episodes:
             records.write(episode)
             found[Job(episode.steps, episode.seed)] = episode
             bar.update()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -14,6 +14,8 @@ from ..errors import UserError
 from ..system.pool import ProcessDied, run_jobs
 from .environments import Environment
 from .episode import Actor, Episode, crash, play, warm_up
+
+Part = TypeVar("Part")
 
 
 class Job(NamedTuple):
@@ -29,13 +31,12 @@ class WorkerFactory:
 
     policy: Callable[[], Actor]
     environment: Callable[[], Environment]
-    device: str = "cpu"
-    """name of the policy's device, for the records"""
+    device: str = "cpu"  # name of the policy's device, for the records
 
 
 def play_jobs(
     factory: WorkerFactory, jobs: Sequence[Job], count: int, stop: Callable[[], bool] = lambda: False
-) -> Iterator[Episode]:
+) -> Generator[Episode, None, None]:
     """Play episodes in `count` processes, each with its share of this one's threads; yield them in the order they end.
 
     Raises:
@@ -59,8 +60,7 @@ class _Player:
 
     def __init__(self, factory: WorkerFactory, timed_on: str) -> None:
         self.factory, self.timed_on = factory, timed_on
-        with _as_user_error():
-            self.policy, environment = factory.policy(), factory.environment()
+        self.policy, environment = _open(factory.policy), _open(factory.environment)
         self.environment: Environment | None = environment
         try:
             warm_up(self.policy, environment)
@@ -71,8 +71,7 @@ class _Player:
 
     def __call__(self, job: Job) -> Episode:
         if self.environment is None:
-            with _as_user_error():
-                self.environment = self.factory.environment()
+            self.environment = _open(self.factory.environment)
         episode = play(self.policy, self.environment, *job, self.timed_on)
         if episode.crashed:
             self._close(self.environment)
@@ -84,11 +83,10 @@ class _Player:
         self.environment = None
 
 
-@contextlib.contextmanager
-def _as_user_error() -> Iterator[None]:
-    """Turn every exception into a UserError."""
+def _open(part: Callable[[], Part]) -> Part:
+    """Return what it creates, and turn every exception into a UserError."""
     try:
-        yield
+        return part()
     except UserError:
         raise
     except Exception as error:

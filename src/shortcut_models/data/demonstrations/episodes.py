@@ -76,7 +76,6 @@ class Demonstrations:
             )
 
     def __len__(self) -> int:
-        """Return the number of episodes."""
         return len(self.ends)
 
     @property

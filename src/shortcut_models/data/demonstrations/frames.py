@@ -26,10 +26,8 @@ CACHE_VERSION = 1  # version of the conversion from files to frames; a change in
 class Block(NamedTuple):
     """Consecutive frames of one observation, or consecutive actions."""
 
-    where: str
-    """its name in messages"""
-    frames: int
-    """the number of frames that it must have"""
+    where: str  # its name in messages
+    frames: int  # the number of frames that it must have
     array: np.ndarray
 
 

@@ -58,8 +58,7 @@ class Robosuite(Simulated):
     metric_name = "success"
     render_fps = 20
     packages = ("robosuite", "mujoco")
-    make: ClassVar[Mapping[str, Any]]
-    """a task's own arguments of robosuite.make"""
+    make: ClassVar[Mapping[str, Any]]  # a task's own arguments of robosuite.make
     objects: ClassVar[Mapping[str, int]]
     """the parts of `object` in the files' order, each with the sign that undoes a reversal in robosuite 1.5"""
 

@@ -41,22 +41,14 @@ POWER = 2 * ENGINE / (MASS + 4 * ROLLING)  # acceleration x speed at full gas
 class CarState(NamedTuple):
     """Position and motion of the car. Angles and turns are positive to the left."""
 
-    position: Float[np.ndarray, "2"]
-    """of the centre of mass"""
-    heading: float
-    """0 is along x"""
-    speed: float
-    """forwards"""
-    drift: float
-    """speed to the left"""
-    turn: float
-    """rad/s"""
-    steering: float
-    """angle of the front wheels"""
-    driven: float
-    """rad/s of the rear wheels"""
-    rolling: float
-    """rad/s of all wheels"""
+    position: Float[np.ndarray, "2"]  # of the centre of mass
+    heading: float  # 0 is along x
+    speed: float  # forwards
+    drift: float  # speed to the left
+    turn: float  # rad/s
+    steering: float  # angle of the front wheels
+    driven: float  # rad/s of the rear wheels
+    rolling: float  # rad/s of all wheels
 
     @classmethod
     def read(cls, car: Any) -> CarState:

@@ -37,18 +37,12 @@ PERTURBED_STEERING = (0.1, 0.3)  # least and most steering, to either side, of a
 class Style:
     """How close to its limits the car is driven, as fractions in (0, 1] of what the simulator allows."""
 
-    grip: float = 0.8
-    """of the tyres' sideways force"""
-    brake: float = 0.65
-    """of the tyres' braking force"""
-    drive: float = 0.9
-    """of the driven tyres' force"""
-    power: float = 0.95
-    """of the engine's power"""
-    margin: float = 2.5
-    """m from the edge of the road to the middle of the car, whose wheels reach out 1.4 m; > 1.4"""
-    roughness: float = 3.0
-    """seconds per squared change of curvature: higher values drive more smoothly; >= 0"""
+    grip: float = 0.8  # of the tyres' sideways force
+    brake: float = 0.65  # of the tyres' braking force
+    drive: float = 0.9  # of the driven tyres' force
+    power: float = 0.95  # of the engine's power
+    margin: float = 2.5  # m from the edge of the road to the middle of the car, whose wheels reach out 1.4 m; > 1.4
+    roughness: float = 3.0  # seconds per squared change of curvature: higher values drive more smoothly; >= 0
     effort: float = 300.0
     """m^2/rad^2, weight of changes of steering against distance from the line: higher values steer more softly"""
 

@@ -18,16 +18,11 @@ FREE, PUSHED, BRAKED = range(3)
 class Limits:
     """The limits of a car. Forces along and across the line share the grip: a circle (braking) or ellipse (driving)."""
 
-    grip: float
-    """across, m/s^2; > 0"""
-    brake: float
-    """m/s^2; > 0"""
-    drive: float
-    """acceleration that the driven tyres hold, m/s^2; > 0"""
-    power: float = math.inf
-    """acceleration x speed, m^2/s^3; > 0"""
-    top_speed: float = math.inf
-    """m/s; > 0"""
+    grip: float  # across, m/s^2; > 0
+    brake: float  # m/s^2; > 0
+    drive: float  # acceleration that the driven tyres hold, m/s^2; > 0
+    power: float = math.inf  # acceleration x speed, m^2/s^3; > 0
+    top_speed: float = math.inf  # m/s; > 0
 
 
 class SpeedProfile:
