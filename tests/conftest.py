@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
+from pathlib import Path
 
 import jaxtyping
 import pytest
@@ -36,6 +37,16 @@ def little_memory() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, (now + 2**29, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny run on digits, trained once: a test that writes into one copies it."""
+    from helpers.runs import train
+
+    run = tmp_path_factory.mktemp("session") / "digits"
+    train(run)
+    return run
 
 
 @pytest.fixture(autouse=True)

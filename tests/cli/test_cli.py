@@ -258,6 +258,7 @@ def test_report_is_written_into_the_run(digits: Path) -> None:
     (digits / "other.html").unlink()
 
 
+@pytest.mark.multiprocess
 def test_the_command_is_also_a_module(digits: Path, tmp_path: Path) -> None:
     outcome = shell("sample", digits, "--num", 2, "--out", tmp_path / "s.npz")
     assert outcome.code == 0, outcome.err

@@ -41,6 +41,7 @@ def test_help_lists_every_command() -> None:
     assert all(re.search(rf" {name} ", said) for name in COMMANDS)
 
 
+@pytest.mark.multiprocess
 def test_help_does_not_wait_for_torch() -> None:
     code = f"""
 import sys
@@ -228,6 +229,7 @@ def test_the_version_is_printed() -> None:
     assert said.getvalue() == f"shortcut-models {__version__}\n"
 
 
+@pytest.mark.multiprocess
 def test_a_reader_that_has_closed_the_pipe_is_not_an_error() -> None:
     code = """
 import sys

@@ -26,8 +26,8 @@ from helpers.contract import (
     losses_of,
     pair,
 )
+from helpers.objective_variants import ONE_STEP, VARIANTS
 from helpers.oracle import wake
-from helpers.variants import ONE_STEP, VARIANTS
 from shortcut_models.base import Batch, Condition, Network, NetworkConfig, Objective
 from shortcut_models.errors import UserError
 from shortcut_models.objectives import OBJECTIVES
@@ -191,7 +191,7 @@ def test_samples_differ_by_their_noise_where_the_method_says_so(objective: Objec
 
 @every_variant
 @pytest.mark.parametrize("steps", [0, -1, "one too many"])
-def test_budgets_out_of_range_are_refused(objective: Objective, steps: int | str) -> None:
+def test_numbers_of_steps_out_of_range_are_refused_by_every_objective(objective: Objective, steps: int | str) -> None:
     budget = objective.max_steps + 1 if isinstance(steps, str) else steps
     with pytest.raises(UserError, match=f"from 1 to {objective.max_steps}, not {budget}"):
         objective.sample(pair(SMALL["mlp"], (2,), {})[0], torch.randn(1, 2), {}, budget)
@@ -218,16 +218,20 @@ class Counted(Network):
         return self.network(x, t, d, context)
 
 
+RANDOM = {"shortcut": 4, "live-reflow": 16}
+"""the methods that draw how many rows are bootstrapped, and the passes that such a row costs more than another"""
+
+
 @pytest.mark.parametrize("objective", [pytest.param(value, id=name) for name, value in (VARIANTS | ONE_STEP).items()])
 def test_evaluations_are_those_counted(objective: Objective) -> None:
     """On average, over all stages of training and the random shares of the rows."""
-    rows, draws, count = 50, 28 * 4, []
+    rows, draws, count = 50, 28 * (4 if name_of(objective) in RANDOM else 1), []
     network, target_net, teacher = (Counted(SMALL["mlp"].build((2,), CONDITIONS["label"]), count) for _ in range(3))
     for draw in range(draws):
         batch = batch_of(rows, (2,), CONDITIONS["label"])
         objective.losses(network, target_net, batch, progress=draw / draws, teacher=teacher)
-    # A share that is no whole number of rows is rounded at random: by half a row's worth of passes, at most.
-    spread = {"shortcut": 4, "live-reflow": 16}.get(name_of(objective), 0) / 2 / rows
+    # A fraction that is not a whole number of rows is rounded at random: by half a row's worth of passes, at most.
+    spread = RANDOM.get(name_of(objective), 0) / 2 / rows
     assert abs(sum(count) / rows / draws - objective.nfe_per_example) <= 5 * spread / math.sqrt(draws) + 1e-9
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 import shortcut_models
 from helpers.oracle import GaussianOracle
 from helpers.paths import ROOT
+from helpers.runs import shortcut
 from shortcut_models.base import Batch
 from shortcut_models.objectives import OBJECTIVES
 
@@ -30,7 +31,7 @@ def example(name: str, *words: object, cache: Path) -> str:
     """Run an example and return what it prints."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(cache)}
     command = [sys.executable, str(EXAMPLES / name), *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -52,6 +53,7 @@ def test_an_example_has_fewer_than_sixty_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) < 60
 
 
+@pytest.mark.multiprocess
 def test_my_network_is_trained_saved_and_loaded(tmp_path: Path) -> None:
     said = example("my_network.py", "--run", tmp_path / "run", "--train-steps", 3, cache=tmp_path)
     assert re.findall(r"(\d+) steps: an SVM sees the digit asked for in [\d.]+% of 200 samples", said) == ["1", "8"]
@@ -59,11 +61,13 @@ def test_my_network_is_trained_saved_and_loaded(tmp_path: Path) -> None:
         shortcut_models.load(tmp_path / "run")
 
 
-def test_my_objective_is_on_the_command_line(tmp_path: Path) -> None:
+@pytest.mark.multiprocess
+def test_my_objective_is_on_the_command_line(my_objective: ModuleType, tmp_path: Path) -> None:
+    """In a process, which has only the file; and in this one, which has loaded it."""
     run = tmp_path / "run"
     example("my_objective.py", "train", "moons", *SPLIT, "--run", run, "--train-steps", 3, cache=tmp_path)
-    said = example("my_objective.py", "evaluate", run, "--steps", 1, 3, "--num", 50, cache=tmp_path)
-    assert [line.split()[0] for line in said.splitlines()] == ["steps", "1", "3"]
+    outcome = shortcut("evaluate", run, "--steps", 1, 3, "--num", 50)
+    assert [line.split()[0] for line in outcome.out.splitlines()] == ["steps", "1", "3"]
 
 
 def test_my_objectives_targets_are_those_of_the_exact_flow(my_objective: ModuleType) -> None:
@@ -80,6 +84,7 @@ def test_my_objectives_targets_are_those_of_the_exact_flow(my_objective: ModuleT
     assert all(torch.allclose(end, ends[0], atol=1e-5) for end in ends)
 
 
+@pytest.mark.multiprocess
 def test_my_images_takes_a_folder(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         (tmp_path / "photos" / name).mkdir(parents=True)
@@ -93,12 +98,14 @@ def test_my_images_takes_a_folder(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "one-step.png").exists()
 
 
+@pytest.mark.multiprocess
 def test_my_images_draws_its_own(tmp_path: Path) -> None:
     assert "classes across, upright" in example(
         "my_images.py", "--train-steps", 2, "--patch-size", 8, "--run", tmp_path / "run", cache=tmp_path
     )
 
 
+@pytest.mark.multiprocess
 @pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_an_example_shows_something_as_it_is(path: Path, tmp_path: Path) -> None:

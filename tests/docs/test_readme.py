@@ -8,6 +8,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,10 +65,10 @@ def load_file(path: Path, name: str) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, digits_run: Path) -> Path:
     """Return a folder with a tiny run in place of the one in the snippets."""
     folder = tmp_path_factory.mktemp("snippets")
-    train(folder / "runs" / "digits")
+    shutil.copytree(digits_run, folder / "runs" / "digits")
     return folder
 
 
@@ -113,6 +114,7 @@ def test_the_snippets_of_a_page_run(
     page: Path, place: Path, registries: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     code = re.sub(r"\btrain_steps=\d+", "train_steps=3", "\n\n".join(blocks(page, "python")))
+    code = re.sub(r"\bMLPConfig\(width=\d+", "MLPConfig(width=16", code)
     path = tmp_path / "snippets.py"
     path.write_text(re.sub(r"\bnum=\d+", "num=20", code))
     (tmp_path / "runs").mkdir()

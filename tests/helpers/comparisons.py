@@ -55,11 +55,16 @@ def processes_that_start_at_once(tmp_path_factory: pytest.TempPathFactory) -> It
         yield
 
 
-def compare(out: Path, *words: object) -> tuple[Outcome, list[str]]:
-    """The outcome, and the trials that were started."""
+def words_of(out: Path, *words: object) -> tuple[object, ...]:
+    """Return the words of a comparison; from here on, `STARTED` are its trials."""
     STARTED.clear()
-    outcome = shortcut("compare", "four-gaussians", *SIZES, "--nfe-budget", BUDGET, "--num", 50, "--steps", 4, 1,
-                       "--out", out, *words)  # fmt: skip
+    return ("compare", "four-gaussians", *SIZES, "--nfe-budget", BUDGET, "--num", 50, "--steps", 4, 1, "--out", out,
+            *words)  # fmt: skip
+
+
+def compare(out: Path, *words: object) -> tuple[Outcome, list[str]]:
+    """Return the outcome, and the trials that were started."""
+    outcome = shortcut(*words_of(out, *words))
     return outcome, sorted(STARTED)
 
 

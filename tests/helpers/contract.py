@@ -15,8 +15,8 @@ from shortcut_models.errors import UserError
 from shortcut_models.networks import NETWORKS, ChunkDiTConfig, DiTConfig, MLPConfig, UNet1dConfig
 from shortcut_models.objectives import OBJECTIVES
 
+from .objective_variants import VARIANTS
 from .oracle import wake
-from .variants import VARIANTS
 
 IMAGES: dict[str, Any] = {"image_width": 4, "image_stages": 1, "keypoints": 3}
 SMALL: dict[str, NetworkConfig] = {

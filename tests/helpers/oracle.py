@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shortcut_models.base import Cond, Network, T, X
+from shortcut_models.base import Batch, Cond, Label, Network, T, X
+from shortcut_models.networks import MLPConfig
 
 
 def column(t: Tensor, x: Tensor) -> Tensor:
@@ -102,3 +103,19 @@ def wake(network: Network, scale: float = 0.3) -> Network:
         for parameter in network.parameters():
             parameter.normal_(std=scale / max(parameter.shape[-1], 1) ** 0.5 if parameter.ndim > 1 else scale)
     return network
+
+
+CLASSES = 3
+
+
+def random_network(scale: float = 0.3, seed: int | None = None) -> Network:
+    """A small network for points of three classes, with random weights in double precision."""
+    if seed is not None:
+        torch.manual_seed(seed)
+    config = MLPConfig(width=16, depth=1, condition_width=16)
+    return wake(config.build((2,), {"label": Label(CLASSES)}), scale).double()
+
+
+def batch_of(rows: int, event: tuple[int, ...] = (2,), dtype: torch.dtype = torch.float64) -> Batch:
+    """Standard normal data of three classes in turn."""
+    return Batch(torch.randn(rows, *event, dtype=dtype), {"label": torch.arange(rows) % CLASSES})

@@ -1,6 +1,6 @@
 """Numbers that the paper's own code produced: whole where ../shared has them, trimmed in tests/data where not.
 
-`python tests/original_fixtures.py` writes the trimmed file anew. It leaves out the student's online weights and all
+`python -m helpers.original_fixtures` writes the trimmed file again. It leaves out the student's online weights and all
 that needs them, steps 2 to 4 of the trajectory with its final weights, and rows of groups whose rows do not depend
 on one another. What it keeps is what was recorded, bit for bit: of the three sets of weights, one is stored whole
 and two by the bits in which they differ from another, the four bytes of a number apart from one another, as equal

@@ -17,10 +17,12 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 from torch import Tensor
 
 from shortcut_models.cli import main
+from shortcut_models.errors import UserError
 from shortcut_models.models import checkpoint
 
 NETWORK = ("--network", "mlp", "--network.width", 16, "--network.depth", 1)
@@ -55,22 +57,36 @@ def shortcut(*words: object) -> Outcome:
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
-def assert_refused(words: str | Sequence[object], message: str, unchanged: Path | None = None) -> None:
+def assert_refused(
+    words: str | Sequence[object],
+    message: str,
+    unchanged: Path | None = None,
+    run: Callable[..., Outcome] = shortcut,
+) -> None:
     """Assert that a command is refused: exit code 2, one line on stderr with the message, and nothing written.
 
     Args:
         words: the command, without `shortcut`.
         message: part of the line.
         unchanged: a folder whose files must stay as they are.
+        run: what runs the command, by default in this process.
     """
     before = None if unchanged is None else listing(unchanged)
-    outcome = shortcut(*(words.split() if isinstance(words, str) else words))
+    outcome = run(*(words.split() if isinstance(words, str) else words))
     said = [line for line in outcome.err.splitlines() if not line.startswith("shortcut: warning: ")]
     assert len(said) == 1, outcome.err
     assert said[0].startswith("shortcut: error: ")
     assert message in said[0]
     assert (outcome.code, outcome.out) == (2, "")
     assert unchanged is None or listing(unchanged) == before
+
+
+@contextlib.contextmanager
+def refusal(message: str) -> Iterator[None]:
+    """Assert that a UserError is raised, with a message of one line that matches."""
+    with pytest.raises(UserError, match=message) as caught:
+        yield
+    assert "\n" not in str(caught.value)
 
 
 def listing(folder: Path) -> list[tuple[str, int, int]]:
@@ -98,7 +114,7 @@ def environment(**more: str) -> dict[str, str]:
 
 def shell(*words: object, **more: Any) -> Outcome:
     """Run a command as a process of its own."""
-    done = subprocess.run(command(*words), capture_output=True, text=True, env=environment(), timeout=200, **more)
+    done = subprocess.run(command(*words), capture_output=True, text=True, env=environment(), **more)
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 

@@ -19,10 +19,10 @@ Act = Callable[[Processes, Path], None]
 
 
 def variables(rank: int, port: int) -> dict[str, str]:
-    """What torchrun tells each of two processes that it starts."""
+    """Return the environment variables that torchrun sets for each of two processes that it starts."""
     numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
-    told = {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
-    return told | {name: str(number) for name, number in numbers.items()}
+    meeting = {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    return meeting | {name: str(number) for name, number in numbers.items()}
 
 
 def rendezvous_store() -> TCPStore:
@@ -33,8 +33,8 @@ def rendezvous_store() -> TCPStore:
 def together(act: Act, folder: Path) -> None:
     """Let two processes that have joined do this with a folder, and wait for them."""
     store = rendezvous_store()
-    told = [variables(rank, store.port) for rank in range(2)]
-    processes = [_forks().Process(target=_work, args=(act, folder, each)) for each in told]
+    ranks = [variables(rank, store.port) for rank in range(2)]
+    processes = [_forks().Process(target=_work, args=(act, folder, each)) for each in ranks]
     for process in processes:
         process.start()
     for process in processes:

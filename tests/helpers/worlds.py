@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
 import signal
 import sys
@@ -102,9 +103,9 @@ class Walker:
         return np.array([speed], np.float32)
 
 
-def factory(trouble: Mapping[int, str] | None = None, seconds: float = 0.0) -> WorkerFactory:
+def factory(trouble: Mapping[int, str] | None = None, walk: type[Walk] = Walk) -> WorkerFactory:
     """Return what creates walkers and walks in other processes."""
-    return WorkerFactory(functools.partial(Walker, seconds=seconds), functools.partial(Walk, trouble=trouble or {}))
+    return WorkerFactory(Walker, functools.partial(walk, trouble=trouble or {}))
 
 
 def truth(steps: int, seed: int) -> tuple[float, int, str]:
@@ -118,19 +119,43 @@ def truth(steps: int, seed: int) -> tuple[float, int, str]:
     return 100 * (place - 1), 25, "time limit"
 
 
-def play_on(folder: Path, seeds: Sequence[int], steps: Sequence[int], workers: int, seconds: float) -> None:
-    """Roll out in a process that a test kills."""
+def wait_for_the_end() -> None:
+    """Wait, in a worker, until the process that started it ends, which ends this one, too."""
+    parent = multiprocessing.parent_process()
+    while parent is not None and parent.is_alive():
+        time.sleep(0.01)
+
+
+class WaitingWalk(Walk):
+    """A walk that with the trouble `wait` does not end before a test stops the rollout."""
+
+    def _fail(self) -> None:
+        if self.kind == "wait":
+            wait_for_the_end()
+        super()._fail()
+
+
+def play_on(folder: Path, seeds: Sequence[int], steps: Sequence[int], workers: int) -> None:
+    """Roll out, without an end after four seeds, in a process that a test kills."""
     from shortcut_models.policies.records import Records
     from shortcut_models.policies.rollout import roll_out
 
-    roll_out(factory(seconds=seconds), Records(folder), steps, seeds, workers=workers, quiet=True)
+    endless = factory(dict.fromkeys(seeds[4:], "wait"), WaitingWalk)
+    roll_out(endless, Records(folder), steps, seeds, workers=workers, quiet=True)
 
 
 class SlowWalk(Walk):
-    """A walk that is slow to simulate."""
+    """A walk whose second episode in a worker does not end before a test stops the rollout."""
+
+    episodes = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Observation, dict[str, Any]]:
+        self.episodes += 1
+        return super().reset(seed=seed, options=options)
 
     def step(self, action: np.ndarray) -> Step:
-        time.sleep(0.02)
+        if self.episodes > 1:
+            wait_for_the_end()
         return super().step(action)
 
 

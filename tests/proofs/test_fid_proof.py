@@ -19,6 +19,7 @@ TRAINING = SHARED / "data" / "fid_stats" / "cifar10_train.npz"
 """moments of the 50,000 training images, computed with the same network by another program"""
 
 
+@pytest.mark.long
 def test_features_of_plain_images_lie_where_those_of_photos_do() -> None:
     """Sane numbers, in a second: not negative, mostly small, and as far from the photos' mean as plain images are."""
     real_inception()

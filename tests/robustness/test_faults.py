@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers.regress import TRAINING, Line, Regress, Scale, at, infinite_gradient, lines, nan_loss, train
 from helpers.runs import same, steps_of, tensors
+from helpers.tiny_parts import TRAINING, Line, Regress, Scale, at, infinite_gradient, lines, nan_loss, train
 from shortcut_models.base import Network
 from shortcut_models.errors import UserError
 from shortcut_models.training.state import State

@@ -16,6 +16,8 @@ from helpers.runs import DIGITS, command, die_at, environment, fork, same, steps
 from shortcut_models.models import checkpoint
 from shortcut_models.models.run import Run
 
+pytestmark = pytest.mark.multiprocess
+
 RUN = (*DIGITS, "--checkpoint-every", 3, "--keep", 2, "--log-every", 2, "--heldout-every", 4)
 LOGGED = [2, 3, 4, 6, 8, 9, 10, 12]
 FIRST_SAVED = 15
@@ -61,7 +63,7 @@ def test_the_run_left_in_peace_logs_every_step_once(whole: Path) -> None:
 
 
 def kill_at_changes(tmp_path: Path, whole: Path, number: int) -> bool:
-    """Kill a run when it is about to change a file for the n-th time, and let it go on. False: it never did so."""
+    """Kill a run when it is about to change a file for the n-th time, and resume it. False: it never did so."""
     run, said = tmp_path / f"run{number}", tmp_path / "said"
     process = fork((*RUN, "--run", run), functools.partial(die_at, number, str(run)), said)
     process.join()
@@ -105,7 +107,7 @@ def test_a_run_killed_at_a_random_moment(tmp_path: Path, whole: Path, seed: int)
 
 
 def test_a_checkpoint_that_was_torn_all_the_same(tmp_path: Path, whole: Path) -> None:
-    """As by a disk that lies about what it has written: the checkpoint before is used, with a warning."""
+    """As by a disk that loses what it says it has written: the checkpoint before is used, with a warning."""
     run, said = tmp_path / "run", tmp_path / "said"
     process = fork((*RUN, "--run", run), functools.partial(die_at, 30, str(run)), said)
     process.join()

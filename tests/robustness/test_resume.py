@@ -1,4 +1,4 @@
-"""Runs that were stopped, went down or were damaged, and went on as if nothing had happened."""
+"""Runs that were stopped, crashed or were damaged, and resumed as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers.regress import TRAINING, Line, Regress, Scale, at, lines, train
 from helpers.runs import same, steps_of, tensors, tree
+from helpers.tiny_parts import TRAINING, Line, Regress, Scale, at, lines, train
 from shortcut_models.base import Batch, Losses, Network, Objective, Task
 from shortcut_models.errors import Stopped, UserError
 from shortcut_models.models.run import Run

@@ -17,6 +17,8 @@ import pytest
 from helpers.runs import DIGITS, environment, fork, same, shell, steps_of, tensors
 from helpers.torchrun_pair import rendezvous_store, variables
 
+pytestmark = pytest.mark.multiprocess
+
 RUN = (*DIGITS, "--log-every", 1, "--sample-every", 1000)
 
 
@@ -78,7 +80,7 @@ def wait_until(true: Callable[[], bool], process: BaseProcess) -> None:
     ],
     ids=["batch", "parallel", "device"],
 )  # fmt: skip
-def test_what_is_wrong_is_said_once(tmp_path: Path, words: tuple[object, ...], complaint: str) -> None:
+def test_refusals_of_two_processes_are_said_once(tmp_path: Path, words: tuple[object, ...], complaint: str) -> None:
     assert end(start(tmp_path, *words, "--run", tmp_path / "run")) == [2, 2]
     assert [line for line in said(tmp_path) if "error" in line] == [f"shortcut: error: {complaint}"]
     assert not (tmp_path / "run").exists()
@@ -86,7 +88,7 @@ def test_what_is_wrong_is_said_once(tmp_path: Path, words: tuple[object, ...], c
 
 @pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_a_lost_process_ends_the_other_and_the_run_goes_on(tmp_path: Path, parallel: str) -> None:
-    """Killed, it takes the other along, in a line; told to stop, it takes the other along, in the same step."""
+    """Killed, it takes the other along, in a line; stopped by a signal, in the same step."""
     run, words = tmp_path / "run", (*RUN, "--parallel", parallel, "--checkpoint-every", 5)
     long = (*words, "--schedule", "constant", "--run", run)
     processes = start(tmp_path, *long, "--train-steps", 100_000)
@@ -113,7 +115,7 @@ def test_a_lost_process_ends_the_other_and_the_run_goes_on(tmp_path: Path, paral
 
 @pytest.mark.slow
 def test_torchrun_restarts_what_lost_a_process(tmp_path: Path) -> None:
-    """One of two processes is killed: all are started again, go on from the last checkpoint, and come to the end."""
+    """One of two processes is killed: all are started again, resume from the last checkpoint, and finish."""
     words = (*RUN, "--train-steps", 60, "--checkpoint-every", 10)
     launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "--max-restarts", 3, "-m", "--")
 

@@ -105,7 +105,7 @@ def test_every_budget_is_made_of_trained_steps_at_trained_times(max_steps: int) 
 
 
 @pytest.mark.parametrize(("steps", "max_steps"), [(0, 128), (-1, 128), (129, 128), (2, 1), (17, 16)])
-def test_budgets_out_of_range_are_refused(steps: int, max_steps: int) -> None:
+def test_numbers_of_steps_out_of_range_are_refused(steps: int, max_steps: int) -> None:
     with pytest.raises(UserError, match=f"from 1 to {max_steps}, not {steps}"):
         path.sampling_times(steps, max_steps)
 

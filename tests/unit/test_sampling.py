@@ -11,9 +11,7 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from helpers.oracle import ClassOracle, GaussianOracle, Spy, wake
-from shortcut_models.base import Label
-from shortcut_models.networks import MLPConfig
+from helpers.oracle import ClassOracle, GaussianOracle, Spy, random_network
 from shortcut_models.objectives import Shortcut
 from shortcut_models.path import sampling_times
 from shortcut_models.sampling import euler, last
@@ -37,8 +35,7 @@ def classes() -> tuple[ClassOracle, Tensor, dict[str, Tensor]]:
 
 def random_mlp() -> tuple[Spy, Tensor, dict[str, Tensor]]:
     """A random conditional network, recorded."""
-    network = wake(MLPConfig(width=16, depth=1, condition_width=16).build((2,), {"label": Label(3)})).double()
-    return Spy(network), *classes()[1:]
+    return Spy(random_network()), *classes()[1:]
 
 
 def test_the_oracle_is_the_flow_of_the_conditional_expectation() -> None:
@@ -119,12 +116,12 @@ def test_guidance_equals_two_separate_passes(weight: float) -> None:
     made = Shortcut().sample(spy, noise, cond, 4, guidance=weight)
     network, x = spy.network, noise
     assert network is not None
-    nobody, everybody = torch.zeros(6, dtype=torch.bool), torch.ones(6, dtype=torch.bool)
+    none, all_rows = torch.zeros(6, dtype=torch.bool), torch.ones(6, dtype=torch.bool)
     with torch.no_grad():
         for i in range(4):
             t, d = torch.full((6,), i / 4), torch.full((6,), 1 / 4)
-            conditional = network(x, t, d, network.encode(cond, nobody))
-            unconditional = network(x, t, d, network.encode(cond, everybody))
+            conditional = network(x, t, d, network.encode(cond, none))
+            unconditional = network(x, t, d, network.encode(cond, all_rows))
             x = x + ((1 - weight) * unconditional + weight * conditional) / 4
     torch.testing.assert_close(made, x, rtol=0, atol=1e-12)
     rows = 6 if weight in (0, 1) else 12

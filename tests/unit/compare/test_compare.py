@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.comparisons import BUDGET, SIZES, compare, processes_that_start_at_once, times
+from helpers.comparisons import BUDGET, SIZES, STARTED, compare, processes_that_start_at_once, times, words_of
 from helpers.pixels import figures_drawn
-from helpers.runs import same, steps_of, tensors, train
+from helpers.runs import assert_refused, listing, same, steps_of, tensors, train
 from shortcut_models.drawing.curves import against_steps
 from shortcut_models.drawing.sheets import stack
 from shortcut_models.models.loading import load
 from shortcut_models.models.run import Run
 from shortcut_models.objectives import OBJECTIVES
+
+pytestmark = pytest.mark.multiprocess
 
 __all__ = ["processes_that_start_at_once"]
 
@@ -56,7 +58,7 @@ def test_every_method_costs_the_budget_and_no_more(nine: Path) -> None:
         assert BUDGET - batch - pair - 1 <= sum(parts.values()) <= BUDGET
         assert parts["training"] == pytest.approx(config["training"]["train_steps"] * batch, abs=1)
         assert steps_of(nine / "runs" / f"{name}-seed0") == [config["training"]["train_steps"]]
-        assert not Run(nine / "runs" / f"{name}-seed0").snapshots.exists()  # nobody looks at them here
+        assert not Run(nine / "runs" / f"{name}-seed0").snapshots.exists()  # not needed here
         assert parts.keys() == {"training"} | ({"teacher"} if name in TWO_PHASES else set()) | (
             {"pairs"} if pair else set()
         )
@@ -180,17 +182,13 @@ def test_the_same_call_again_trains_nothing(nine: Path) -> None:
         (("--nonsense", 1), "there is no option --nonsense"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(
+def test_compare_refusals(
     nine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...], message: str
 ) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "thesis.tex").touch()
     monkeypatch.chdir(tmp_path)
-    before = times(nine)
-    outcome, names = compare(nine, *words)
-    assert (outcome.code, outcome.out, names) == (2, "", [])
-    assert outcome.err.startswith("shortcut: error: ")
-    assert outcome.err.count("\n") == 1
-    assert message in outcome.err
-    assert times(nine) == before
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["notes", "thesis.tex"]
+    before = listing(tmp_path)
+    assert_refused(words_of(nine, *words), message, unchanged=nine)
+    assert not STARTED
+    assert listing(tmp_path) == before

@@ -57,7 +57,7 @@ def test_nothing_is_guided_and_noise_is_paired_independently() -> None:
 
 
 def test_a_teacher_and_its_students_are_told_the_same() -> None:
-    """A student that is told another step size than its teacher refuses it."""
+    """A student that is conditioned on another step size than its teacher refuses it."""
     given = FlowMatching(conditioned_step_size=1.0, sigma_min=1e-3, label_dropout=0.2)
     for trial in comparison(list(OBJECTIVES), given).trials():
         objective = trial.recipe.objective

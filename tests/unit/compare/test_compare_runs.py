@@ -1,4 +1,4 @@
-"""`shortcut compare`: how a comparison goes on, after more was asked for, a stop, or damage."""
+"""`shortcut compare`: how a comparison resumes, after more was asked for, a stop, or damage."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from helpers.comparisons import BUDGET, SIZES, compare, processes_that_start_at_once, times
+from helpers.comparisons import BUDGET, SIZES, Forked, compare, processes_that_start_at_once, times
 from helpers.paths import ROOT
-from helpers.runs import command, environment, shortcut, steps_of, tensors
+from helpers.runs import command, environment, fork, shortcut, steps_of, tensors
 from shortcut_models.models.run import Run
+
+pytestmark = pytest.mark.multiprocess
 
 __all__ = ["processes_that_start_at_once"]
 
@@ -89,7 +93,7 @@ def test_a_lost_log_costs_the_seconds_and_no_more(copied: Path) -> None:
 @pytest.mark.parametrize("trial", ["teacher-seed0", "two-model-seed0"])
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
 def test_a_damaged_run_is_named_with_what_to_do(copied: Path, trial: str, file: str) -> None:
-    """Whoever compares gave no --run and could give no other."""
+    """A comparison is given no --run, so its message must not ask for another."""
     Run(copied / "runs" / "two-model-seed0").evaluation.unlink()
     (damaged,) = (copied / "runs" / trial).rglob(file)
     damaged.write_text("{")
@@ -118,6 +122,7 @@ def test_what_cannot_be_trained_leaves_nothing_behind(tmp_path: Path, words: tup
     assert not out.exists()
 
 
+@pytest.mark.long
 def test_a_method_in_a_file_of_the_users_own_is_known_to_the_processes(tmp_path: Path) -> None:
     program = [sys.executable, "examples/my_objective.py", "compare", "four-gaussians"]
     words = (*SIZES, "--nfe-budget", BUDGET, "--num", 20, "--steps", 1, "--objectives", "split", "flow", "--jobs", 2,
@@ -127,21 +132,41 @@ def test_a_method_in_a_file_of_the_users_own_is_known_to_the_processes(tmp_path:
     assert {path.name for path in (tmp_path / "out" / "runs").iterdir()} == {"split-seed0", "flow-seed0"}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_stopped_in_the_middle_it_saves_and_the_same_command_goes_on(tmp_path: Path, workers: int) -> None:
-    """With processes as a shell starts them: the command alone, and one that it waits for."""
-    out = tmp_path / "out"
+def started(words: tuple[object, ...], said: Path) -> subprocess.Popen[str]:
+    """Start the command as a shell does."""
+    return subprocess.Popen(command(*words), stderr=said.open("w"), text=True, env=environment())
+
+
+def forked(words: tuple[object, ...], said: Path) -> Forked:
+    """Start the command in a process that has imported everything."""
+    return Forked(fork(words, said=said), said)
+
+
+@pytest.mark.parametrize(
+    ("start", "workers"),
+    [
+        (forked, 1),
+        pytest.param(started, 1, marks=pytest.mark.long),
+        pytest.param(started, 2, marks=pytest.mark.long),
+    ],
+)
+def test_stopped_in_the_middle_it_saves_and_the_same_command_resumes(
+    tmp_path: Path, start: Callable[[tuple[object, ...], Path], Any], workers: int
+) -> None:
+    """The command alone, and with a process that it waits for."""
+    out, said = tmp_path / "out", tmp_path / "said.txt"
     words = ("compare", "four-gaussians", *SIZES, "--nfe-budget", 3 * 32 * 800, "--num", 20, "--steps", 1,
              "--objectives", "flow", "--out", out, "--log-every", 10, "--jobs", workers)  # fmt: skip
-    process = subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True, env=environment())
+    process = start(words, said)
     run = Run(out / "runs" / "flow-seed0")
     while len(run.read_metrics()) < 3:
         assert process.poll() is None
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM, said
-    assert re.match(r"shortcut: stopped.*, and saved; run the same command again to resume$", said.splitlines()[-1])
+    process.terminate()
+    process.wait()
+    text = said.read_text()
+    assert process.returncode == 128 + signal.SIGTERM, text
+    assert re.match(r"shortcut: stopped.*, and saved; run the same command again to resume$", text.splitlines()[-1])
     (saved,) = steps_of(run.path)
     assert 30 <= saved < 800
     earlier = [line for line in run.read_metrics() if line["step"] <= saved]

@@ -136,6 +136,7 @@ def test_the_users_own_style_is_neither_used_nor_changed() -> None:
         assert mpl.rcParams["font.size"] == 30.0
 
 
+@pytest.mark.multiprocess
 def test_matplotlib_is_loaded_when_drawing_and_pyplot_never() -> None:
     code = (
         "import sys, numpy, shortcut_models.drawing.points as f; assert 'matplotlib' not in sys.modules; "

@@ -13,6 +13,8 @@ from PIL import Image, ImageSequence
 from shortcut_models.drawing.video import GIF_WIDTH, check_video, rate_of, width_of, write_video
 from shortcut_models.errors import UserError
 
+pytestmark = pytest.mark.needs_extra
+
 
 def bars(count: int, height: int = 41, width: int = 63) -> Iterator[np.ndarray]:
     """A red bar that grows on grey."""

@@ -252,6 +252,7 @@ def finish(process: Any) -> int | None:
     return process.exitcode
 
 
+@pytest.mark.multiprocess
 @pytest.mark.parametrize("event", [1, 6, 17])
 def test_a_killed_evaluation_goes_on(place: Path, run: Path, event: int) -> None:
     words = words_of(place, run)
@@ -263,10 +264,11 @@ def test_a_killed_evaluation_goes_on(place: Path, run: Path, event: int) -> None
 
 
 def be_rank(rank: int, port: int) -> None:
-    """Find the other of two processes as torchrun would have told."""
+    """Set what torchrun would set for one of two processes."""
     os.environ.update(WORLD_SIZE="2", RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
 
 
+@pytest.mark.multiprocess
 def test_two_processes_find_what_one_does(place: Path, run: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -20,9 +20,11 @@ from shortcut_models.objectives import FlowMatching
 from shortcut_models.tasks import Latents
 from shortcut_models.tasks.latents.autoencoder import _open
 
+pytestmark = pytest.mark.needs_extra
+
 
 def sampler_of(place: Path) -> FidSampler:
-    """A sampler as a new process has it, with the VAE that lies there now."""
+    """A sampler as a new process has it, with the VAE that is there now."""
     _open.cache_clear()
     task = Latents(vae=str(place / "kl"), image_size=SIDE, classes=0, latent_shape=LATENT, vae_sha256="of the training")
     network = MLPConfig(width=4, depth=1).build(task.shape, {})

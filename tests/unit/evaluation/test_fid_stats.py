@@ -14,7 +14,7 @@ from shortcut_models.tasks import Digits, Images, Toy
 
 
 class Mean:
-    """Features that can be told by heart: grey levels of the four corners. Counts the images it has seen."""
+    """Features that are known beforehand: grey levels of the four corners. Counts the images it has seen."""
 
     size, fingerprint = 4, "corners"
 
@@ -48,7 +48,7 @@ def test_moments_are_those_of_all_images_of_the_split(tmp_path: Path, split: str
 
 
 @pytest.mark.parametrize("maker", MAKERS[:7])
-def test_every_format_gives_the_same(tmp_path: Path, maker: Maker) -> None:
+def test_every_format_has_the_same_statistics(tmp_path: Path, maker: Maker) -> None:
     found, expected = (
         measure(task_of(tmp_path / m.__name__, maker=m), "all", Mean(), quiet=True) for m in (maker, MAKERS[0])
     )
@@ -119,7 +119,7 @@ def test_statistics_that_make_no_sense(tmp_path: Path, arrays: dict[str, np.ndar
         read_reference(tmp_path / "s.npz")
 
 
-def test_files_that_are_something_else(tmp_path: Path) -> None:
+def test_statistics_in_files_that_are_something_else(tmp_path: Path) -> None:
     Reference(np.zeros(50), np.eye(50)).save(tmp_path / "whole.npz")
     whole = (tmp_path / "whole.npz").read_bytes()
     (tmp_path / "short.npz").write_bytes(whole[:-200])

@@ -162,7 +162,7 @@ def test_none_whole_is_an_error_and_none_at_all_is_not(tmp_path: Path) -> None:
 def test_a_damaged_newer_checkpoint_never_outlives_the_whole_ones(tmp_path: Path) -> None:
     write(tmp_path, 10, 20, 30)
     flip(tmp_path / "00000030" / STATE)
-    write(tmp_path, 25, keep=1)  # the run went on from 20, and saves every 5 steps from now on
+    write(tmp_path, 25, keep=1)  # the run resumed from 20, and saves every 5 steps from now on
     assert names(tmp_path) == ["00000025"]
 
 

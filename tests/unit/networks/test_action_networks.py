@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from helpers.by_hand import attention, convolve, gelu, group_norm, layer_norm, linear, mish, silu
+from helpers.numpy_layers import attention, convolve, gelu, group_norm, layer_norm, linear, mish, silu
 from helpers.oracle import wake
 from shortcut_models.base import Label, NetworkConfig
 from shortcut_models.errors import UserError
@@ -161,7 +161,7 @@ def test_a_row_depends_on_nothing_of_the_others_and_all_actions_on_each(config: 
 
 
 @every_config
-def test_bfloat16_computes_nearly_the_same_and_answers_in_float32(config: NetworkConfig) -> None:
+def test_action_networks_in_bfloat16_answer_nearly_the_same_in_float32(config: NetworkConfig) -> None:
     network: Any = wake(config.build((6, 3), LABEL))
     x, *rest = inputs(6)
     exact = run(network, x.float(), *rest)

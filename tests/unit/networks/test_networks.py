@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers.by_hand import attention, gelu, layer_norm, linear, silu
+from helpers.numpy_layers import attention, gelu, layer_norm, linear, silu
 from helpers.oracle import wake
 from shortcut_models.base import Label, Network, NetworkConfig, Vector
 from shortcut_models.errors import UserError
@@ -76,7 +76,7 @@ def test_every_input_makes_a_difference(config: NetworkConfig) -> None:
 
 
 @pytest.mark.parametrize("config", SMALL)
-def test_bfloat16_computes_nearly_the_same_and_answers_in_float32(config: NetworkConfig) -> None:
+def test_image_networks_in_bfloat16_answer_nearly_the_same_in_float32(config: NetworkConfig) -> None:
     network, (x, *rest) = awake(config).float(), inputs()
     exact = run(network, x.float(), *rest)
     with torch.autocast("cpu", torch.bfloat16):
@@ -203,7 +203,7 @@ def test_activation_checkpointing_changes_memory_and_nothing_else() -> None:
         (replace(DIT, width=18, heads=2), (3, 8, 12), "multiple of 4"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(config: DiTConfig, shape: tuple[int, ...], message: str) -> None:
+def test_sizes_of_networks_that_do_not_fit_are_refused(config: DiTConfig, shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(UserError, match=message):
         config.build(shape, {})
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers.by_hand import convolve, group_norm, linear, silu
+from helpers.numpy_layers import convolve, group_norm, linear, silu
 from helpers.oracle import wake
 from shortcut_models.base import Batch, Cond, Condition, Frames, Label, NetworkConfig, Vector
 from shortcut_models.errors import UserError
@@ -159,7 +159,9 @@ def test_the_encoder_runs_once_however_many_steps_there_are(guidance: float) -> 
     assert runs == [ROWS if guidance == 1 else 2 * ROWS]
 
 
-@pytest.mark.parametrize(("config", "shape"), POLICIES[:3])
+@pytest.mark.parametrize(
+    ("config", "shape"), [*(pytest.param(*each, marks=pytest.mark.long) for each in POLICIES[:2]), POLICIES[2]]
+)
 def test_a_policy_learns_eight_examples_by_heart(config: NetworkConfig, shape: tuple[int, ...]) -> None:
     """Whose images alone tell them apart."""
     sizes: Any = {"width": 32, "image_width": 8}

@@ -8,9 +8,8 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from helpers.oracle import GaussianOracle, Spy, wake
-from shortcut_models.base import Batch, Label
-from shortcut_models.networks import MLPConfig
+from helpers.oracle import GaussianOracle, Spy, random_network
+from shortcut_models.base import Batch
 from shortcut_models.objectives import FlowMatching
 
 
@@ -44,7 +43,7 @@ def test_labels_reach_the_network_less_those_dropped(dropout: float) -> None:
 
 
 def test_losses_equal_a_reference_written_row_by_row() -> None:
-    network = wake(MLPConfig(width=16, depth=1, condition_width=16).build((2,), {"label": Label(3)})).double()
+    network = random_network()
     spy, batch = Spy(network), labelled(50)
     losses = FlowMatching(label_dropout=0.3).losses(spy, Spy(), batch)
     (seen,) = spy.calls

@@ -26,7 +26,7 @@
    test_distilled_objectives.py::test_only_the_first_stage_is_guided and
    test_live_reflow_learns_lines_to_its_own_samples (guided samples come from the steps that were not); a whole chain
    of stages here.
-10. Times are told too slowly to be told apart: test_networks.py::test_neighbouring_times_are_told_apart and
+10. Times change too slowly to be distinguished: test_networks.py::test_neighbouring_times_are_told_apart and
     test_a_new_network_tells_times_and_step_sizes_apart; for diffusion's thousand timesteps here.
 """
 
@@ -41,10 +41,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers.oracle import ClassOracle, Spy, wake
+from helpers.contract import every_variant
+from helpers.objective_variants import VARIANTS
+from helpers.oracle import ClassOracle, Spy, batch_of, random_network, wake
 from helpers.runs import same
-from helpers.variants import VARIANTS
-from shortcut_models.base import Batch, Label, Losses, Network, Objective
+from shortcut_models.base import Batch, Losses, Network, Objective
 from shortcut_models.evaluation.evaluate import evaluate
 from shortcut_models.models import checkpoint
 from shortcut_models.models.loading import load
@@ -68,24 +69,12 @@ class Seen(NamedTuple):
     teacher: Spy
 
 
-def batch_of(rows: int) -> Batch:
-    return Batch(torch.randn(rows, 2, dtype=torch.float64), {"label": torch.arange(rows) % 3})
-
-
-def network(seed: int) -> Network:
-    torch.manual_seed(seed)
-    return wake(MLPConfig(width=16, depth=1, condition_width=16).build((2,), {"label": Label(3)})).double()
-
-
 def watched(
     objective: Objective, batch: Batch, seeds: tuple[int, int, int] = (1, 2, 3), draw: int = 0, progress: float = 0.0
 ) -> Seen:
-    net, target_net, teacher = (Spy(network(seed)) for seed in seeds)
+    net, target_net, teacher = (Spy(random_network(seed=seed)) for seed in seeds)
     torch.manual_seed(100 + draw)
     return Seen(objective.losses(net, target_net, batch, progress=progress, teacher=teacher), net, target_net, teacher)
-
-
-every_variant = pytest.mark.parametrize("objective", [pytest.param(value, id=name) for name, value in VARIANTS.items()])
 
 
 @pytest.mark.parametrize("name", ON_A_GRID)
@@ -144,7 +133,7 @@ def test_targets_are_never_made_with_the_network_that_learns(objective: Objectiv
 @pytest.mark.parametrize("method", [ProgressiveDistillation, ConsistencyDistillation])
 def test_where_the_source_is_missing_no_other_network_stands_in_for_it(method: Any) -> None:
     with pytest.raises(TypeError, match="teacher"):
-        method().losses(network(1), network(2), batch_of(4))
+        method().losses(random_network(seed=1), random_network(seed=2), batch_of(4))
 
 
 @every_variant
@@ -217,7 +206,7 @@ class Counting(Toy):
 
 @pytest.mark.parametrize(("num", "batch_size"), [(103, 25), (100, 25), (7, 250), (1, 1), (51, 50)])
 def test_as_many_samples_are_judged_as_were_asked_for(num: int, batch_size: int) -> None:
-    """Defect 8: also where they are no whole number of batches, and no two are the same."""
+    """Defect 8: also where they are not a whole number of batches, and no two are the same."""
     model = Model(wake(MLPConfig(width=8, depth=1).build((2,), {})), OBJECTIVES["flow"](), Counting(size=50))
     Counting.judged.clear()
     evaluate(model, [1, 2], num, batch_size=batch_size, quiet=True)

@@ -113,7 +113,7 @@ def alpha_bar(schedule: str) -> np.ndarray:
 
 
 def coefficients(call: Call, schedule: str) -> tuple[Tensor, Tensor]:
-    """alpha and sigma of x = alpha data + sigma noise, at the times that a network was told."""
+    """alpha and sigma of x = alpha data + sigma noise, at the times that a network was given."""
     timestep = (1000 * (1 - call.t.double())).round().long() - 1
     kept = torch.from_numpy(alpha_bar(schedule))[timestep]
     return column(kept.sqrt(), call.x), column((1 - kept).sqrt(), call.x)
@@ -153,7 +153,7 @@ def exact(prediction: str, schedule: str) -> Spy:
 @every_pair
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
 def test_the_exact_predictor_samples_the_data(prediction: Any, schedule: Any, sampler: Any) -> None:
-    """Though 1000 timesteps are no multiple of 128 steps."""
+    """Though 1000 timesteps are not a multiple of 128 steps."""
     objective = Diffusion(prediction=prediction, schedule=schedule, sampler=sampler)
     rows, bias = (ROWS, 0.05) if sampler == "ddim" else (2000, 0.1)  # of the steps' size
     made = objective.sample(exact(prediction, schedule), noise_of(rows), {}, 128)
@@ -225,7 +225,7 @@ def test_more_steps_than_timesteps_are_refused() -> None:
 
 
 @pytest.mark.parametrize("command", ["train", "compare"])
-def test_without_diffusers_one_line_says_what_to_install(
+def test_diffusion_without_diffusers_names_the_extra(
     command: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     diffusion._scheduler.cache_clear()

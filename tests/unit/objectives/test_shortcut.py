@@ -10,23 +10,13 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from helpers.oracle import Call, ClassOracle, GaussianOracle, Spy, wake
-from shortcut_models.base import Batch, Label, Losses, Network
+from helpers.oracle import Call, ClassOracle, GaussianOracle, Spy, batch_of, random_network
+from shortcut_models.base import Batch, Losses, Network
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import Shortcut
 from shortcut_models.sampling import euler, last
 
-CLASSES = 3
 BATCH_SIZES = [1, 2, 3, 4, 5, 8, 16, 32, 64, 128, 256]
-
-
-def batch_of(rows: int, event: tuple[int, ...] = (2,), dtype: torch.dtype = torch.float64) -> Batch:
-    return Batch(torch.randn(rows, *event, dtype=dtype), {"label": torch.arange(rows) % CLASSES})
-
-
-def random_network(scale: float = 0.3) -> Network:
-    config = MLPConfig(width=16, depth=1, condition_width=16)
-    return wake(config.build((2,), {"label": Label(CLASSES)}), scale).double()
 
 
 def spied(
@@ -103,7 +93,7 @@ def test_a_network_that_is_its_own_teacher_has_the_gradient_of_a_frozen_copy(bfl
 
 @pytest.mark.parametrize("rows", BATCH_SIZES)
 def test_levels_and_times_that_the_network_sees(rows: int) -> None:
-    objective, draws = Shortcut(), max(30, 1500 // rows)
+    objective, draws = Shortcut(), max(30, 600 // rows)
     flow, levels, counts = 0, torch.zeros(7), []
     for _ in range(draws):
         losses, spy, target_net = spied(objective, batch_of(rows))
@@ -126,7 +116,7 @@ def test_levels_and_times_that_the_network_sees(rows: int) -> None:
             assert torch.equal(second.d, half)
         else:
             assert not target_net.calls
-    # A quarter of the rows, or that rounded up or down where it is no whole number.
+    # A quarter of the rows, or that rounded up or down where it is not a whole number.
     assert max(counts) - min(counts) <= (rows % 4 > 0)
     wanted, chance = draws * rows / 4, rows % 4 / 4
     assert abs(sum(counts) - wanted) <= 5 * (draws * chance * (1 - chance)) ** 0.5
@@ -229,9 +219,13 @@ def test_guidance_costs_rows_only_where_the_half_step_is_the_finest(guidance: fl
             assert int((call.d == 1 / 128).sum()) == int(finest.sum()) + extra
         if extra:  # both halves of a guided row are asked about the same point, also in the second half-step
             for call in target_net.calls:
-                nobody = call.label < 0
-                pairs = [(x, t) for x, t in zip(call.x[nobody].tolist(), call.t[nobody].tolist(), strict=True)]
-                known = [(x, t) for x, t in zip(call.x[~nobody].tolist(), call.t[~nobody].tolist(), strict=True)]
+                dropped_rows = call.label < 0
+                pairs = [
+                    (x, t) for x, t in zip(call.x[dropped_rows].tolist(), call.t[dropped_rows].tolist(), strict=True)
+                ]
+                known = [
+                    (x, t) for x, t in zip(call.x[~dropped_rows].tolist(), call.t[~dropped_rows].tolist(), strict=True)
+                ]
                 assert all(pair in known for pair in pairs)
     assert seen_some == (guidance != 1)
 
@@ -265,6 +259,7 @@ def test_the_log_holds_the_loss_of_each_step_size() -> None:
         assert torch.equal(value[~value.isnan()], loss[seen == d])
 
 
+@pytest.mark.long
 def test_it_learns_the_flow_of_a_gaussian_in_one_step_and_in_many() -> None:
     """The finest steps learn the instantaneous velocity, so 8 Euler steps along it are what every budget must match."""
     mean, std = torch.tensor([1.0, -0.5]), torch.tensor([0.2, 0.6])

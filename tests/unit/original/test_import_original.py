@@ -15,7 +15,7 @@ from PIL import Image
 
 from helpers.original_fixtures import SIZES, checkpoint, group
 from helpers.original_maker import Original, write
-from helpers.runs import environment, shortcut, tree
+from helpers.runs import assert_refused, environment, shortcut, tree
 from shortcut_models import load
 from shortcut_models.errors import UserError
 from shortcut_models.objectives import OBJECTIVES, Shortcut
@@ -74,10 +74,7 @@ def test_the_run_samples_from_the_command_line(imported: Path, tmp_path: Path) -
         assert made["labels"].tolist() == [0, 1, 2, 3, 4]
         assert Image.open(out.with_suffix(".png")).format == "PNG"
     assert (tmp_path / "0.npz").read_bytes() == (tmp_path / "1.npz").read_bytes()
-    outcome = shortcut("evaluate", imported, "--num", 10)
-    assert outcome.code == 2
-    assert "this model came without its data" in outcome.complaint
-    assert outcome.err.count("\n") == 1
+    assert_refused(("evaluate", imported, "--num", 10), "this model came without its data")
     assert shortcut("report", imported, "--out", tmp_path / "report.html").code == 0
     assert shortcut("animate", imported, "--out", tmp_path / "a.gif").code == 2
     assert tree(imported) == before
@@ -110,13 +107,12 @@ def test_a_checkpoint_without_classes_becomes_a_model_without_labels(tmp_path: P
     assert load(out).sample(2).shape == (2, 3, 8, 8)
 
 
-def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
+def test_refusals_of_import_original(tmp_path: Path) -> None:
     path, full = write(tmp_path / "checkpoint.pkl", CASE.checkpoint()), tmp_path / "full"
     full.mkdir()
     (full / ".hidden").touch()
     words = ("--num-heads", 2, "--image-size", 8)
-    before = tree(tmp_path)
-    for arguments, said in (
+    for arguments, message in (
         ((path, "--out", full, *words), f"{full} is not empty: choose another directory with --out"),
         ((path, "--out", path, *words), f"{path} is a file: choose another directory with --out"),
         ((path, "--out", path / "run", *words), f"error: {path}/run: Not a directory: fix this, or choose another"),
@@ -127,12 +123,7 @@ def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
         ((path, "--num-heads", 2, "--image-size", 8), "--out"),
         ((path, "--out", tmp_path / "run", *words, "--objective", "diffusion"), "choose one of flow, shortcut"),
     ):
-        outcome = shortcut("import-original", *arguments)
-        assert outcome.code == 2
-        assert outcome.out == ""
-        assert said in outcome.complaint
-        assert outcome.err.count("\n") == 1
-    assert tree(tmp_path) == before
+        assert_refused(("import-original", *arguments), message, unchanged=tmp_path)
 
 
 def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
@@ -142,6 +133,7 @@ def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
     assert load(out).step == 7
 
 
+@pytest.mark.multiprocess
 def test_nothing_of_jax_is_imported_nor_a_pickle_run(tmp_path: Path) -> None:
     path = write(tmp_path / "checkpoint.pkl", CASE.checkpoint())
     code = f"""

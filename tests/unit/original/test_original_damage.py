@@ -107,7 +107,7 @@ def test_truncated_files_are_refused(tmp_path: Path) -> None:
             read_pickle(path)
 
 
-@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("protocol", [*(pytest.param(n, marks=pytest.mark.long) for n in (0, 2, 3, 4, 5)), 1])
 def test_damaged_files_are_refused_or_are_harmless(protocol: int, tmp_path: Path) -> None:
     """Bytes changed at random, near the instructions rather than in the numbers."""
     content = CASE.checkpoint()

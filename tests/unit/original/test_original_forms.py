@@ -185,8 +185,9 @@ def test_parameters_may_be_their_own_average(tmp_path: Path) -> None:
         assert all(np.array_equal(value, expected()[name]) for name, value in found.items())
 
 
+@pytest.mark.multiprocess
 def test_large_content_stays_in_the_file(tmp_path: Path) -> None:
-    """Optimiser states are twice as large as the parameters, and nobody asks for them."""
+    """Optimiser states are twice as large as the parameters, and are not asked for."""
     content = CASE.checkpoint(opt_state=[np.ones(25_000_000, np.float32) for _ in range(4)])
     path = write(tmp_path / "checkpoint.pkl", content)
     code = f"""

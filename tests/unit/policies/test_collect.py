@@ -21,6 +21,8 @@ from shortcut_models.policies.collect import Settings, collect, correlated_noise
 from shortcut_models.policies.environments import CarRacing, Observation
 from shortcut_models.policies.experts import Expert
 
+pytestmark = pytest.mark.needs_extra
+
 gymnasium = pytest.importorskip("gymnasium", reason="needs the extra `car-racing`")
 OLD = DATA / "version_0_1" / "demonstrations"
 

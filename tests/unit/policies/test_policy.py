@@ -21,6 +21,8 @@ from shortcut_models.policies.policy import Policy
 from shortcut_models.randomness import sample_noise
 from shortcut_models.tasks import Imitation
 
+pytestmark = pytest.mark.needs_extra
+
 HISTORY, CHUNK, EXECUTE = 3, 6, 2
 
 

@@ -110,6 +110,7 @@ def test_only_the_first_crashes_are_listed() -> None:
     assert text.endswith("  1 step, seed 9: x\n  and 5 more")
 
 
+@pytest.mark.needs_extra
 def test_the_versions_are_those_that_are_installed() -> None:
     import gymnasium
     import torch

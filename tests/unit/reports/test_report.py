@@ -287,6 +287,7 @@ def test_names_cannot_add_tags_to_the_page(tmp_path: Path, name: str) -> None:
     assert run.name in page.text
 
 
+@pytest.mark.multiprocess
 def test_a_wheel_has_the_templates_and_the_style(tmp_path: Path) -> None:
     pytest.importorskip("hatchling")
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=ROOT, check=True)

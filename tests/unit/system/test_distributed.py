@@ -16,8 +16,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from helpers.regress import Line, Regress, Scale, at, lines, nan_loss
 from helpers.runs import steps_of, tensors
+from helpers.tiny_parts import Line, Regress, Scale, at, lines, nan_loss
 from helpers.torchrun_pair import together
 from shortcut_models import load
 from shortcut_models.base import Batch, Losses, Network, Objective
@@ -32,6 +32,8 @@ from shortcut_models.system.distributed import Processes
 from shortcut_models.training import sharded_checkpoint, state
 from shortcut_models.training.fit import fit
 from shortcut_models.training.options import Training
+
+pytestmark = pytest.mark.multiprocess
 
 TRAINING = Training(
     train_steps=5,
@@ -81,7 +83,7 @@ class Unreached(Regress):
 
 @dataclass(frozen=True)
 class Interrupted(Shortcut):
-    """A method during one of whose six steps one of the two processes is told to stop."""
+    """A method during one of whose six steps one of the two processes gets a signal to stop."""
 
     step: int = 0
 
@@ -231,13 +233,13 @@ class Slow(Line):
     """A task whose data takes longer to prepare than processes wait for one another while they train."""
 
     def resolve(self) -> Slow:
-        time.sleep(3)
+        time.sleep(2)
         return self
 
 
 def prepares_slowly(processes: Processes, folder: Path) -> None:
     recipe = Recipe("", Slow(), MLPConfig(width=8, depth=1), SHORTCUT, TRAINING)
-    hasty = replace(processes, group=dist.new_group(timeout=datetime.timedelta(seconds=1.5)))
+    hasty = replace(processes, group=dist.new_group(timeout=datetime.timedelta(seconds=0.5)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_runs, "process_group", lambda device: contextlib.nullcontext(hasty))
         patch.setattr(training_runs, "fit", lambda network, objective, task, *rest, **more: task)

@@ -26,6 +26,7 @@ print(before, sum(fetched() for _ in range(50)))
 """in a process of its own, as what another test has left on the heap would get in the way"""
 
 
+@pytest.mark.multiprocess
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has the choice")
 def test_what_is_freed_is_not_fetched_again() -> None:
     said = subprocess.run([sys.executable, "-c", SCRIPT], check=True, capture_output=True, text=True).stdout

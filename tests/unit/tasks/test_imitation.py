@@ -25,6 +25,8 @@ from shortcut_models.objectives import FlowMatching
 from shortcut_models.tasks import Imitation
 from shortcut_models.training.options import Training
 
+pytestmark = pytest.mark.needs_extra
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -42,7 +44,7 @@ def frames_of(split: int, share: float, data: str) -> list[int]:
     return [frame for episode in episodes for frame in demos.EPISODES[episode]]
 
 
-def test_what_the_data_decides_is_filled_in(data: str) -> None:
+def test_sizes_of_demonstrations_are_filled_in(data: str) -> None:
     task = Imitation(data, crop=12, history=3, chunk=4, execute=2, validation_fraction=0.5).resolve()
     assert task.observations == ("image", "state")
     assert task.shape == (4, 2)
@@ -174,12 +176,12 @@ def test_errors_of_known_sizes(data: str) -> None:
     task = Imitation(data, chunk=4, execute=2, validation_fraction=0.5).resolve()
     count = 3 * len(task.dataset("test"))  # windows are counted round
     truth = task._windows(range(count)).data.numpy()
-    nobody = np.full(count, -1)
-    assert set(task.evaluate(truth, nobody).values()) == {0.0}
+    unlabelled = np.full(count, -1)
+    assert set(task.evaluate(truth, unlabelled).values()) == {0.0}
     wrong = truth.copy()
     wrong[:, 0] += np.array([3, 4], np.float32)
     wrong[:, 2:] += 1000  # never carried out
-    found = task.evaluate(wrong, nobody)
+    found = task.evaluate(wrong, unlabelled)
     scale = np.array(task.action_scale)
     assert found["first_action_error_in_units"] == pytest.approx((25 / 2) ** 0.5, rel=1e-5)
     assert found["action_error_in_units"] == pytest.approx((25 / 4) ** 0.5, rel=1e-5)

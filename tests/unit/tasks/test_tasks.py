@@ -37,9 +37,9 @@ def test_toy_splits_are_apart_and_always_the_same(name: str) -> None:
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_fresh_points_are_judged_close_and_others_far(name: str) -> None:
     task = Toy(name)
-    nobody = np.full(4000, -1)
-    close = task.evaluate(task.points(4000, 9).numpy(), nobody)["sliced_wasserstein"]
-    far = task.evaluate(task.points(4000, 9).numpy() + 0.5, nobody)["sliced_wasserstein"]
+    unlabelled = np.full(4000, -1)
+    close = task.evaluate(task.points(4000, 9).numpy(), unlabelled)["sliced_wasserstein"]
+    far = task.evaluate(task.points(4000, 9).numpy() + 0.5, unlabelled)["sliced_wasserstein"]
     assert close < 0.05
     assert far == pytest.approx(0.5 * math.sqrt(2) * 2 / math.pi, rel=0.1)
 

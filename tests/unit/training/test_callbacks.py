@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from helpers.regress import TRAINING, Line, Regress, Scale, at, lines, nan_loss
 from helpers.runs import same, steps_of, tensors
+from helpers.tiny_parts import TRAINING, Line, Regress, Scale, at, lines, nan_loss
 from shortcut_models import Callback, Stopped, UserError, load
 from shortcut_models.training.fit import fit
 from shortcut_models.training.options import Training

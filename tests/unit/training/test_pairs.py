@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from helpers.oracle import column, wake
-from helpers.runs import POINTS, same, shortcut, tensors, train
+from helpers.runs import POINTS, assert_refused, same, tensors, train
 from shortcut_models.base import Network, Task
 from shortcut_models.data.arrays import ArrayDataset
 from shortcut_models.errors import Stopped, UserError
@@ -254,18 +254,12 @@ WRONG = {
 def test_a_teacher_that_does_not_fit_is_refused_in_one_line(teachers: Path, tmp_path: Path, name: str) -> None:
     objective, teacher, message = WRONG[name]
     words = (*POINTS, "--objective", *objective.split(), "--teacher", teachers / teacher, "--run", tmp_path / "run")
-    outcome = shortcut(*words)
-    assert outcome.code == 2
-    assert outcome.err.startswith("shortcut: error: ")
-    assert outcome.err.count("\n") == 1
-    assert message in outcome.err
-    assert not (tmp_path / "run").exists()
+    assert_refused(words, message, unchanged=tmp_path)
 
 
 def test_another_teacher_than_before_is_refused(teachers: Path, tmp_path: Path) -> None:
     words = ("--objective", "reflow", "--objective.pairs", 50, "--objective.pair-steps", 2)
     train(tmp_path / "run", *words, "--teacher", teachers / "flow", options=POINTS)
     train(tmp_path / "run", *words, "--teacher", teachers / "flow", options=POINTS)  # the same again is none
-    outcome = shortcut(*POINTS, *words, "--teacher", teachers / "shortcut", "--run", tmp_path / "run")
-    assert outcome.code == 2
-    assert "was started with another --teacher: pass that one" in outcome.complaint
+    words = (*POINTS, *words, "--teacher", teachers / "shortcut", "--run", tmp_path / "run")
+    assert_refused(words, "was started with another --teacher: pass that one")

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from helpers.oracle import wake
-from helpers.regress import lines
 from helpers.runs import same, steps_of, tensors
+from helpers.tiny_parts import lines
 from shortcut_models.base import Network
 from shortcut_models.errors import Stopped
 from shortcut_models.models.model import Model
@@ -40,7 +40,7 @@ def network(seed: int) -> Network:
 
 
 def go(run: Path, stop_in: int | None = None, **options: object) -> Model:
-    """Train, or go on; a signal to stop comes in the step of that number, 1 being the first of this call."""
+    """Train, or resume; a signal to stop comes in the step of that number, 1 being the first of this call."""
     net, steps = network(1), itertools.count(1)
 
     def ask(*_: object) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.regress import TRAINING, Line, Regress, Scale, at, lines, train
 from helpers.runs import DIGITS, fork, same, tensors, tree
+from helpers.tiny_parts import TRAINING, Line, Regress, Scale, at, lines, train
 from shortcut_models.errors import UserError
 from shortcut_models.models.loading import load
 from shortcut_models.networks import MLPConfig
@@ -196,6 +196,7 @@ def test_lines_are_json_for_any_reader(tmp_path: Path) -> None:
         assert ("loss" in values) == (values["step"] not in (3, 7))
 
 
+@pytest.mark.needs_extra
 @pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="needs the extra tensorboard")
 def test_tensorboard_gets_the_same_figures(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -16,6 +16,8 @@ from helpers.paths import SHARED
 from shortcut_models.data.demonstrations import Demonstrations, native, read
 from shortcut_models.system.files import cache_folder
 
+pytestmark = pytest.mark.needs_extra
+
 PUSH_T = SHARED / "data" / "pusht_cchi_v7_replay.zarr.zip"
 LIFT = os.environ.get("ROBOMIMIC_LIFT", "")
 
@@ -32,7 +34,7 @@ def same(found: Demonstrations, names: tuple[str, ...] = ("image", "state")) -> 
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_every_format_gives_the_same(make: Maker, tmp_path: Path) -> None:
+def test_every_format_has_the_same_demonstrations(make: Maker, tmp_path: Path) -> None:
     path = make(tmp_path)
     found = read(path)
     same(found)

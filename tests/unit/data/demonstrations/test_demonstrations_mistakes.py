@@ -17,7 +17,7 @@ from helpers.demonstrations import ENDS, actions, pictures, states
 from shortcut_models.data.demonstrations import Demonstrations, native, read
 from shortcut_models.errors import UserError
 
-pytestmark = pytest.mark.usefixtures("annotations_unchecked")
+pytestmark = [pytest.mark.usefixtures("annotations_unchecked"), pytest.mark.needs_extra]
 
 
 def text_file(root: Path) -> Path:

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from helpers import demonstrations as demos
 from helpers.demonstrations import pictures
 
-pytestmark = pytest.mark.usefixtures("annotations_unchecked")
+pytestmark = [pytest.mark.usefixtures("annotations_unchecked"), pytest.mark.needs_extra]
 
 
 def lerobot(change: Callable[[Path], None]) -> demos.Maker:

@@ -14,6 +14,8 @@ from shortcut_models.data.demonstrations import Demonstrations
 from shortcut_models.data.demonstrations.windows import Windows
 from shortcut_models.training.batches import batches
 
+pytestmark = pytest.mark.needs_extra
+
 SOURCE = Demonstrations({"image": pictures(), "state": states()}, actions(), ENDS)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from helpers.image_files import contents, make_folder, make_npz, make_tar_gz, members, pack, pictures, png, some_labels
-from helpers.runs import DIGITS, Outcome, same, shortcut, tensors
+from helpers.runs import DIGITS, Outcome, assert_refused, same, shortcut, tensors
 from shortcut_models.data.images import in_place, shards
 from shortcut_models.tasks import Images
 from shortcut_models.training.batches import batches
@@ -91,9 +91,8 @@ def test_a_run_whose_images_came_or_went_does_not_resume(come: bool, reading: st
         (data / "ant" / "new.png").write_bytes(png(pictures(1, seed=1)[0]))
     else:
         (data / "ant" / "000.png").unlink()
-    outcome = train(str(data), tmp_path / "run", *words, 4)
-    assert outcome.code == 2
-    assert "was started with other data or options, as its task.images-sha256 was another" in outcome.complaint
+    message = "was started with other data or options, as its task.images-sha256 was another"
+    assert_refused((str(data), tmp_path / "run", *words, 4), message, run=train)
     assert same(tensors(tmp_path / "run"), before)
 
 
@@ -175,20 +174,16 @@ MISTAKES: dict[str, tuple[Callable[[Path], str], str]] = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_have_one_line(name: str, tmp_path: Path) -> None:
+def test_refusals_of_shards(name: str, tmp_path: Path) -> None:
     make, message = MISTAKES[name]
-    outcome = train(make(tmp_path / "data"), tmp_path / "run")
-    assert outcome.code == 2, outcome.err
-    assert message in outcome.complaint
-    assert outcome.complaint.startswith("shortcut: error: ")
-    assert "Traceback" not in outcome.err
+    data = make(tmp_path / "data")
+    assert_refused((data, tmp_path / "run"), message, run=train)
 
 
 def test_classes_asked_for_and_no_labels(tmp_path: Path) -> None:
     for data in (make_folder(tmp_path / "a", pictures(), None), str(pack(tmp_path / "b.tar", members(pictures())))):
-        outcome = train(data, tmp_path / "run", "--task.classes", 10)
-        assert outcome.code == 2
-        assert "has no labels, not 10 classes: leave --task.classes out, or add labels" in outcome.complaint
+        message = "has no labels, not 10 classes: leave --task.classes out, or add labels"
+        assert_refused((data, tmp_path / "run", "--task.classes", 10), message, run=train)
 
 
 def test_a_shard_that_changes_while_a_training_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

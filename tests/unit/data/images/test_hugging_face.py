@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 
 from helpers.image_files import CLASSES, COUNT, NAMES, SIDE, contents, pictures, png, some_labels
-from helpers.runs import DIGITS, shortcut
+from helpers.runs import DIGITS, assert_refused
 from shortcut_models.data.images import InPlaceSet, hugging_face
 from shortcut_models.errors import UserError
 from shortcut_models.tasks import Images
+
+pytestmark = pytest.mark.needs_extra
 
 datasets = pytest.importorskip("datasets", reason="the extra `datasets` is not installed")
 
@@ -142,7 +144,7 @@ def test_by_name_and_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refuse(*args: object) -> None:
-    raise ConnectionError("Couldn't reach 'nobody/none' on the Hub\nand more lines")
+    raise ConnectionError("Couldn't reach 'no-one/none' on the Hub\nand more lines")
 
 
 def damaged_parquet(root: Path) -> str:
@@ -162,8 +164,8 @@ def damaged_image(root: Path) -> str:
 
 MISTAKES: dict[str, tuple[Any, str]] = {
     "not on the Hub": (
-        lambda root: "hf:nobody/none",
-        "cannot load hf:nobody/none (Couldn't reach 'nobody/none' on the Hub): check the name",
+        lambda root: "hf:no-one/none",
+        "cannot load hf:no-one/none (Couldn't reach 'no-one/none' on the Hub): check the name",
     ),
     "no images": (
         lambda root: splits_of(root, train=datasets.Dataset.from_dict({"text": ["a", "b"]})),
@@ -191,15 +193,12 @@ MISTAKES: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_have_one_line(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusals_of_hugging_face(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make, message = MISTAKES[name]
     data = make(tmp_path)
     monkeypatch.setattr(datasets, "load_dataset", refuse)
-    outcome = shortcut("train", "images", *DIGITS[2:], "--data", data, "--run", tmp_path / "run")
-    assert outcome.code == 2, outcome.err
-    assert message in outcome.complaint
-    assert "Traceback" not in outcome.err
-    assert not (tmp_path / "run").exists()
+    words = ("train", "images", *DIGITS[2:], "--data", data, "--run", tmp_path / "run")
+    assert_refused(words, message, unchanged=tmp_path)
 
 
 def test_without_the_library_there_is_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:

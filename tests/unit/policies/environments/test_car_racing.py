@@ -12,6 +12,8 @@ import pytest
 from shortcut_models.errors import UserError
 from shortcut_models.policies.environments import ENVIRONMENTS, CarRacing, open_environment
 
+pytestmark = pytest.mark.needs_extra
+
 gymnasium = pytest.importorskip("gymnasium", reason="needs the extra `car-racing`")
 
 

@@ -11,6 +11,8 @@ from shortcut_models.errors import UserError
 from shortcut_models.policies.environments import MetaWorld, offscreen, open_environment
 from shortcut_models.policies.experts import open_expert
 
+pytestmark = pytest.mark.needs_extra
+
 metaworld = pytest.importorskip("metaworld", reason="needs metaworld")
 
 

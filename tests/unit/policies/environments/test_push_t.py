@@ -11,6 +11,8 @@ from helpers.paths import SHARED
 from shortcut_models.errors import UserError
 from shortcut_models.policies.environments import open_environment
 
+pytestmark = pytest.mark.needs_extra
+
 pytest.importorskip("gym_pusht", reason="needs gym-pusht")
 
 ZIP = SHARED / "data" / "pusht_cchi_v7_replay.zarr.zip"

@@ -22,6 +22,8 @@ from shortcut_models.policies.environments import (
     robomimic,
 )
 
+pytestmark = pytest.mark.needs_extra
+
 PATH = Path(os.environ.get("ROBOMIMIC_LIFT", "no file"))
 VECTORS = [name for name in RobomimicLift.observation_names if not name.endswith("_image")]
 CAMERAS = ("agentview_image", "robot0_eye_in_hand_image")

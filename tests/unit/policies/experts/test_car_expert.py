@@ -14,6 +14,8 @@ from shortcut_models.policies.experts.car_racing.expert import Style
 from shortcut_models.policies.experts.car_racing.racing_line import Road, _Shape, racing_line
 from shortcut_models.policies.experts.car_racing.speed_profile import MIN_CURVATURE, Limits, SpeedProfile
 
+pytestmark = pytest.mark.needs_extra
+
 LIMITS = Limits(grip=100.0, brake=80.0, drive=30.0)
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from shortcut_models.policies.environments import CarRacing
 
+pytestmark = pytest.mark.needs_extra
+
 gymnasium = pytest.importorskip("gymnasium", reason="needs the extra `car-racing`")
 
 

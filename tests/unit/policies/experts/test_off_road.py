@@ -13,6 +13,8 @@ from shortcut_models.policies.experts.car_racing import car
 from shortcut_models.policies.experts.car_racing.car import CarState
 from shortcut_models.policies.experts.car_racing.off_road import GRASS, TOP_SPEED, pursue
 
+pytestmark = pytest.mark.needs_extra
+
 AROUND = [(distance, math.radians(angle)) for distance in (25, 40, 80) for angle in (0, 40, 80, 120, 179, -60, -150)]
 """distances and bearings, outside the tightest circle"""
 
@@ -139,6 +141,7 @@ def perturbed_laps(world: CarRacing, seeds: range) -> tuple[list[float], int]:
     return scores, longest
 
 
+@pytest.mark.long
 def test_it_comes_back_from_the_grass(world: CarRacing) -> None:
     scores, longest = perturbed_laps(world, range(500, 504))
     assert min(scores) > 800
@@ -147,7 +150,6 @@ def test_it_comes_back_from_the_grass(world: CarRacing) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_50_perturbed_laps(world: CarRacing) -> None:
     """The figures of docs/car-racing.md."""
     scores, longest = perturbed_laps(world, range(200_000, 200_050))

@@ -1,4 +1,4 @@
-"""`shortcut encode`: what lies in the shards, and that stopping and sharing the work changes nothing."""
+"""`shortcut encode`: what is in the shards, and that stopping and sharing the work changes nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 
 from helpers.image_files import COUNT, NAMES, make_folder, pictures, some_labels
-from helpers.runs import die_at, fork, shortcut, tree
+from helpers.runs import assert_refused, die_at, fork, shortcut, tree
 from helpers.vaes import LATENT, SIDE, photos, save_kl, save_tiny
 from shortcut_models import UserError
 from shortcut_models.system.distributed import Processes
@@ -22,6 +22,8 @@ from shortcut_models.tasks import Images
 from shortcut_models.tasks.latents.autoencoder import open_vae
 from shortcut_models.tasks.latents.encode import encode
 from shortcut_models.tasks.latents.shards import LatentDataset, read_index
+
+pytestmark = pytest.mark.needs_extra
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,7 @@ def test_several_processes_write_what_one_writes(place: Path, tmp_path: Path) ->
     assert tree(shared) == tree(whole)
 
 
+@pytest.mark.multiprocess
 def test_one_that_was_killed_goes_on(place: Path, tmp_path: Path) -> None:
     whole, out = encoded(place, tmp_path / "whole"), tmp_path / "killed"
     words = ("encode", "--data", place / "photos", "--vae", place / "kl", "--out", out, "--shard-size", 8)
@@ -145,23 +148,16 @@ MISTAKES: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_are_one_line_and_leave_nothing(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_refusals_of_encode(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
     if "done" in MISTAKES[name][0]:
         encoded(place, tmp_path / "done")
-    before = tree(tmp_path)
     words, message = MISTAKES[name]
-    outcome = shortcut(*words.format(**{name: place / name for name in ("kl", "tiny", "photos")}).split())
-    assert (outcome.code, outcome.out) == (2, "")
-    assert outcome.err.startswith("shortcut: error: ")
-    assert outcome.err.count("\n") == 1
-    assert message in outcome.err
-    assert tree(tmp_path) == before
+    words = words.format(**{name: place / name for name in ("kl", "tiny", "photos")})
+    assert_refused(words, message, unchanged=tmp_path)
 
 
 def test_a_damaged_index_or_shard_is_said(place: Path, tmp_path: Path) -> None:

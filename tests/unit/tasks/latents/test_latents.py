@@ -10,13 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers.runs import shortcut
+from helpers.runs import assert_refused, shortcut
 from helpers.vaes import CATS, LATENT, SIDE, TAESD, needs_shared, photos, save_kl, save_tiny
 from shortcut_models import UserError, load
 from shortcut_models.data.arrays import ArrayDataset, moved, resident
 from shortcut_models.tasks import Images, Latents
 from shortcut_models.tasks.latents.autoencoder import open_vae
 from shortcut_models.tasks.latents.encode import encode
+
+pytestmark = pytest.mark.needs_extra
 
 SMALL = ("--network.width", 16, "--network.depth", 1, "--network.heads", 2, "--network.patch-size", 2)
 FEW = (*SMALL, "--batch-size", 8, "--train-steps", 3, "--warmup", 1, "--device", "cpu", "--precision", "fp32")
@@ -83,7 +85,7 @@ def test_half_of_the_training_images_are_mirrored_and_no_others(place: Path) -> 
         assert torch.equal(task.encode(every(task, "test")), plain.encode(every(plain, "test")))
 
 
-def test_what_the_data_decides_is_filled_in(place: Path) -> None:
+def test_sizes_of_latents_are_filled_in(place: Path) -> None:
     for data in ("kl-latents", "photos"):
         task = Latents(str(place / data), str(place / "kl")).resolve()
         assert (task.image_size, task.classes, task.class_names) == (SIDE, 3, ("ant", "bee", "cow"))
@@ -186,17 +188,15 @@ MISTAKES: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_are_one_line(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_refusals_of_training_on_latents(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.chdir(place)
     words, message = MISTAKES[name]
     if "bare" in words and not Path("bare-latents").exists():
         photos(Path("bare"), labelled=False)
         encode(Images("bare", channels=3), open_vae("kl"), Path("bare-latents"), quiet=True)
-    outcome = shortcut(*CATS_RUN, *words.split(), "--run", tmp_path / "run")
-    assert outcome.code == 2
-    assert message in outcome.complaint
-    assert outcome.err.count("\n") == 1
-    assert not (tmp_path / "run").exists()
+    assert_refused((*CATS_RUN, *words.split(), "--run", tmp_path / "run"), message, unchanged=tmp_path)
 
 
 def test_a_vae_where_there_is_none_to_give(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching
 from shortcut_models.tasks import Latents
 
+pytestmark = pytest.mark.needs_extra
+
 
 @pytest.fixture
 def model(tmp_path: Path) -> Model:
@@ -43,7 +45,7 @@ def test_the_memory_that_is_asked_for_is_that_of_the_images(model: Model, monkey
 
 
 def test_the_deviation_of_the_data_is_the_same_each_time(model: Model) -> None:
-    """It is taken of draws from the posterior; nobody else's draws change by it."""
+    """It is taken of draws from the posterior; other draws do not change by it."""
     assert not model.task.autoencoder().deterministic
     found = []
     for seed in (1, 2):

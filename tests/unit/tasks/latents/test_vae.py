@@ -20,6 +20,8 @@ from helpers.vaes import CATS, LATENT, SIDE, TAESD, as_batch, needs_shared, save
 from shortcut_models import UserError
 from shortcut_models.tasks.latents.autoencoder import _open, open_vae
 
+pytestmark = pytest.mark.needs_extra
+
 
 @pytest.fixture(scope="module")
 def kl(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -95,6 +97,7 @@ def decibels(made: np.ndarray, images: np.ndarray) -> float:
     return 10 * math.log10(255**2 / np.square(made - images).mean())
 
 
+@pytest.mark.long
 @needs_shared
 def test_cats_come_back_from_the_tiny_autoencoder_of_stable_diffusion() -> None:
     import tarfile
@@ -141,7 +144,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         "does not have a config.json: pass --vae with the folder of an Auto",
     ),
     "no weights": (without("diffusion_pytorch_model.safetensors"), "cannot be read"),
-    "config is no JSON": (lambda folder: (folder / "config.json").write_text("{"), "cannot be read"),
+    "config is not JSON": (lambda folder: (folder / "config.json").write_text("{"), "cannot be read"),
     "another kind": (with_config(_class_name="VQModel"), "is of the kind VQModel: pass --vae with"),
     "weights cut off": (cut, "cannot be read"),
     "other widths": (with_config(block_out_channels=[16, 16, 16]), "cannot be read"),
@@ -176,12 +179,12 @@ def test_a_path_or_a_file_that_is_no_vae_is_refused(tmp_path: Path, monkeypatch:
 
 def test_a_name_that_the_hub_does_not_have_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="the VAE nobody/nothing-of-this-name does not exist or") as caught:
-        open_vae("nobody/nothing-of-this-name")
+    with pytest.raises(UserError, match="the VAE no-one/nothing-of-this-name does not exist or") as caught:
+        open_vae("no-one/nothing-of-this-name")
     assert "\n" not in str(caught.value)
 
 
-def test_without_diffusers_one_line_says_what_to_install(kl: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vae_without_diffusers_names_the_extra(kl: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _open.cache_clear()
     monkeypatch.setitem(sys.modules, "diffusers", None)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"pip install 'shortcut-models\[diffusion\]'"):
