@@ -78,7 +78,7 @@ def test_help_of_train_and_compare_lists_the_recipes(name: str) -> None:
 def test_help_of_compare_lists_the_methods_and_its_options() -> None:
     for said in (help_of("compare"), help_of("compare", "digits")):
         assert ",".join(OBJECTIVES) in said.replace(" ", "")  # lines are broken at hyphens too
-        for option in ("--objectives", "--budget", "--seeds", "--steps", "--num", "--workers", "--out"):
+        for option in ("--objectives", "--nfe-budget", "--seeds", "--steps", "--num", "--workers", "--out"):
             assert f"{option} " in said
 
 

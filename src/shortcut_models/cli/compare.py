@@ -30,23 +30,22 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from ..compare.comparison import begin, finished, run_trial
     from ..compare.report import write_report
     from ..compare.workers import Workers
 
     comparison, options = read(args.rest)
-    trials = {trial.name: trial for trial in comparison.trials()}
+    trials = {trial.name: trial for trial in comparison.trials}
     if options.trial is not None:
-        run_trial(comparison, choose("trial", options.trial, trials), quiet=True)
+        comparison.run(choose("trial", options.trial, trials), quiet=True)
         return
-    begin(comparison)
-    print(f"{len(trials)} trainings of {comparison.budget:,} network evaluations at most", flush=True)
-    waiting = [trial for trial in trials.values() if finished(comparison, trial) is None]
+    comparison.begin()
+    print(f"{len(trials)} trainings of {comparison.nfe_budget:,} network evaluations at most", flush=True)
+    waiting = [trial for trial in trials.values() if comparison.result(trial) is None]
     with progress(len(trials), len(trials) - len(waiting)) as bar:
         if options.compare_workers == 1:
             for trial in waiting:
                 bar.set_postfix_str(trial.name)
-                run_trial(comparison, trial, quiet=True)
+                comparison.run(trial, quiet=True)
                 bar.update()
         else:
             with Workers(options.compare_workers, args.rest) as workers:
@@ -67,7 +66,7 @@ def read(words: Sequence[str]) -> tuple[Comparison, argparse.Namespace]:
     methods = methods_of(args.objectives)
     if "diffusion" in methods:
         OBJECTIVES["diffusion"]().scheduler()  # type: ignore[attr-defined]  # says so now, where diffusers is missing
-    budget = args.compare_budget
+    budget = args.compare_nfe_budget
     if budget is None:
         each = recipe.training.batch_size * recipe.objective.nfe_per_example
         budget = round(DEFAULT_SHARE * recipe.training.train_steps * each)
@@ -98,8 +97,8 @@ def add_compare_options(parser: Parser) -> None:
     )  # fmt: skip
     share = f"{DEFAULT_SHARE:.0%}%"
     helps = {
-        "budget": "network evaluations of each training, its teacher included: an example forward counts 1, forward "
-        f"and backward 3 (default: {share} of what the recipe's own training takes)",
+        "nfe_budget": "network evaluations of each training, its teacher included: an example forward counts 1, "
+        f"forward and backward 3 (default: {share} of what the recipe's own training takes)",
         "seeds": "trainings of each method; >= 1 (default 1)",
         "num": "samples to judge at each number of steps; >= 1 (default 1000)",
         "workers": "trainings at a time, each on its share of the cores; >= 1 (default 1)",
@@ -111,7 +110,8 @@ def add_compare_options(parser: Parser) -> None:
     )  # fmt: skip
     for name, text in helps.items():
         # A name of its own for each value: the recipe's training has an option --workers, too, and it is another one.
-        parser.add_argument(f"--{name}", dest=f"compare_{name}", default=defaults.get(name), help=text, **number)
+        option = name.replace("_", "-")
+        parser.add_argument(f"--{option}", dest=f"compare_{name}", default=defaults.get(name), help=text, **number)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where everything goes (default: comparisons/RECIPE)")
     parser.add_argument("--trial", help=argparse.SUPPRESS)  # what a worker process is to do
 

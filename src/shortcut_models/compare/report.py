@@ -20,7 +20,7 @@ from ..drawing.sheets import stack
 from ..metrics.catalogue import direction
 from ..objectives import OBJECTIVES
 from ..system.files import write_atomically
-from .comparison import Comparison, models, results
+from .comparison import Comparison
 
 SHEET = 16
 """samples of a method at a budget on the sheet"""
@@ -28,7 +28,7 @@ SHEET = 16
 
 def write_report(comparison: Comparison) -> list[Path]:
     """Write everything that is known so far, and return the paths."""
-    found, out = results(comparison), comparison.out
+    found, out = comparison.results(), comparison.out
     values = collect(comparison, found)
     texts = {
         "table.md": markdown(comparison, values, found),
@@ -88,8 +88,8 @@ def markdown(comparison: Comparison, values: Values, found: dict[str, dict[str, 
     lines = [
         f"# {comparison.name}: {len(comparison.methods)} methods at equal compute",
         "",
-        f"{comparison.budget:,} network evaluations a training (an example forward counts 1, forward and backward 3, "
-        f"the teacher's phases included), {comparison.num:,} samples, {_seeds(comparison)}.",
+        f"{comparison.nfe_budget:,} network evaluations a training (an example forward counts 1, forward and backward "
+        f"3, the teacher's phases included), {comparison.num:,} samples, {_seeds(comparison)}.",
     ]
     for measure, by_steps in values.items():
         title = f"{measure.replace('_', ' ')}" + (f" ({direction(measure)})" if direction(measure) else "")
@@ -146,7 +146,7 @@ def samples(comparison: Comparison) -> Image.Image:
     num = (
         min(SHEET, comparison.recipe.task.preview_grid[0]) if comparison.recipe.task.preview_grid[1] > 1 else SHEET * 64
     )
-    found, titles, pictures = models(comparison), [], []
+    found, titles, pictures = comparison.models(), [], []
     for steps in comparison.steps:
         for method, model in found.items():
             titles.append(f"{method}, {steps}")

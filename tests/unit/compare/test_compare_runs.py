@@ -63,7 +63,7 @@ def test_a_damaged_note_is_said_in_one_line(copied: Path, content: str) -> None:
     (copied / "compare.json").write_text(content)
     outcome, _ = compare(copied, *ONE)
     assert (outcome.code, outcome.complaint) == (
-        2, f"shortcut: error: {copied}/compare.json is damaged: give another --out"
+        2, f"shortcut: error: {copied}/compare.json is damaged: choose another --out"
     )  # fmt: skip
 
 
@@ -89,15 +89,15 @@ def test_a_lost_log_costs_the_seconds_and_no_more(copied: Path) -> None:
 @pytest.mark.parametrize("trial", ["teacher-seed0", "two-model-seed0"])
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
 def test_a_damaged_run_is_named_with_what_to_do(copied: Path, trial: str, file: str) -> None:
-    """Whoever compares gave no --run and could give no other."""
+    """The command has no --run that could be another."""
     Run(copied / "runs" / "two-model-seed0").evaluation.unlink()
     (damaged,) = (copied / "runs" / trial).rglob(file)
     damaged.write_text("{")
     outcome, _ = compare(copied, *ONE)
     assert (outcome.code, outcome.complaint) == (
         2,
-        f"shortcut: error: {copied}/runs/{trial} is damaged: remove it, and run the same command again, which trains "
-        f"it anew",
+        f"shortcut: error: {copied}/runs/{trial} is damaged: remove it, then run the same command again, which trains "
+        f"it from scratch",
     )
 
 
@@ -120,7 +120,7 @@ def test_what_cannot_be_trained_leaves_nothing_behind(tmp_path: Path, words: tup
 
 def test_a_method_in_a_file_of_the_users_own_is_known_to_the_processes(tmp_path: Path) -> None:
     program = [sys.executable, "examples/my_objective.py", "compare", "four-gaussians"]
-    words = (*SIZES, "--budget", BUDGET, "--num", 20, "--steps", 1, "--objectives", "split", "flow", "--workers", 2,
+    words = (*SIZES, "--nfe-budget", BUDGET, "--num", 20, "--steps", 1, "--objectives", "split", "flow", "--workers", 2,
              "--out", tmp_path / "out")  # fmt: skip
     done = subprocess.run([*program, *map(str, words)], capture_output=True, text=True, env=environment(), cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -131,8 +131,8 @@ def test_a_method_in_a_file_of_the_users_own_is_known_to_the_processes(tmp_path:
 def test_stopped_in_the_middle_it_saves_and_the_same_command_goes_on(tmp_path: Path, workers: int) -> None:
     """With processes as a shell starts them: the command alone, and one that it waits for."""
     out = tmp_path / "out"
-    words = ("compare", "four-gaussians", *SIZES, "--budget", 3 * 32 * 800, "--num", 20, "--steps", 1, "--objectives",
-             "flow", "--out", out, "--log-every", 10, "--workers", workers)  # fmt: skip
+    words = ("compare", "four-gaussians", *SIZES, "--nfe-budget", 3 * 32 * 800, "--num", 20, "--steps", 1,
+             "--objectives", "flow", "--out", out, "--log-every", 10, "--workers", workers)  # fmt: skip
     process = subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True, env=environment())
     run = Run(out / "runs" / "flow-seed0")
     while len(run.read_metrics()) < 3:
