@@ -6,6 +6,7 @@ import functools
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ class Walk(Environment):
     action_space = Box(np.array([-0.2], np.float32), np.array([0.2], np.float32))
 
     def __init__(self, observations: Sequence[str] = (), trouble: Mapping[int, str] | None = None) -> None:
-        """trouble: by seed, what happens at frame 3: raise, die, exit, nan or slow; or in reset: reset."""
+        """trouble: by seed, what happens at frame 3: raise, die, exit, vanish, quit, nan, slow; or in reset: reset."""
         super().__init__(observations)
         self.trouble, self.closed = trouble or {}, False
 
@@ -59,6 +60,10 @@ class Walk(Environment):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.kind == "exit":
             os._exit(3)
+        if self.kind == "vanish":
+            os._exit(0)
+        if self.kind == "quit":
+            sys.exit("no display")
         if self.kind == "slow":
             time.sleep(60)
 

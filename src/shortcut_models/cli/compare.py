@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..compare.comparison import Comparison, begin, finished, run_trial
+from ..compare.comparison import Comparison
 from ..compare.report import write_report
 from ..compare.workers import Workers
 from ..config import DERIVED, PositiveInt, choose
@@ -70,18 +70,18 @@ class Compare(RecipeCommand):
 
     def __call__(self) -> None:
         comparison = self.comparison()
-        trials = {trial.name: trial for trial in comparison.trials()}
+        trials = {trial.name: trial for trial in comparison.trials}
         if self.trial is not None:
-            run_trial(comparison, choose("trial", self.trial, trials), quiet=True)
+            comparison.run(choose("trial", self.trial, trials), quiet=True)
             return
-        begin(comparison)
-        print(f"{len(trials)} trainings of {comparison.budget:,} network evaluations at most", flush=True)
-        waiting = [trial for trial in trials.values() if finished(comparison, trial) is None]
+        comparison.begin()
+        print(f"{len(trials)} trainings of {comparison.nfe_budget:,} network evaluations at most", flush=True)
+        waiting = [trial for trial in trials.values() if comparison.result(trial) is None]
         with progress(len(trials), "training", initial=len(trials) - len(waiting)) as bar:
             if self.jobs == 1:
                 for trial in waiting:
                     bar.set_postfix_str(trial.name)
-                    run_trial(comparison, trial, quiet=True)
+                    comparison.run(trial, quiet=True)
                     bar.update()
             else:
                 with Workers(self.jobs, self.words) as workers:

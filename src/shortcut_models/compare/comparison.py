@@ -7,18 +7,20 @@ that it learns from, and the pairs that the teacher makes for it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..base import Objective
+from ..base import Objective, Task
 from ..config import to_dict
 from ..errors import UserError
 from ..evaluation.evaluate import evaluate
 from ..evaluation.results import read_result
 from ..models.checkpoint import MODEL, STATE, newest
+from ..models.legacy import upgrade_config
 from ..models.loading import load
 from ..models.model import Model
 from ..models.parts import describe
@@ -35,7 +37,7 @@ TEACHER_SHARE = 0.5
 PAIR_SHARE = 1 / 3
 """of what is left after the teacher, for the methods that learn from its samples"""
 PAIR_STEPS = 32
-"""sampling steps of the teacher for each of these, so that a small budget buys enough of them"""
+"""sampling steps of the teacher for each of these, so that few network evaluations buy enough of them"""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Comparison:
     recipe: Recipe
     """its objective gives the options that methods share; its data, network and training are those of all"""
     methods: Sequence[str]
-    budget: int
+    nfe_budget: int
     """network evaluations of each training"""
     seeds: int
     steps: Sequence[int]
@@ -73,17 +75,27 @@ class Comparison:
     out: Path
 
     def __post_init__(self) -> None:
-        for what, value in (("nfe-budget", self.budget), ("seeds", self.seeds), ("num", self.num)):
+        for what, value in (("nfe-budget", self.nfe_budget), ("seeds", self.seeds), ("num", self.num)):
             if value < 1:
                 raise UserError(f"--{what} must be a whole number >= 1, not {value}")
         most = self.recipe.objective.max_steps
         for steps in self.steps:
             if not 1 <= steps <= most:
                 raise UserError(f"--steps must be whole numbers from 1 to {most}, not {steps}")
-        list(self.trials())  # says so now, where the budget is too small for one
+        _ = self.trials  # raises UserError where the budget is too small for one
+
+    @functools.cached_property
+    def trials(self) -> tuple[Trial, ...]:
+        """All trainings, those that others learn from first."""
+        return tuple(self._trials())
+
+    @functools.cached_property
+    def task(self) -> Task:
+        """The task of all trials; what it has read stays with it."""
+        return self.recipe.task.resolve()
 
     def objective(self, method: str) -> Objective:
-        """A method with the options that it shares with the recipe's own, which keeps the rest of its.
+        """Return a method with the options that it shares with the recipe's own, which keeps the rest of its.
 
         In all, noise is paired independently and nothing is guided, as the evaluation guides nothing.
         """
@@ -92,8 +104,99 @@ class Comparison:
             return with_shared_options(given, cls)
         return given.with_options(pairing="independent", guidance=1.0, pair_guidance=1.0)
 
-    def trials(self) -> Iterator[Trial]:
-        """All trainings, those that others learn from first. Raises UserError where the budget is too small."""
+    def path(self, trial: str) -> Path:
+        """Return the run directory of a trial."""
+        return self.out / "runs" / trial
+
+    def settings(self) -> dict[str, Any]:
+        """Return what must not change when a comparison is continued; methods, seeds and steps may be added."""
+        # The budget decides the number of training steps.
+        training = {name: value for name, value in to_dict(self.recipe.training).items() if name != "train_steps"}
+        return {
+            "recipe": self.name,
+            "nfe_budget": self.nfe_budget,
+            "task": describe(self.recipe.task),
+            "network": describe(self.recipe.network),
+            "objective": describe(self.recipe.objective),
+            "training": training,
+        }
+
+    def begin(self) -> None:
+        """Make the directory, or check that it holds this very comparison.
+
+        Raises:
+            UserError: it does not, or the data or the network cannot be made; then nothing is written.
+        """
+        note, settings = self.out / "compare.json", json.loads(json.dumps(self.settings()))
+        if note.exists():
+            earlier = _read_object(note)
+            if earlier is None:
+                raise UserError(f"{note} is damaged: choose another --out")
+            earlier = _with_todays_names(earlier)
+            for name in settings:
+                if earlier.get(name) != settings[name]:
+                    shown = name.replace("_", "-")
+                    raise UserError(f"{self.out} holds a comparison with another {shown}: choose another --out")
+        elif self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
+            raise UserError(f"{self.out} is not empty and does not hold a comparison: choose another --out")
+        else:
+            self.recipe.network.build(self.task.shape, self.task.conditions)
+            write_json(note, settings)
+
+    def run(self, trial: Trial, *, quiet: bool) -> dict[str, Any]:
+        """Train and judge one method, or continue, or read what was found. Return its evaluation."""
+        found = self.result(trial)
+        if found is not None:
+            return found
+        path, teacher = self.path(trial.name), None if trial.teacher is None else self.path(trial.teacher)
+        recipe = dataclasses.replace(trial.recipe, task=self.task)
+        try:
+            model = train_recipe(self.name, recipe, path, teacher, quiet=quiet)
+        except UserError:
+            for run in (path, teacher):
+                if run is not None:
+                    _refuse_damaged(Run(run))
+            raise
+        if trial.method == TEACHER:
+            return {}
+        result = evaluate(model, self.steps, self.num, quiet=quiet)
+        logged = Run(path).read_metrics() or [{}]
+        result |= {"cost": trial.cost, "training_seconds": logged[-1].get("seconds")}
+        write_json(Run(path).evaluation, result)
+        return result
+
+    def result(self, trial: Trial) -> dict[str, Any] | None:
+        """Return the evaluation of a trial, if it is done and holds all that is asked for.
+
+        One that is damaged, or that `shortcut evaluate` has replaced, is made again.
+        """
+        run = Run(self.path(trial.name))
+        if trial.method == TEACHER:
+            done = run.checkpoints / f"{trial.recipe.training.train_steps:08d}"
+            return {} if done.is_dir() else None
+        try:
+            found = read_result(run.evaluation, run.path)
+        except UserError:
+            return None
+        if found is None or not {"cost", "training_seconds"} <= set(found) or found["num"] != self.num:
+            return None
+        return found if {str(n) for n in self.steps} <= set(found["steps"]) else None
+
+    def is_ready(self, trial: Trial) -> bool:
+        """Return whether the teacher of a trial has been trained, if it has one."""
+        return all(self.result(other) is not None for other in self.trials if other.name == trial.teacher)
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        """Return the evaluations of all methods that are done, by the trials' names."""
+        found = {trial.name: self.result(trial) for trial in self.trials if trial.method != TEACHER}
+        return {name: evaluation for name, evaluation in found.items() if evaluation is not None}
+
+    def models(self) -> dict[str, Model]:
+        """Return the models of the first seed, by method."""
+        seed = self.recipe.training.seed
+        return {method: load(self.path(f"{method}-seed{seed}")) for method in self.methods}
+
+    def _trials(self) -> Iterator[Trial]:
         for seed in range(self.seeds):
             if any(OBJECTIVES[method].requires != "data" for method in self.methods):
                 yield self._teacher(seed)
@@ -103,9 +206,11 @@ class Comparison:
 
     def _seeded(self, seed: int, steps: int) -> Recipe:
         if steps < 1:
-            raise UserError(f"--nfe-budget {self.budget} is not enough for one step of each method: choose more")
+            raise UserError(
+                f"--nfe-budget {self.nfe_budget} is not enough for one step of each method: choose a larger one"
+            )
         training = dataclasses.replace(with_steps(self.recipe, steps), seed=self.recipe.training.seed + seed)
-        # A picture and a held-out loss at the end are enough; a training that is stopped goes on from a quarter of it.
+        # A picture and a held-out loss at the end are enough; a training that is stopped resumes from a quarter of it.
         quarter = max(steps // 4, 1)
         training = dataclasses.replace(
             training, checkpoint_every=quarter, keep=1, sample_every=steps, heldout_every=steps, snapshots=0
@@ -114,90 +219,40 @@ class Comparison:
 
     def _teacher(self, seed: int) -> Trial:
         each = 3 * self.recipe.training.batch_size
-        steps = int(TEACHER_SHARE * self.budget / each)
+        steps = int(TEACHER_SHARE * self.nfe_budget / each)
         recipe = self._seeded(seed, steps)
         recipe = dataclasses.replace(recipe, objective=teacher_of(recipe, steps).objective)
         return Trial(TEACHER, recipe, {"training": steps * each})
 
     def _trial(self, method: str, seed: int) -> Trial:
-        objective, left, cost = self.objective(method), self.budget, {}
+        objective, left, cost = self.objective(method), self.nfe_budget, {}
         teacher = self._teacher(seed) if objective.requires != "data" else None
         if teacher is not None:
             cost["teacher"] = teacher.cost["training"]
             left -= cost["teacher"]
         if objective.requires == "pairs":
             pair_steps = min(PAIR_STEPS, objective.max_steps)
-            pairs = max(int(PAIR_SHARE * left / pair_steps), 1)
-            objective = objective.with_options(pairs=pairs, pair_steps=pair_steps)
+            objective = objective.with_options(pairs=max(int(PAIR_SHARE * left / pair_steps), 1), pair_steps=pair_steps)
             cost["pairs"] = objective.pairs * objective.pair_steps
             left -= cost["pairs"]
         each = objective.nfe_per_example * self.recipe.training.batch_size
         steps = int(left / each)
         if steps < objective.stages:
             what = f"each of {method}'s stages" if objective.stages > 1 else f"one step of {method}"
-            raise UserError(f"--nfe-budget {self.budget} is not enough for {what}: choose more")
+            raise UserError(f"--nfe-budget {self.nfe_budget} is not enough for {what}: choose a larger one")
         cost["training"] = round(steps * each)
         recipe = dataclasses.replace(self._seeded(seed, steps), objective=objective)
         return Trial(method, recipe, cost, None if teacher is None else teacher.name)
 
-    def path(self, trial: str) -> Path:
-        """The run directory of a trial."""
-        return self.out / "runs" / trial
 
-    def settings(self) -> dict[str, Any]:
-        """What must not change when a comparison goes on; methods, seeds and steps may be added."""
-        return {
-            "recipe": self.name,
-            "budget": self.budget,
-            "task": describe(self.recipe.task),
-            "network": describe(self.recipe.network),
-            "objective": describe(self.recipe.objective),
-            "training": {k: v for k, v in to_dict(self.recipe.training).items() if k != "steps"},  # the budget decides
-        }
-
-
-def begin(comparison: Comparison) -> None:
-    """Make the directory, or check that it holds this very comparison.
-
-    Raises UserError where it does not, or where the data or the network cannot be had; then nothing is written.
-    """
-    note, settings = comparison.out / "compare.json", json.loads(json.dumps(comparison.settings()))
-    if note.exists():
-        earlier = _read_object(note)
-        if earlier is None:
-            raise UserError(f"{note} is damaged: give another --out")
-        for name in settings:
-            if earlier.get(name) != settings[name]:
-                raise UserError(f"{comparison.out} holds a comparison with another {name}: give another --out")
-    elif comparison.out.exists() and (not comparison.out.is_dir() or any(comparison.out.iterdir())):
-        raise UserError(f"{comparison.out} is not empty and holds no comparison: give another --out")
-    else:
-        task = comparison.recipe.task.resolve()
-        comparison.recipe.network.build(task.shape, task.conditions)
-        write_json(note, settings)
-
-
-def run_trial(comparison: Comparison, trial: Trial, *, quiet: bool) -> dict[str, Any]:
-    """Train and judge one method, or go on with it, or read what was found. Returns its evaluation."""
-    path = comparison.path(trial.name)
-    found = finished(comparison, trial)
-    if found is not None:
-        return found
-    teacher = None if trial.teacher is None else comparison.path(trial.teacher)
-    try:
-        model = train_recipe(comparison.name, trial.recipe, path, teacher, quiet=quiet)
-    except UserError:
-        for run in (path, teacher):
-            if run is not None:
-                _refuse_damaged(Run(run))
-        raise
-    if trial.method == TEACHER:
-        return {}
-    result = evaluate(model, comparison.steps, comparison.num, quiet=quiet)
-    logged = Run(path).read_metrics() or [{}]
-    result |= {"cost": trial.cost, "training_seconds": logged[-1].get("seconds")}
-    write_json(Run(path).evaluation, result)
-    return result
+def _with_todays_names(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a comparison with today's names; in version 0.1, the budget was just "budget"."""
+    if "budget" not in settings:
+        return settings
+    training = {"name": "training", **settings.get("training", {})}
+    found = upgrade_config({**settings, "training": training, "version": "0.1.0"})
+    found["training"].pop("name")
+    return {"nfe_budget": found.pop("budget"), **found}
 
 
 def _refuse_damaged(run: Run) -> None:
@@ -208,45 +263,14 @@ def _refuse_damaged(run: Run) -> None:
         newest(run.checkpoints, (MODEL, STATE))
     except UserError:
         raise UserError(
-            f"{run.path} is damaged: remove it, and run the same command again, which trains it anew"
+            f"{run.path} is damaged: remove it, then run the same command again, which trains it from scratch"
         ) from None
 
 
 def _read_object(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file; None where it holds something else."""
+    """Return the JSON object in a file; None where it holds something else."""
     try:
         found = json.loads(path.read_bytes())
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
-
-
-def finished(comparison: Comparison, trial: Trial) -> dict[str, Any] | None:
-    """The evaluation of a trial, where it is done and holds all that is asked for.
-
-    One that is damaged, or that `shortcut evaluate` has put another in place of, is made again.
-    """
-    run = Run(comparison.path(trial.name))
-    if trial.method == TEACHER:
-        done = run.checkpoints / f"{trial.recipe.training.train_steps:08d}"
-        return {} if done.is_dir() else None
-    try:
-        found = read_result(run.evaluation, run.path)
-    except UserError:
-        return None
-    if found is None or not {"cost", "training_seconds"} <= set(found) or found["num"] != comparison.num:
-        return None
-    return found if {str(n) for n in comparison.steps} <= set(found["steps"]) else None
-
-
-def results(comparison: Comparison) -> dict[str, dict[str, Any]]:
-    """The evaluations of all methods, by the trials' names; those that are not done are left out."""
-    trials = (trial for trial in comparison.trials() if trial.method != TEACHER)
-    found = {trial.name: finished(comparison, trial) for trial in trials}
-    return {name: evaluation for name, evaluation in found.items() if evaluation is not None}
-
-
-def models(comparison: Comparison) -> dict[str, Model]:
-    """The models of the first seed, by method."""
-    seed = comparison.recipe.training.seed
-    return {method: load(comparison.path(f"{method}-seed{seed}")) for method in comparison.methods}

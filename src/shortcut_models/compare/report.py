@@ -22,7 +22,7 @@ from ..metrics.catalogue import metric
 from ..objectives import OBJECTIVES
 from ..system.files import write_atomically, write_json
 from ..text import format_name
-from .comparison import Comparison, models, results
+from .comparison import Comparison
 
 SHEET = 16
 """samples of a method at a number of steps on the sheet"""
@@ -30,7 +30,7 @@ SHEET = 16
 
 def write_report(comparison: Comparison) -> list[Path]:
     """Write all results so far, and return the paths."""
-    found, out = results(comparison), comparison.out
+    found, out = comparison.results(), comparison.out
     values = collect(comparison, found)
     texts = {
         "table.md": markdown(comparison, values, found),
@@ -89,8 +89,8 @@ def markdown(comparison: Comparison, values: Values, found: dict[str, dict[str, 
     lines = [
         f"# {comparison.name}: {len(comparison.methods)} methods at equal compute",
         "",
-        f"{comparison.budget:,} network evaluations a training (an example forward counts 1, forward and backward 3, "
-        f"the teacher's phases included), {comparison.num:,} samples, {_seeds(comparison)}.",
+        f"{comparison.nfe_budget:,} network evaluations a training (an example forward counts 1, forward and backward "
+        f"3, the teacher's phases included), {comparison.num:,} samples, {_seeds(comparison)}.",
     ]
     for measure, by_steps in values.items():
         direction = f" ({metric(measure).direction})" if metric(measure).better else ""
@@ -160,7 +160,7 @@ def samples(comparison: Comparison) -> Image.Image:
     """Draw samples of each method (a column) in each number of steps (a row), all from the same noises."""
     shown, columns = comparison.recipe.task.preview_grid
     num = min(SHEET, shown) if columns > 1 else SHEET * 64
-    found, titles, pictures = models(comparison), [], []
+    found, titles, pictures = comparison.models(), [], []
     for steps in comparison.steps:
         for method, model in found.items():
             titles.append(f"{method}, {steps}")

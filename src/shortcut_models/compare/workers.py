@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..errors import Stopped, UserError
-from .comparison import Comparison, Trial, finished
+from .comparison import Comparison, Trial
 
 
 class Workers(contextlib.AbstractContextManager["Workers"]):
@@ -41,20 +41,20 @@ class Workers(contextlib.AbstractContextManager["Workers"]):
             process.wait()
 
     def start(self, trial: Trial) -> None:
-        """A process for a trial, with its share of the cores."""
+        """Start a process for a trial, with its share of the cores."""
         threads = os.environ.get("OMP_NUM_THREADS") or str(max((os.cpu_count() or 1) // self.count, 1))
         self.running[trial.name] = subprocess.Popen(
             [*this_program(["compare", *self.words]), "compare", *self.words, "--trial", trial.name],
             text=True,
             stderr=subprocess.PIPE,
             env=os.environ | {"OMP_NUM_THREADS": threads},
-            start_new_session=True,  # Ctrl-C reaches this process alone, which then tells the others once
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then signals the others once
         )
 
     def run_all(self, comparison: Comparison, waiting: list[Trial], bar: tqdm) -> None:
-        """All trials, each after the one it learns from. Raises UserError with the words of one that fails."""
+        """Run all trials, each after the one it learns from. Raise UserError with the words of one that fails."""
         while waiting or self.running:
-            ready = [trial for trial in waiting if trial.teacher is None or done(comparison, trial.teacher)]
+            ready = [trial for trial in waiting if comparison.is_ready(trial)]
             for trial in ready[: self.count - len(self.running)]:
                 waiting.remove(trial)
                 self.start(trial)
@@ -77,16 +77,10 @@ class Workers(contextlib.AbstractContextManager["Workers"]):
 
 
 def this_program(words: Sequence[str]) -> list[str]:
-    """What starts the program that was given these words again: the user's own, too, which knows methods of theirs.
+    """Return the words that start this program again: also the user's own, which registers methods of theirs.
 
     Where the words came from Python and not from a command line, it is the installed `shortcut`.
     """
     if sys.argv[1:] == list(words):
         return [sys.executable, *sys.orig_argv[1 : len(sys.orig_argv) - len(words)]]
     return [sys.executable, "-m", "shortcut_models.cli"]
-
-
-def done(comparison: Comparison, name: str) -> bool:
-    """Whether a teacher has been trained."""
-    (trial,) = (trial for trial in comparison.trials() if trial.name == name)
-    return finished(comparison, trial) is not None

@@ -19,20 +19,15 @@ from ..errors import UserError
 from ..randomness import seed_of
 from ..system.files import write_json
 from ..system.progress import progress
-from .environments import SEEDS, Environment, Observation
+from .environments import SEEDS, Environment
 from .episode import Actor, warm_up
 from .experts import Expert
 
-DROPPED = "dropped.json"
-"""{seed: return} of the episodes that were recorded and not kept"""
-MAX_DROPPED_IN_A_ROW = 20
-"""episodes in a row with too low a score after which `collect` gives up"""
-NOISE_MEMORY = 10.0
-"""frames over which the noise's autocorrelation falls to 1/e"""
-PERTURBED_FRAMES = (10, 40)
-"""least and most frames of a perturbation"""
-RATE_FRAMES = 1000
-"""unperturbed frames in which `Settings.perturbations` start, on average"""
+DROPPED = "dropped.json"  # {seed: return} of the episodes that were recorded and not kept
+MAX_DROPPED_IN_A_ROW = 20  # episodes in a row with too low a score after which `collect` gives up
+NOISE_MEMORY = 10.0  # frames over which the noise's autocorrelation falls to 1/e
+PERTURBED_FRAMES = (10, 40)  # least and most frames of a perturbation
+RATE_FRAMES = 1000  # unperturbed frames in which `Settings.perturbations` start, on average
 
 
 @dataclass(frozen=True)
@@ -77,25 +72,17 @@ class Learner:
     actions after it in a chunk belong to frames that the policy led to.
     """
 
-    name: str
-    """identifies the policy for people; a folder of demonstrations is of one only"""
+    name: str  # identifies the policy for people; a folder of demonstrations is of one only
     policy: Actor
-    steps: int = 1
-    """sampling steps of each decision"""
-
-    def act(self, observation: Observation) -> np.ndarray:
-        """Return the policy's action for this frame."""
-        return self.policy.act(observation, steps=self.steps)
+    steps: int = 1  # sampling steps of each decision
 
 
 @dataclass(frozen=True)
 class Demonstration:
     """One recorded episode."""
 
-    observations: Mapping[str, np.ndarray]
-    """[n, ...] by name"""
-    actions: Float[np.ndarray, "n k"]
-    """what the expert wanted on each observation"""
+    observations: Mapping[str, np.ndarray]  # [n, ...] by name
+    actions: Float[np.ndarray, "n k"]  # what the expert wanted on each observation
     score: float
 
 
@@ -152,7 +139,7 @@ def record_episode(
             observations.append(observation)
             actions.append(wanted)
             # The learner gets every observation, even where the expert takes over.
-            chosen = wanted if learner is None else learner.act(observation)
+            chosen = wanted if learner is None else learner.policy.act(observation, steps=learner.steps)
             chosen = wanted if expert.takes_over() else chosen
             executed = np.clip(chosen + next(noises), space.low, space.high) if noise else chosen
             replacement = next(replacements)
@@ -218,7 +205,6 @@ def collect(
 
 
 def _prepare(out: Path, name: str, settings: Mapping[str, Any]) -> None:
-    """Create the folder, or check that it was started with these settings."""
     native.prepare_folder(out, name, settings)
     header = native.read_header(out)["expert"]
     # Earlier versions had fewer settings, and called the perturbations blunders.
@@ -228,14 +214,11 @@ def _prepare(out: Path, name: str, settings: Mapping[str, Any]) -> None:
     for option, value in settings.items():
         before = earlier.get(option)
         if before != value:
+            before, now = ("none" if each in ("", None) else each for each in (before, value))
             raise UserError(
-                f"{out} was started with {option.replace('_', '-')} {_shown(before)}, not {_shown(value)}: "
+                f"{out} was started with {option.replace('_', '-')} {before}, not {now}: "
                 f"use the same options to continue, or choose another --out"
             )
-
-
-def _shown(value: object) -> object:
-    return "none" if value in ("", None) else value
 
 
 def _read_dropped(out: Path) -> dict[int, float]:

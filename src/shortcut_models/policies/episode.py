@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
@@ -14,16 +15,14 @@ import numpy as np
 from .environments import Environment, Observation
 
 DONE, TIME_LIMIT, CRASHED = "done", "time limit", "crashed"
-MAX_REASON = 300
-"""characters of a crash's reason that are kept"""
+MAX_REASON = 300  # characters of a crash's reason that are kept
 
 
 @runtime_checkable
 class Actor(Protocol):
     """The part of `Policy` that an episode needs."""
 
-    decided: bool
-    """whether the last call of `act` ran the network"""
+    decided: bool  # whether the last call of `act` ran the network
 
     def reset(self, environments: int | None = None, seed: int = 0) -> None:
         """Start an episode whose noise follows from the seed."""
@@ -36,26 +35,17 @@ class Actor(Protocol):
 class Episode:
     """The record of an episode."""
 
-    steps: int
-    """sampling steps of each decision"""
-    seed: int
-    """of the environment and of the policy's noise"""
-    score: float
-    """the environment's metric at the end; of an episode that crashed, at its last whole frame"""
-    frames: int
-    """actions that were executed"""
-    decisions: int
-    """frames at which the network ran"""
-    policy_seconds: float
-    """time in the policy, at all frames"""
+    steps: int  # sampling steps of each decision
+    seed: int  # of the environment and of the policy's noise
+    score: float  # the environment's metric at the end; of an episode that crashed, at its last whole frame
+    frames: int  # actions that were executed
+    decisions: int  # frames at which the network ran
+    policy_seconds: float  # time in the policy, at all frames
     decision_seconds: float
     """time in the policy at the frames at which its network ran, with the encoding of observations"""
-    simulator_seconds: float
-    """time in the environment's `step`, at all frames"""
-    ended: str
-    """done, time limit, or crashed: reason"""
-    timed_on: str = ""
-    """the device, and how many processes and threads shared the machine"""
+    simulator_seconds: float  # time in the environment's `step`, at all frames
+    ended: str  # done, time limit, or crashed: reason
+    timed_on: str = ""  # the device, and how many processes and threads shared the machine
 
     @property
     def crashed(self) -> bool:
@@ -113,10 +103,8 @@ class RunningEpisode:
 
     def record(self, timed_on: str = "") -> Episode:
         """Return the record of the episode so far."""
-        return Episode(
-            self.steps, self.seed, self.score, self.frames, self.decisions, self.policy_seconds,
-            self.decision_seconds, self.simulator_seconds, self.ended, timed_on,
-        )  # fmt: skip
+        facts = {field.name: getattr(self, field.name) for field in dataclasses.fields(Episode)[:-1]}
+        return Episode(**facts, timed_on=timed_on)
 
 
 def crash(reason: str) -> str:

@@ -18,9 +18,7 @@ from ..models.loading import load
 from ..models.model import Model
 from ..randomness import sample_noise
 from ..tasks.imitation import Imitation
-
-Observation = Mapping[str, np.ndarray]
-"""One environment's observation at one frame, by name."""
+from .environments import Observation
 
 
 @dataclass
@@ -28,8 +26,7 @@ class _EnvironmentState:
     """What a policy remembers of one environment."""
 
     seed: int
-    frames: collections.deque[Observation]
-    """the last observations"""
+    frames: collections.deque[Observation]  # the last observations
     actions: collections.deque[np.ndarray] = field(default_factory=collections.deque)
     """actions that were decided and not yet returned"""
     decisions: int = 0

@@ -24,12 +24,9 @@ from .episode import CRASHED, Actor, RunningEpisode, warm_up
 from .policy import Policy
 from .rollout import PolicyRun
 
-HOLD_SECONDS = 2.0
-"""how long the last frame is shown"""
-GAP = 8
-"""pixels between panels"""
-TOLERANCE = 1e-6
-"""seconds by which two equal times may differ"""
+HOLD_SECONDS = 2.0  # how long the last frame is shown
+GAP = 8  # pixels between panels
+TOLERANCE = 1e-6  # seconds by which two equal times may differ
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,7 @@ class Contestant:
     name: str
     policy: Actor
     steps: int
-    max_steps: int
-    """the most steps of its method, for the colour"""
+    max_steps: int  # the most steps of its method, for the colour
 
 
 class FrameState(NamedTuple):
@@ -49,8 +45,7 @@ class FrameState(NamedTuple):
     picture: Frame
     score: float
     ended: str
-    clock: float
-    """seconds since the start"""
+    clock: float  # seconds since the start
 
 
 class Track:
@@ -186,7 +181,6 @@ def _draw_header(pen: ImageDraw.ImageDraw, track: Track, clock: float, left: int
     metric = track.environment.metric_name
     score = f"{metric} {now.score:.{2 if score_entry(metric).is_fraction else 0}f}"
     pen.text((left + 2, 2.1 * size), score, INK, font, anchor="lm")
-    shown = f"{now.clock if now.ended else clock:.1f} s"
-    if now.ended.startswith(CRASHED):
-        shown = f"crashed, {shown}"
+    crashed = "crashed, " if now.ended.startswith(CRASHED) else ""
+    shown = f"{crashed}{now.clock if now.ended else clock:.1f} s"
     pen.text((left + side - 2, 2.1 * size), shown, FAINT if now.ended else INK, font, anchor="rm")

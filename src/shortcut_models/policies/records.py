@@ -20,8 +20,7 @@ from ..system.hashing import hash_tensors
 from .episode import Episode
 from .policy import Policy
 
-RECORDS_VERSION = 2
-"""changes when an episode depends on more than the other facts in `folder_name`"""
+RECORDS_VERSION = 2  # changes when an episode depends on more than the other facts in `folder_name`
 _TYPES = typing.get_type_hints(Episode)
 
 
@@ -67,10 +66,7 @@ class Records:
             return None
         except (ValueError, TypeError):
             found = None
-        if found is None or (found.steps, found.seed) != (steps, seed) or not _has_valid_types(found):
+        valid = found is not None and all(type(value) is _TYPES[name] for name, value in vars(found).items())
+        if found is None or not valid or (found.steps, found.seed) != (steps, seed):
             raise UserError(f"{path} is damaged: remove it, and the same command plays that episode again")
         return found
-
-
-def _has_valid_types(episode: Episode) -> bool:
-    return all(type(value) is _TYPES[name] for name, value in dataclasses.asdict(episode).items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Collection, Mapping, Sequence
@@ -19,10 +20,9 @@ from .environments import SEEDS, open_environment
 from .episode import Episode
 from .policy import Policy
 from .records import Records, folder_name, versions
-from .workers import Job, WorkerFactory, Workers
+from .workers import Job, WorkerFactory, play_jobs
 
-FIRST_SEED = 1_000_000
-"""seed of the first evaluation episode, far from the seeds of usual demonstrations"""
+FIRST_SEED = 1_000_000  # seed of the first evaluation episode, far from the seeds of usual demonstrations
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,10 @@ class PolicyRun:
 
     run: Path
     policy: Policy
-    environment: str
-    """name of the environment"""
-    metric_name: str
-    """what a score is"""
-    versions: Mapping[str, str]
-    """versions of the packages that determine what happens"""
-    factory: WorkerFactory
-    """creates both in another process"""
+    environment: str  # name of the environment
+    metric_name: str  # what a score is
+    versions: Mapping[str, str]  # versions of the packages that determine what happens
+    factory: WorkerFactory  # creates both in another process
 
     @classmethod
     def open(
@@ -133,10 +129,10 @@ def roll_out(
     missing = [job for job, episode in found.items() if episode is None]
     with (
         StopRequest() as stop,
-        Workers(factory, workers) as team,
+        contextlib.closing(play_jobs(factory, missing, workers, lambda: stop.signal_number is not None)) as episodes,
         progress(len(found), "episode", quiet=quiet, initial=len(found) - len(missing)) as bar,
     ):
-        for episode in team.play(missing, stop=lambda: stop.signal_number is not None):
+        for episode in episodes:
             records.write(episode)
             found[Job(episode.steps, episode.seed)] = episode
             bar.update()

@@ -16,8 +16,7 @@ from ..text import format_steps, format_table
 from .episode import Episode
 from .rollout import PolicyRun
 
-MAX_CRASHES = 10
-"""crashes that are listed one by one"""
+MAX_CRASHES = 10  # crashes that are listed one by one
 
 
 def middle_half(scores: Sequence[float]) -> np.ndarray:
@@ -92,7 +91,13 @@ def table(found: dict[str, Any]) -> str:
     heads += ["with simulator: frames/s", "decisions/s", "crashed"]
     places = 3 if score(found["measure"]).is_fraction else 1
     lines = [heads, *(_row(steps, row, places) for steps, row in found["steps"].items())]
-    return "\n".join([*_about(found), "", format_table(lines), *_crashes(found)])
+    seeds = found["seeds"]
+    about = [
+        f"{found['run']} ({found['objective']}, training step {found['step']:,}) in {found['environment']}, "
+        f"{found['execute']} actions a decision",
+        f"{len(seeds):,} episodes a row, seeds {seeds[0]} to {seeds[-1]}; timed on {'; '.join(found['timed_on'])}",
+    ]
+    return "\n".join([*about, "", format_table(lines), *_crashes(found)])
 
 
 def _row(steps: str, row: dict[str, Any], places: int) -> list[str]:
@@ -102,24 +107,12 @@ def _row(steps: str, row: dict[str, Any], places: int) -> list[str]:
     return [steps, spread(""), spread("middle_"), *rates, str(row["crashed"])]
 
 
-def _about(found: dict[str, Any]) -> list[str]:
-    seeds = found["seeds"]
-    return [
-        f"{found['run']} ({found['objective']}, training step {found['step']:,}) in {found['environment']}, "
-        f"{found['execute']} actions a decision",
-        f"{len(seeds):,} episodes a row, seeds {seeds[0]} to {seeds[-1]}; timed on {'; '.join(found['timed_on'])}",
-    ]
-
-
 def _crashes(found: dict[str, Any]) -> list[str]:
     bad = [episode for episode in found["episodes"] if episode["ended"].startswith("crashed")]
     if not bad:
         return []
     lines = [f"  {format_steps(one['steps'])}, seed {one['seed']}: {one['ended'].partition(': ')[2]}" for one in bad]
+    if len(bad) > MAX_CRASHES:
+        lines[MAX_CRASHES:] = [f"  and {len(bad) - MAX_CRASHES} more"]
     count = "1 episode crashed and counts" if len(bad) == 1 else f"{len(bad)} episodes crashed and count"
-    return [
-        "",
-        f"{count} as 0:",
-        *lines[:MAX_CRASHES],
-        *([f"  and {len(bad) - MAX_CRASHES} more"] if len(bad) > MAX_CRASHES else []),
-    ]
+    return ["", f"{count} as 0:", *lines]

@@ -67,7 +67,7 @@ def test_a_damaged_note_is_said_in_one_line(copied: Path, content: str) -> None:
     (copied / "compare.json").write_text(content)
     outcome, _ = compare(copied, *ONE)
     assert (outcome.code, outcome.complaint) == (
-        2, f"shortcut: error: {copied}/compare.json is damaged: give another --out"
+        2, f"shortcut: error: {copied}/compare.json is damaged: choose another --out"
     )  # fmt: skip
 
 
@@ -93,15 +93,15 @@ def test_a_lost_log_costs_the_seconds_and_no_more(copied: Path) -> None:
 @pytest.mark.parametrize("trial", ["teacher-seed0", "two-model-seed0"])
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
 def test_a_damaged_run_is_named_with_what_to_do(copied: Path, trial: str, file: str) -> None:
-    """A comparison is given no --run, so its message must not ask for another."""
+    """The command has no --run that could be another."""
     Run(copied / "runs" / "two-model-seed0").evaluation.unlink()
     (damaged,) = (copied / "runs" / trial).rglob(file)
     damaged.write_text("{")
     outcome, _ = compare(copied, *ONE)
     assert (outcome.code, outcome.complaint) == (
         2,
-        f"shortcut: error: {copied}/runs/{trial} is damaged: remove it, and run the same command again, which trains "
-        f"it anew",
+        f"shortcut: error: {copied}/runs/{trial} is damaged: remove it, then run the same command again, which trains "
+        f"it from scratch",
     )
 
 

@@ -118,7 +118,7 @@ def test_its_network_begins_another_one(tmp_path: Path) -> None:
 
 def test_it_is_compared(tmp_path: Path) -> None:
     comparison = Comparison("own", RECIPE, [*METHODS, "flow"], 20_000, 1, [1, 2], 50, tmp_path)
-    trials = {trial.method: trial for trial in comparison.trials()}
+    trials = {trial.method: trial for trial in comparison.trials}
     assert set(trials) == {"teacher", "flow", *METHODS}
     assert trials["plain"].recipe.objective == Plain()
     assert trials["on-pairs"].cost["pairs"] == 40 * 2

@@ -82,7 +82,7 @@ def test_an_environment_that_cannot_be_opened_is_reported_before_any_episode(tmp
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_crash_is_recorded_with_its_reason_and_the_other_episodes_are_played(tmp_path: Path, workers: int) -> None:
-    trouble = {101: "raise", 103: "die", 104: "exit", 105: "nan", 106: "reset"}
+    trouble = {101: "raise", 103: "die", 104: "exit", 105: "nan", 106: "reset", 102: "vanish", 107: "quit"}
     found = outcomes(roll_out(factory(trouble), Records(tmp_path), STEPS, SEEDS, workers=workers, quiet=True))
     reasons = {
         101: "ZeroDivisionError: two lines of complaint",
@@ -90,6 +90,8 @@ def test_a_crash_is_recorded_with_its_reason_and_the_other_episodes_are_played(t
         104: "the process ended with code 3",
         105: "ValueError: the score is nan",
         106: "RuntimeError: no world of this seed",
+        102: "the process ended with code 0",
+        107: "the process ended with code 1",
     }
     assert list(found) == list(EXPECTED)
     for (steps, seed), outcome in found.items():
@@ -99,6 +101,17 @@ def test_a_crash_is_recorded_with_its_reason_and_the_other_episodes_are_played(t
             assert outcome == (pytest.approx(EXPECTED[steps, seed][0], abs=1e-4), *EXPECTED[steps, seed][1:])
     assert found[1, 101][1] == 2  # whole frames before it
     assert found[1, 103][:2] == (0.0, 0)
+
+
+def deadly_world() -> Walk:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return Walk()
+
+
+def test_a_process_that_ends_before_its_first_episode_ends_the_rollout(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="SIGKILL ended the process before it could start: try fewer --workers"):
+        roll_out(WorkerFactory(Walker, deadly_world), Records(tmp_path), STEPS, SEEDS, workers=2, quiet=True)
+    assert not list(tmp_path.iterdir())
 
 
 def one_world(mark: Path) -> Walk:

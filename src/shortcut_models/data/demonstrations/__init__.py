@@ -31,22 +31,18 @@ def read(path: str | Path, names: Sequence[str] = ()) -> Demonstrations:
         UserError: a path does not exist or has another format, data is damaged or invalid, an observation does not
             exist, or a package is missing.
     """
-    text, place = str(path), _absolute(path)
-    parts = [part for part in text.split(",") if part]
-    if "," not in text or not parts or place.exists():
-        return _read(path, place, names)
-    sets = [(part, _read(part, _absolute(part), names)) for part in parts]
+    text, parts = str(path), [part for part in str(path).split(",") if part]
+    if "," not in text or not parts or os.path.exists(os.path.expanduser(text)):
+        return _read(path, names)
+    sets = [(part, _read(part, names)) for part in parts]
     try:
         return join(sets)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
 
-def _absolute(path: str | Path) -> Path:
-    return Path(os.path.abspath(os.path.expanduser(path)))
-
-
-def _read(path: str | Path, place: Path, names: Sequence[str]) -> Demonstrations:
+def _read(path: str | Path, names: Sequence[str]) -> Demonstrations:
+    place = Path(os.path.abspath(os.path.expanduser(path)))
     try:
         return _find_reader(place)(place, names)
     except UserError as error:

@@ -46,9 +46,10 @@ class Demonstrations:
         if not len(self.ends):
             raise UserError("there are no episodes")
         if (np.diff(self.ends, prepend=0) <= 0).any() or self.ends[-1] != len(self.actions):
+            shown = ", ".join([*map(str, self.ends[:8]), *(["..."] if len(self.ends) > 8 else [])])
             raise UserError(
                 f"the ends of the episodes must ascend from above 0 to {len(self.actions)}, the number of actions, not "
-                f"be {_shorten(self.ends)}: write them again"
+                f"be {shown}: write them again"
             )
         for what, values in (("returns", self.returns), ("seeds", self.seeds)):
             if values is not None and values.shape != self.ends.shape:
@@ -58,11 +59,7 @@ class Demonstrations:
         for name, array in self.observations.items():
             if not name or set(name) & set(".[]"):  # the network names a part after it, and brackets mark a slice
                 raise UserError(f"an observation is called {name!r}: use a name without dots and brackets")
-            frames = len(array) if array.ndim else "no"
-            if frames != len(self.actions):
-                raise UserError(
-                    f"there are {len(self.actions)} actions and {frames} frames of {name}: write one of each per frame"
-                )
+            check_frames(name, array, len(self.actions))
         for name, array in {"action": self.actions, **self.observations}.items():
             if array.dtype != np.uint8:
                 self._check_finite(name, array)
@@ -79,7 +76,6 @@ class Demonstrations:
             )
 
     def __len__(self) -> int:
-        """Return the number of episodes."""
         return len(self.ends)
 
     @property
@@ -102,11 +98,8 @@ class Demonstrations:
         return np.setdiff1d(np.arange(len(self)), chosen).tolist(), np.sort(chosen).tolist()
 
 
-def is_image(array: Any) -> bool:
-    """Return whether an array of observations, in memory or in a file, holds images."""
-    return array.ndim == 4
-
-
-def _shorten(numbers: np.ndarray) -> str:
-    shown = ", ".join(map(str, numbers[:8]))
-    return shown + ", ..." if len(numbers) > 8 else shown
+def check_frames(name: str, array: Any, count: int) -> None:
+    """Raise UserError if an array, in memory or in a file, does not have one frame for each of `count` actions."""
+    frames = array.shape[0] if array.ndim else "no"
+    if frames != count:
+        raise UserError(f"there are {count} actions and {frames} frames of {name}: write one of each per frame")

@@ -20,17 +20,14 @@ from ...config import choose
 from ...errors import UserError
 from ...system.files import cache_folder, write_atomically, writing
 
-CACHE_VERSION = 1
-"""version of the conversion from files to frames; a change invalidates all cached files"""
+CACHE_VERSION = 1  # version of the conversion from files to frames; a change invalidates all cached files
 
 
 class Block(NamedTuple):
     """Consecutive frames of one observation, or consecutive actions."""
 
-    where: str
-    """its name in messages"""
-    frames: int
-    """the number of frames that it must have"""
+    where: str  # its name in messages
+    frames: int  # the number of frames that it must have
     array: np.ndarray
 
 
@@ -44,17 +41,26 @@ def import_extra(name: str, what: str) -> Any:
 
 def stack_vectors(name: str, blocks: Iterable[Block]) -> Float[np.ndarray, "n size"]:
     """Return all frames of a vector, or of an array that is flattened, as float32 [n, size]; blocks are checked."""
-    found = [_flatten(name, block) for block in _check(name, blocks)]
+    found = []
+    for where, _, array in _check(name, blocks):
+        if array.dtype.kind not in "biuf":
+            raise UserError(f"{where}: {name} holds {array.dtype}, not numbers: leave it out of the observations")
+        with np.errstate(over="ignore"):  # Demonstrations reports infinite numbers
+            found.append(array.reshape(len(array), math.prod(array.shape[1:])).astype(np.float32))
     return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
 
 
-def _flatten(name: str, block: Block) -> np.ndarray:
-    if block.array.dtype.kind not in "biuf":
-        raise UserError(
-            f"{block.where}: {name} holds {block.array.dtype}, not numbers: leave it out of the observations"
-        )
-    with np.errstate(over="ignore"):  # Demonstrations reports infinite numbers
-        return block.array.reshape(len(block.array), math.prod(block.array.shape[1:])).astype(np.float32)
+def read_frames(name: str, array: Any, files: Sequence[Path], blocks: Callable[[], Iterable[Block]]) -> np.ndarray:
+    """Return all frames of an observation: of images `cache_images`, else `stack_vectors`.
+
+    `array` holds some of them, in memory or in a file; all of them follow from `files`.
+    """
+    return cache_images(name, cache_key(files, name), blocks) if is_image(array) else stack_vectors(name, blocks())
+
+
+def is_image(array: Any) -> bool:
+    """Return whether an array of observations, in memory or in a file, holds images."""
+    return array.ndim == 4
 
 
 def as_integers(where: str, array: np.ndarray) -> Int64[np.ndarray, "k"]:
@@ -104,28 +110,25 @@ def _write(name: str, path: Path, blocks: Iterable[Block]) -> tuple[int, ...]:
     frames, size = 0, ()
     with writing(path) as file:
         for block in _check(name, blocks):
-            pixels = _as_uint8(name, block)
+            pixels = _as_uint8(f"{block.where}: images of {name}", block.array)
             file.write(np.ascontiguousarray(pixels).data)
             frames, size = frames + len(pixels), pixels.shape[1:]
     return (frames, *size)
 
 
-def _as_uint8(name: str, block: Block) -> UInt8[np.ndarray, "n height width channels"]:
+def _as_uint8(what: str, array: np.ndarray) -> UInt8[np.ndarray, "n height width channels"]:
     """Return images as uint8. Diffusion Policy stores them as floats from 0 to 255."""
-    array = block.array
     if array.ndim != 4 or array.shape[3] not in (1, 3, 4):
         raise UserError(
-            f"{block.where}: images of {name} must be [frames, height, width, channels] with 1, 3 or 4 channels, not "
-            f"{list(array.shape)}: transpose them"
+            f"{what} must be [frames, height, width, channels] with 1, 3 or 4 channels, not {list(array.shape)}: "
+            f"transpose them"
         )
     if array.dtype == np.uint8:
         return array
     if array.dtype.kind not in "iuf" or not (array.min() >= 0 and array.max() <= 255):
-        raise UserError(f"{block.where}: images of {name} must be numbers from 0 to 255: convert them to uint8")
+        raise UserError(f"{what} must be numbers from 0 to 255: convert them to uint8")
     if array.dtype.kind == "f" and 0 < array.max() <= 1:
-        raise UserError(
-            f"{block.where}: images of {name} are numbers from 0 to 1: multiply them by 255, and convert them to uint8"
-        )
+        raise UserError(f"{what} are numbers from 0 to 1: multiply them by 255, and convert them to uint8")
     return np.rint(array).astype(np.uint8)
 
 

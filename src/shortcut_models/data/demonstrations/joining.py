@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import Int64
 
 from ...errors import UserError
-from .episodes import Demonstrations, is_image
-from .frames import Block, cache_images, cache_key, stack_vectors
+from .episodes import Demonstrations
+from .frames import Block, cache_images, cache_key, is_image, stack_vectors
 
-_BLOCK_FRAMES = 1024
-"""frames of images in memory at a time"""
+_BLOCK_FRAMES = 1024  # frames of images in memory at a time
 
 
 def join(sets: Sequence[tuple[str, Demonstrations]]) -> Demonstrations:
@@ -44,7 +41,7 @@ def join(sets: Sequence[tuple[str, Demonstrations]]) -> Demonstrations:
         stack_vectors("action", [Block(where, len(part.actions), part.actions) for where, part in sets]),
         np.concatenate([part.ends + offset for part, offset in zip(parts, offsets, strict=True)]),
         returns=_join_values(sets, "returns"), seeds=_join_values(sets, "seeds"),
-        environment=next(iter(environments), ""), held_out=_held_out(sets),
+        environment=next(iter(environments), ""), held_out=_join_values(sets, "held_out"),
     )  # fmt: skip
 
 
@@ -59,12 +56,8 @@ def _observation(name: str, sets: Sequence[tuple[str, Demonstrations]]) -> np.nd
                 piece = array[start : start + _BLOCK_FRAMES]
                 yield Block(where, len(piece), piece)
 
-    return cache_images(name, cache_key([_file(array) for _, array in arrays], name), blocks)
-
-
-def _file(array: Any) -> Path:
-    """Return the file that images are mapped from."""
-    return Path(array.filename)
+    files = [Path(array.filename) for _, array in arrays]  # type: ignore[attr-defined]  # images are memory-mapped
+    return cache_images(name, cache_key(files, name), blocks)
 
 
 def _check_seeds(sets: Sequence[tuple[str, Demonstrations]]) -> None:
@@ -81,21 +74,13 @@ def _check_seeds(sets: Sequence[tuple[str, Demonstrations]]) -> None:
 
 
 def _join_values(sets: Sequence[tuple[str, Demonstrations]], what: str) -> np.ndarray | None:
-    """Return seeds or returns of all episodes, or None where a set does not have them."""
-    found = [(where, getattr(part, what)) for where, part in sets]
-    without = [where for where, facts in found if facts is None]
-    if what == "seeds" and 0 < len(without) < len(found):
-        raise UserError(f"{without[0]} does not have seeds, and another set does: join sets that all do, or none")
-    return None if without else np.concatenate([facts for _, facts in found])
-
-
-def _held_out(sets: Sequence[tuple[str, Demonstrations]]) -> Int64[np.ndarray, "rest"] | None:
-    without = [where for where, part in sets if part.held_out is None]
-    if len(without) == len(sets):
-        return None
-    if without:
-        raise UserError(
-            f"{without[0]} does not have held-out episodes, and another set does: join sets that all do, or none"
-        )
-    offsets = np.cumsum([0, *(len(part) for _, part in sets[:-1])])
-    return np.concatenate([part.held_out + offset for (_, part), offset in zip(sets, offsets, strict=True)])
+    """Return seeds, returns or numbers of held-out episodes of all sets, or None where a set does not have them."""
+    found = [getattr(part, what) for _, part in sets]
+    without = [where for (where, _), facts in zip(sets, found, strict=True) if facts is None]
+    if what != "returns" and 0 < len(without) < len(found):
+        shown = what.replace("held_out", "held-out episodes")
+        raise UserError(f"{without[0]} does not have {shown}, and another set does: join sets that all do, or none")
+    if not without and what == "held_out":
+        offsets = np.cumsum([0, *(len(part) for _, part in sets[:-1])])
+        found = [numbers + offset for numbers, offset in zip(found, offsets, strict=True)]
+    return None if without else np.concatenate(found)

@@ -24,8 +24,7 @@ from .parquet import Columns
 from .video_reader import Video
 
 INFO = "meta/info.json"
-_BLOCK_FRAMES = 128
-"""frames of a video in memory at a time"""
+_BLOCK_FRAMES = 128  # frames of a video in memory at a time
 
 
 def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
@@ -55,10 +54,8 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
             observations[name] = cache_images(name, cache_key(files, name), blocks)
         else:
             observations[name] = stack_vectors(name, [Block("data", len(order), table.array(key)[order])])
-    returns = None
-    if "next.reward" in columns:
-        rewards = table.array("next.reward")[order].reshape(-1)
-        returns = np.add.reduceat(rewards.astype(np.float64), np.concatenate([[0], ends[:-1]]))
+    rewards = table.array("next.reward")[order].reshape(-1).astype(np.float64) if "next.reward" in columns else None
+    returns = None if rewards is None else np.add.reduceat(rewards, ends - lengths)
     return Demonstrations(observations, actions, ends, returns=returns)
 
 
@@ -125,11 +122,8 @@ class _Camera:
             named = pattern.format(video_key=key, chunk_index=int(chunks[row]), file_index=int(files[row]))
             self.videos.append(folder / named)
             self.starts.append(round(float(starts[row]) * self.rate))
-
-    @property
-    def key(self) -> str:
-        """The key of the frames in the cache: the videos, and the parts of them."""
-        return cache_key(sorted(set(self.videos)), repr(list(zip(self.videos, self.starts, self.lengths, strict=True))))
+        parts = repr(list(zip(self.videos, self.starts, lengths, strict=True)))
+        self.key = cache_key(sorted(set(self.videos)), parts)
 
     def blocks(self) -> Iterator[Block]:
         video: Video | None = None

@@ -23,8 +23,8 @@ import numpy as np
 
 from ...errors import UserError
 from ...system.files import write_atomically, write_json
-from .episodes import Demonstrations, is_image
-from .frames import Block, cache_images, cache_key, select_names, stack_vectors
+from .episodes import Demonstrations
+from .frames import Block, read_frames, select_names, stack_vectors
 
 HEADER = "demonstrations.json"
 FORMAT = 1
@@ -100,24 +100,15 @@ def episode_files(folder: Path) -> list[Path]:
 
 def read_scores(folder: Path) -> dict[int, float]:
     """Return {seed: return} of a folder's episodes, or raise UserError if one is damaged."""
-    found = [(path, _read_arrays(path, ("seed", "return"))) for path in episode_files(folder)]
-    return {_seed(path, episode): _return(path, episode) for path, episode in found}
+    return dict(_seed_and_return(path, _read_arrays(path, ("seed", "return"))) for path in episode_files(folder))
 
 
-def _scalar(path: Path, episode: Mapping[str, np.ndarray], name: str, kind: str, what: str) -> Any:
-    """Return an array of an episode that is a single number of these NumPy kinds."""
-    value = episode[name]
-    if value.size != 1 or value.dtype.kind not in kind:
-        raise UserError(f"{path.name}: {name} must be {what}, not {value.dtype} {value.tolist()}: write it again")
-    return value.item()
-
-
-def _seed(path: Path, episode: Mapping[str, np.ndarray]) -> int:
-    return int(_scalar(path, episode, "seed", "iu", "a whole number"))
-
-
-def _return(path: Path, episode: Mapping[str, np.ndarray]) -> float:
-    return float(_scalar(path, episode, "return", "biuf", "a number"))
+def _seed_and_return(path: Path, episode: Mapping[str, np.ndarray]) -> tuple[int, float]:
+    for name, kinds, what in (("return", "biuf", "a number"), ("seed", "iu", "a whole number")):
+        value = episode[name]
+        if value.size != 1 or value.dtype.kind not in kinds:
+            raise UserError(f"{path.name}: {name} must be {what}, not {value.dtype} {value.tolist()}: write it again")
+    return int(episode["seed"].item()), float(episode["return"].item())
 
 
 def _read_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
@@ -143,19 +134,18 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
     actions = stack_vectors(
         "action", [Block(f.name, n, s["action"]) for f, n, s in zip(files, lengths, scalars, strict=True)]
     )
-    returns = np.array([_return(path, episode) for path, episode in zip(files, scalars, strict=True)])
-    seeds = np.array([_seed(path, episode) for path, episode in zip(files, scalars, strict=True)], np.int64)
+    seeds, returns = zip(*map(_seed_and_return, files, scalars), strict=True)
     # Without images, so that mistakes in the rest are reported before the images are read.
-    plain = Demonstrations({}, actions, np.cumsum(lengths), returns, seeds, header["environment"])
+    plain = Demonstrations(
+        {}, actions, np.cumsum(lengths), np.array(returns), np.array(seeds, np.int64), header["environment"]
+    )
 
     def blocks(name: str) -> Iterator[Block]:
         for path, length in zip(files, lengths, strict=True):
             yield Block(path.name, length, _read_arrays(path, [PREFIX + name])[PREFIX + name])
 
     observations = {
-        name: cache_images(name, cache_key(files, name), functools.partial(blocks, name))
-        if is_image(first[PREFIX + name])
-        else stack_vectors(name, blocks(name))
+        name: read_frames(name, first[PREFIX + name], files, functools.partial(blocks, name))
         for name in select_names(names, [name.removeprefix(PREFIX) for name in first])
     }
     return dataclasses.replace(plain, observations=observations)

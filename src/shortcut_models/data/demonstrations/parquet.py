@@ -61,15 +61,10 @@ class Columns:
         import pyarrow
 
         values: Any = self.table.column(name).combine_chunks()
-        regular = True
-        while regular and (isinstance(values, pyarrow.ExtensionArray) or pyarrow.types.is_nested(values.type)):
-            if isinstance(values, pyarrow.ExtensionArray):
-                values = values.storage
-            else:
-                regular = _has_equal_lengths(values)
-                values = values.flatten() if regular else values
-        rows = len(self.table)
-        flat = values.to_numpy(zero_copy_only=False) if regular and not values.null_count else np.array(None)
+        while isinstance(values, pyarrow.ExtensionArray) or _has_equal_lengths(values):
+            values = values.storage if isinstance(values, pyarrow.ExtensionArray) else values.flatten()
+        is_flat = not pyarrow.types.is_nested(values.type) and not values.null_count
+        rows, flat = len(self.table), values.to_numpy(zero_copy_only=False) if is_flat else np.array(None)
         if flat.dtype == object or len(flat) % max(rows, 1):
             raise UserError(
                 f"the column {name} must hold equally many numbers in every row: correct it, or leave it out"
@@ -81,20 +76,19 @@ class Columns:
         cell = self.table.column(name)[row].as_py()
         try:
             content = cell["bytes"] if cell["bytes"] is not None else (self.folder.parent / cell["path"]).read_bytes()
-            pixels = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+            return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
         except (TypeError, KeyError, OSError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(
                 f"{name} of frame {row} cannot be read as an image ({error}): correct or remove it"
             ) from None
-        return pixels
 
 
 def _has_equal_lengths(lists: Any) -> bool:
     """Return whether an array consists of lists of one length."""
     import pyarrow.compute
 
-    kinds = pyarrow.types.is_list, pyarrow.types.is_large_list, pyarrow.types.is_fixed_size_list
-    if lists.null_count or not any(kind(lists.type) for kind in kinds):
+    kinds = pyarrow.ListArray, pyarrow.LargeListArray, pyarrow.FixedSizeListArray
+    if lists.null_count or not isinstance(lists, kinds):
         return False
     return pyarrow.compute.count_distinct(pyarrow.compute.list_value_length(lists)).as_py() <= 1
 

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
-from .episodes import Demonstrations, is_image
-from .frames import Block, cache_images, cache_key, import_extra, select_names, stack_vectors
+from .episodes import Demonstrations
+from .frames import Block, import_extra, read_frames, select_names, stack_vectors
 
-_ENVIRONMENTS = {"Lift": "robomimic-lift", "TwoArmTransport": "robomimic-transport"}
-"""our names for theirs"""
+_ENVIRONMENTS = {"Lift": "robomimic-lift", "TwoArmTransport": "robomimic-transport"}  # our names for theirs
 
 
 def read(path: Path, names: Sequence[str] = ()) -> Demonstrations:
@@ -43,13 +42,10 @@ def _read(path: Path, file: Any, names: Sequence[str]) -> Demonstrations:
 
     actions = stack_vectors("action", blocks("actions"))
     Demonstrations({}, actions, np.cumsum(lengths))  # reports mistakes before the images are read
-    observations = {}
-    for name in select_names(names, list(_group(demos[0], "obs"))):
-        if is_image(_array(demos[0], f"obs/{name}")):
-            key = cache_key([path], name)
-            observations[name] = cache_images(name, key, functools.partial(blocks, f"obs/{name}"))
-        else:
-            observations[name] = stack_vectors(name, blocks(f"obs/{name}"))
+    observations = {
+        name: read_frames(name, _array(demos[0], f"obs/{name}"), [path], functools.partial(blocks, f"obs/{name}"))
+        for name in select_names(names, list(_array(demos[0], "obs", is_group=True)))
+    }
     have_rewards = all("rewards" in demo for demo in demos)
     rewards = stack_vectors("reward", blocks("rewards")).sum(1, dtype=np.float64) if have_rewards else None
     return Demonstrations(
@@ -61,7 +57,7 @@ def _read(path: Path, file: Any, names: Sequence[str]) -> Demonstrations:
 
 def _episodes(file: Any) -> tuple[list[Any], np.ndarray | None]:
     """Return the episodes in order of their numbers, and which of them are held out, where the file has a mask."""
-    data = _group(file, "data")
+    data = _array(file, "data", is_group=True)
     demos = sorted((name for name in data if hasattr(data[name], "keys")), key=lambda name: (len(name), name))
     members = {name: _members(file, name) for name in ("train", "valid") if f"mask/{name}" in file}
     if members.keys() == {"train", "valid"}:
@@ -73,7 +69,6 @@ def _episodes(file: Any) -> tuple[list[Any], np.ndarray | None]:
 
 
 def _members(file: Any, name: str) -> set[str]:
-    """Return the names of the episodes in a mask."""
     names = np.atleast_1d(_array(file, f"mask/{name}")[()]).tolist()
     if not all(isinstance(text, bytes) for text in names):
         raise UserError(f"mask/{name} must hold the names of episodes, such as demo_0: write it again, or remove it")
@@ -87,24 +82,15 @@ def _frames(demo: Any) -> int:
     return len(actions)
 
 
-def _group(group: Any, name: str) -> Any:
-    found = _get(group, name)
-    if not hasattr(found, "keys"):
-        raise UserError(f"{found.name.lstrip('/')} is an array, not a group of them: use a file of robomimic")
-    return found
-
-
-def _array(group: Any, name: str) -> Any:
-    found = _get(group, name)
-    if hasattr(found, "keys"):
-        raise UserError(f"{found.name.lstrip('/')} is a group, not an array: leave it out of the observations")
-    return found
-
-
-def _get(group: Any, name: str) -> Any:
+def _array(group: Any, name: str, *, is_group: bool = False) -> Any:
+    """Return an array of a group, or a group in it."""
+    place = f"{group.name}/{name}".lstrip("/")
     if name not in group:
-        place = f"{group.name}/{name}".lstrip("/")
         raise UserError(f"it lacks {place}: use a file of robomimic with data/demo_0/actions, data/demo_0/obs, ...")
+    if is_group and not hasattr(group[name], "keys"):
+        raise UserError(f"{place} is an array, not a group of them: use a file of robomimic")
+    if not is_group and hasattr(group[name], "keys"):
+        raise UserError(f"{place} is a group, not an array: leave it out of the observations")
     return group[name]
 
 

@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
-from .episodes import Demonstrations, is_image
-from .frames import Block, as_integers, cache_images, cache_key, import_extra, select_names, stack_vectors
+from .episodes import Demonstrations, check_frames
+from .frames import Block, as_integers, import_extra, is_image, read_frames, select_names, stack_vectors
 
-MARKERS = (".zgroup", "zarr.json")
-"""files that identify a folder as a zarr group"""
+MARKERS = (".zgroup", "zarr.json")  # files that identify a folder as a zarr group
 _RENAMED = {"img": "image"}
 
 
@@ -41,11 +40,7 @@ def read(path: Path, names: Sequence[str] = ()) -> Demonstrations:
         Demonstrations({}, actions, ends)  # reports mistakes before the images are read
         wanted = select_names(names, list(stored))
         for name in wanted:
-            frames = stored[name].shape[0] if stored[name].ndim else "no"
-            if frames != len(actions):
-                raise UserError(
-                    f"there are {len(actions)} actions and {frames} frames of {name}: write one of each per frame"
-                )
+            check_frames(name, stored[name], len(actions))
         return Demonstrations({name: _observation(path, name, stored[name]) for name in wanted}, actions, ends)
 
 
@@ -90,13 +85,11 @@ def _read_rows(where: str, array: Any, rows: slice | EllipsisType) -> np.ndarray
 
 
 def _observation(path: Path, name: str, array: Any) -> np.ndarray:
-    if not is_image(array):
-        return stack_vectors(name, [_read_all(name, array)])
-
     def blocks() -> Iterator[Block]:
-        for start in range(0, array.shape[0], array.chunks[0]):
-            rows = slice(start, min(start + array.chunks[0], array.shape[0]))
+        step = array.chunks[0] if is_image(array) else max(array.shape[0], 1)
+        for start in range(0, array.shape[0], step):
+            rows = slice(start, min(start + step, array.shape[0]))
             yield Block(f"data/{name}", rows.stop - rows.start, _read_rows(f"data/{name}", array, rows))
 
     files = sorted(file for file in (path / array.path).rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return cache_images(name, cache_key(files, name), blocks)
+    return read_frames(name, array, files, blocks)

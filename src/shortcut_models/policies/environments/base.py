@@ -12,12 +12,10 @@ from jaxtyping import Float, UInt8
 
 from ...errors import UserError
 
-SEEDS = 2**31
-"""environments take the seeds from 0 to SEEDS - 1"""
+SEEDS = 2**31  # environments take the seeds from 0 to SEEDS - 1
 Observation = Mapping[str, np.ndarray]
 """One observation by name: images uint8 [height, width, channels], vectors float32 [size]."""
-Reset = tuple[Observation, dict[str, Any]]
-"""What `Environment.reset` returns: observation, info."""
+Reset = tuple[Observation, dict[str, Any]]  # What `Environment.reset` returns: observation, info.
 Step = tuple[Observation, float, bool, bool, dict[str, Any]]
 """What `Environment.step` returns: observation, reward, terminated, truncated, info."""
 
@@ -60,9 +58,7 @@ class Environment(abc.ABC):
         if unknown:
             known = ", ".join(self.observation_names)
             raise UserError(f"{type(self).__name__} does not offer {unknown[0]!r}: choose from {known}")
-        self.observations: tuple[str, ...] = (
-            () if observations is None else tuple(observations) or self.observation_names
-        )
+        self.observations = () if observations is None else tuple(observations) or self.observation_names
 
     @abc.abstractmethod
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
@@ -96,6 +92,27 @@ class Environment(abc.ABC):
     def close(self) -> None:
         """Release the simulator."""
         return
+
+
+class Simulated(Environment):
+    """An environment around a simulator: it counts the frames and keeps the score."""
+
+    simulator: Any
+    frames: int = 0
+    score: float = 0.0
+
+    def _start(self) -> None:
+        self.frames, self.score = 0, 0.0
+
+    def _step(self, observation: Observation, reward: Any, terminated: Any, info: dict[str, Any]) -> Step:
+        self.frames += 1
+        return observation, float(reward), bool(terminated), self.frames >= self.max_episode_steps, info
+
+    def metric(self) -> float:
+        return self.score
+
+    def close(self) -> None:
+        self.simulator.close()
 
 
 def seed_or_random(seed: int | None) -> int:

@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ...errors import UserError
-from .base import Box, Environment, Observation, Reset, Step, seed_or_random
+from .base import Box, Observation, Reset, Simulated, Step, seed_or_random
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # pygame would print its greeting among our results
 
 
-class CarRacing(Environment):
+class CarRacing(Simulated):
     """A lap of a car, seen from above, on a track that follows from the seed.
 
     Action: steering in [-1, 1] (left to right), gas in [0, 1], brake in [0, 1]. The return is 1000 x the fraction of
@@ -38,33 +38,22 @@ class CarRacing(Environment):
         except ImportError:
             raise UserError("car-racing needs an extra: pip install 'shortcut-models[car-racing]'") from None
         self.simulator = Simulator(draws=bool(self.observations))
-        self.frames, self._return = 0, 0.0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         """Start an episode on the track of a seed, with the car on its first tile."""
         image, info = self.simulator.reset(seed=seed_or_random(seed))
-        self.frames, self._return = 0, 0.0
+        self._start()
         return self._observe(image), info
 
     def step(self, action: Float[np.ndarray, "n"]) -> Step:
         """Drive for one frame."""
         image, reward, terminated, _, info = self.simulator.step(self.clip_action(action))
-        self.frames += 1
-        self._return += float(reward)
-        truncated = self.frames >= self.max_episode_steps
-        return self._observe(image), float(reward), bool(terminated), truncated, info
+        self.score += float(reward)
+        return self._step(self._observe(image), reward, terminated, info)
 
     def _observe(self, image: np.ndarray | None) -> Observation:
         return {} if image is None else {"image": image}
 
-    def metric(self) -> float:
-        """Return the sum of the rewards so far."""
-        return self._return
-
     def render(self) -> UInt8[np.ndarray, "rows columns 3"]:
         """Return a picture of 400x600 pixels."""
         return self.simulator._render("rgb_array")
-
-    def close(self) -> None:
-        """Release the simulator."""
-        self.simulator.close()

@@ -16,8 +16,7 @@ GRASS = [
 """the lighter squares of the ground"""
 WINDOW = np.array([car_racing.WINDOW_W, car_racing.WINDOW_H])
 """pixels of the picture that every image is scaled down from"""
-BORDER = 4
-"""pixels, more than the border of a polygon extends beyond its corners"""
+BORDER = 4  # pixels, more than the border of a polygon extends beyond its corners
 
 
 class Simulator(car_racing.CarRacing):

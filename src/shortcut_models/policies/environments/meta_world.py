@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from . import offscreen
-from .base import Box, Environment, Observation, Reset, Step, seed_or_random
+from .base import Box, Observation, Reset, Simulated, Step, seed_or_random
 
 TASKS = """
 assembly basketball bin-picking box-close button-press-topdown button-press-topdown-wall button-press button-press-wall
@@ -22,7 +22,7 @@ reach-wall shelf-place sweep-into sweep window-open window-close
 EXTRA = "meta-world needs an extra: pip install 'shortcut-models[meta-world]'"
 
 
-class MetaWorld(Environment):
+class MetaWorld(Simulated):
     """A Sawyer arm, moved by its hand, in one of the fifty tasks of Yu et al. (2019), arXiv 1910.10897.
 
     Observation `state`: hand, gripper opening and objects in this frame (18) and in the one before (18), and the goal
@@ -44,37 +44,27 @@ class MetaWorld(Environment):
         super().__init__(observations)
         simulators = offscreen.import_module("metaworld", EXTRA).ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
         self.task = task
-        self.simulator: Any = simulators[f"{task}-goal-observable"](render_mode="rgb_array", seed=0)
+        self.simulator = simulators[f"{task}-goal-observable"](render_mode="rgb_array", seed=0)
         # A reset draws a new state from the generator that seed() sets.
         self.simulator._freeze_rand_vec, self.simulator.seeded_rand_vec = False, True
-        self.frames, self.success = 0, False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         """Start an episode with objects and goal at the places of a seed."""
         self.simulator.seed(seed_or_random(seed))
         state, info = self.simulator.reset()
-        self.frames, self.success = 0, False
+        self._start()
         return self._observe(state), info
 
     def step(self, action: Float[np.ndarray, "n"]) -> Step:
         """Move for 1/80 s."""
         state, reward, _, _, info = self.simulator.step(self.clip_action(action))
-        self.frames += 1
-        self.success |= bool(info["success"])
-        return self._observe(state), float(reward), self.success, self.frames >= self.max_episode_steps, info
+        self.score = max(self.score, float(bool(info["success"])))
+        return self._step(self._observe(state), reward, bool(self.score), info)
 
     def _observe(self, state: np.ndarray) -> Observation:
         return {"state": state.astype(np.float32)} if self.observations else {}
-
-    def metric(self) -> float:
-        """Return 1 once the task is solved, else 0."""
-        return float(self.success)
 
     def render(self) -> UInt8[np.ndarray, "480 480 3"]:
         """Return a picture from the far side of the table."""
         offscreen.prepare()
         return self.simulator.render()
-
-    def close(self) -> None:
-        """Release the renderer."""
-        self.simulator.close()

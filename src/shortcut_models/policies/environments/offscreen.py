@@ -11,8 +11,7 @@ from types import ModuleType
 
 from ...errors import UserError, first_line
 
-BACKEND = "MUJOCO_GL"
-"""the environment variable that chooses how MuJoCo draws"""
+BACKEND = "MUJOCO_GL"  # the environment variable that chooses how MuJoCo draws
 INSTALL = "on Debian, install libegl1, libegl-mesa0 and libgl1-mesa-dri for egl, or libosmesa6 for osmesa"
 
 

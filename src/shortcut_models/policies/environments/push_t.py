@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ...errors import UserError
-from .base import Box, Environment, Observation, Reset, Step, seed_or_random
+from .base import Box, Observation, Reset, Simulated, Step, seed_or_random
 
 KEYPOINTS = np.array(
     [
@@ -29,7 +29,7 @@ KEYPOINTS = np.array(
 frames in which the T stands still, which they fit to 0.00003 pixels."""
 
 
-class PushT(Environment):
+class PushT(Simulated):
     """A disc, seen from above, pushes a T to a goal that never changes, in a world of 512x512 pixels.
 
     Observations are those of Diffusion Policy's demonstrations: `image`, 96x96 pixels, drawn as theirs; `state`, the
@@ -56,13 +56,13 @@ class PushT(Environment):
             from . import push_t_drawing
         except ImportError:
             raise UserError("push-t needs an extra: pip install 'shortcut-models[push-t]'") from None
-        self.simulator: Any = PushTEnv()
+        self.simulator = PushTEnv()
         self.drawing = push_t_drawing
-        self._setup()
+        self._start()
 
-    def _setup(self) -> None:
+    def _start(self) -> None:
+        super()._start()
         self.simulator._setup()
-        self.frames, self.best = 0, 0.0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         """Start where Diffusion Policy starts with this seed; its evaluations have the seeds from 100000 on.
@@ -70,7 +70,7 @@ class PushT(Environment):
         Its code sets the place of the T first and then turns it about its centre of gravity, which moves it by up to 90
         pixels. The published scores were measured from these starts.
         """
-        self._setup()
+        self._start()
         random = np.random.RandomState(seed_or_random(seed))  # with another generator the places would differ
         places = [random.randint(low, high) for low, high in ((50, 450), (50, 450), (100, 400), (100, 400))]
         self.simulator._set_state(np.array([*places, random.randn() * 2 * np.pi - np.pi]))
@@ -78,7 +78,7 @@ class PushT(Environment):
 
     def reset_to(self, state: Float[np.ndarray, "5"]) -> Reset:
         """Start, at rest, with exactly this state, in the units of the observation `state`."""
-        self._setup()
+        self._start()
         agent_x, agent_y, block_x, block_y, angle = map(float, state)
         agent, block = self.simulator.agent, self.simulator.block
         agent.position = agent_x, agent_y
@@ -92,8 +92,8 @@ class PushT(Environment):
     def step(self, action: Float[np.ndarray, "n"]) -> Step:
         """Steer for a tenth of a second."""
         _, reward, reached, _, info = self.simulator.step(self.clip_action(action).astype(np.float64))
-        self.frames, self.best = self.frames + 1, max(self.best, float(reward))
-        return self._observe(), float(reward), bool(reached), self.frames >= self.max_episode_steps, info
+        self.score = max(self.score, float(reward))
+        return self._step(self._observe(), reward, reached, info)
 
     def _observe(self) -> Observation:
         observers = {
@@ -108,10 +108,6 @@ class PushT(Environment):
         cos, sin = np.cos(block.angle), np.sin(block.angle)
         turned = KEYPOINTS @ np.array([[cos, sin], [-sin, cos]])
         return (turned + np.array(block.position)).astype(np.float32).ravel()
-
-    def metric(self) -> float:
-        """Return the best coverage so far, in [0, 1]."""
-        return self.best
 
     def render(self) -> UInt8[np.ndarray, "512 512 3"]:
         """Return the whole world, one pixel per unit."""

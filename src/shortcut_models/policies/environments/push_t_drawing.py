@@ -18,10 +18,8 @@ import pygame
 from gym_pusht.envs.pymunk_override import DrawOptions, light_color, to_pygame
 from jaxtyping import UInt8
 
-CANVAS_SIZE = 512
-"""pixels along the canvas, and units along the world"""
-OUTLINE = 2.0
-"""radius of the lines around the block, in pixels"""
+CANVAS_SIZE = 512  # pixels along the canvas, and units along the world
+OUTLINE = 2.0  # radius of the lines around the block, in pixels
 
 Point = tuple[int, int]
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 
 from ...errors import UserError
 from . import offscreen
-from .base import Box, Environment, Observation, Reset, Step, seed_or_random
+from .base import Box, Observation, Reset, Simulated, Step, seed_or_random
 
 EXTRA = "robomimic needs an extra: pip install 'shortcut-models[robomimic]'"
 CONTROLLER = {
@@ -39,8 +39,7 @@ damping_ratio, control_delta became input_type, and the frame of an action, whic
 JOINTS = ("joint_pos", "joint_pos_cos", "joint_pos_sin", "joint_vel")
 HAND = ("eef_pos", "eef_quat", "gripper_qpos", "gripper_qvel")
 IMAGE = "_image"
-IMAGE_SIZE = 84
-"""pixels along an observed image"""
+IMAGE_SIZE = 84  # pixels along an observed image
 
 
 def list_observations(robots: int, cameras: Sequence[str]) -> tuple[str, ...]:
@@ -49,7 +48,7 @@ def list_observations(robots: int, cameras: Sequence[str]) -> tuple[str, ...]:
     return ("object", *vectors, *(camera + IMAGE for camera in cameras))
 
 
-class Robosuite(Environment):
+class Robosuite(Simulated):
     """What robomimic's tasks share: Panda arms, moved by changes of their hands' poses at 20 Hz.
 
     Observations have the names and units of robomimic's files (metres, radians, quaternions x y z w); images are 84x84.
@@ -59,8 +58,7 @@ class Robosuite(Environment):
     metric_name = "success"
     render_fps = 20
     packages = ("robosuite", "mujoco")
-    make: ClassVar[Mapping[str, Any]]
-    """a task's own arguments of robosuite.make"""
+    make: ClassVar[Mapping[str, Any]]  # a task's own arguments of robosuite.make
     objects: ClassVar[Mapping[str, int]]
     """the parts of `object` in the files' order, each with the sign that undoes a reversal in robosuite 1.5"""
 
@@ -72,7 +70,7 @@ class Robosuite(Environment):
         robots = len(self.make["robots"])
         controller = {"type": "BASIC", "body_parts": {"right": CONTROLLER}}
         # Without lite_physics, which robosuite 1.5 added, the order within a frame is that of the recordings.
-        self.simulator: Any = robosuite.make(
+        self.simulator = robosuite.make(
             **self.make,
             controller_configs=[controller] * robots,
             control_freq=self.render_fps,
@@ -82,7 +80,6 @@ class Robosuite(Environment):
             ignore_done=True,
             lite_physics=False,
         )
-        self.frames, self.success = 0, False
         if any(name.endswith(IMAGE) for name in self.observations):
             offscreen.prepare()
 
@@ -90,7 +87,7 @@ class Robosuite(Environment):
         """Start an episode; places and sizes of objects, and poses of arms, follow from the seed."""
         # This is robosuite's only generator. Its parts hold this very object, so its state is set in place.
         self.simulator.rng.bit_generator.state = np.random.default_rng(seed_or_random(seed)).bit_generator.state
-        self.frames, self.success = 0, False
+        self._start()
         return self._observe(self.simulator.reset()), {}
 
     def reset_to(self, state: Float[np.ndarray, "n"]) -> Reset:
@@ -112,9 +109,8 @@ class Robosuite(Environment):
     def step(self, action: Float[np.ndarray, "n"]) -> Step:
         """Act for 1/20 s."""
         state, reward, _, info = self.simulator.step(self.clip_action(action).astype(np.float64))
-        self.frames += 1
-        self.success |= bool(self.simulator._check_success())
-        return self._observe(state), float(reward), self.success, self.frames >= self.max_episode_steps, info
+        self.score = max(self.score, float(bool(self.simulator._check_success())))
+        return self._step(self._observe(state), reward, bool(self.score), info)
 
     def _observe(self, state: Mapping[str, Any]) -> Observation:
         found: dict[str, np.ndarray] = {}
@@ -138,17 +134,9 @@ class Robosuite(Environment):
             context.vopt.geomgroup[:2] = 0, 1  # show the visual shapes, not the collision shapes
         return np.ascontiguousarray(simulator.render(width=size, height=size, camera_name=camera)[::-1])
 
-    def metric(self) -> float:
-        """Return 1 once the task is solved, else 0."""
-        return float(self.success)
-
     def render(self) -> UInt8[np.ndarray, "480 480 3"]:
         """Return a picture of the camera in front."""
         return self._draw("frontview", 480)
-
-    def close(self) -> None:
-        """Release the simulator."""
-        self.simulator.close()
 
 
 class RobomimicLift(Robosuite):

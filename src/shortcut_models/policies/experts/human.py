@@ -13,16 +13,11 @@ from .base import Expert
 from .car_racing.car import LOCK
 
 KEYS = "the arrows or W, A, S, D drive, or a gamepad's left stick and triggers; Escape ends"
-TURN = 0.05
-"""radians per frame that a key turns the front wheels"""
-RETURN = 0.1
-"""radians per frame that they turn back without a key"""
-BRAKE = 0.6
-"""brake of a key; from 0.9 on, the wheels block"""
-DEAD_ZONE = 0.08
-"""positions of a stick or a trigger that count as 0"""
-WITHOUT_SCREEN = ("dummy", "offscreen")
-"""SDL's video drivers that show nothing"""
+TURN = 0.05  # radians per frame that a key turns the front wheels
+RETURN = 0.1  # radians per frame that they turn back without a key
+BRAKE = 0.6  # brake of a key; from 0.9 on, the wheels block
+DEAD_ZONE = 0.08  # positions of a stick or a trigger that count as 0
+WITHOUT_SCREEN = ("dummy", "offscreen")  # SDL's video drivers that show nothing
 
 
 class Gamepad:
@@ -90,9 +85,8 @@ class HumanDriver(Expert):
         rows, columns = environment.render().shape[:2]
         self._window = self._pygame.display.set_mode((columns, rows))
         self._pygame.display.set_caption(f"Press a key to start. {KEYS}")
-        started = False
-        while not started:
-            started = self._show(self._pygame.KEYDOWN, self._pygame.CONTROLLERBUTTONDOWN)
+        while not self._show(self._pygame.KEYDOWN, self._pygame.CONTROLLERBUTTONDOWN):
+            pass
 
     def act(self, observation: Observation) -> Float[np.ndarray, "3"]:
         """Return the action of the gamepad in use, else of the keys.

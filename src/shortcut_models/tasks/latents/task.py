@@ -78,6 +78,8 @@ class Latents(Task):
         """
         if self.data is None:
             raise UserError("latents need data: pass --data with images, or with a folder that `shortcut encode` wrote")
+        if "_images" in vars(self):
+            return self
         return self._resolve_encoded() if is_encoded(self._path) else self._resolve_images()
 
     def _resolve_encoded(self) -> Latents:

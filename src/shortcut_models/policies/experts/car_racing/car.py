@@ -15,64 +15,40 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import expm, solve_discrete_are
 
-FRAME = 0.02
-"""seconds"""
-MASS = 7.302
-"""of hull and wheels"""
-INERTIA = 19.17
-"""of hull and wheels, about the centre of mass"""
-FRONT, REAR = 1.68, 1.56
-"""from the centre of mass to the axles"""
-STIFFNESS = 82.0
-"""force of a tyre for 1 m/s of slip"""
-HOLD = 400.0
-"""largest force of a tyre on the road"""
-RADIUS, SPIN = 0.54, 1.6
-"""of a wheel: its radius and its moment of inertia"""
-ENGINE = 40000.0
-"""watts on each of the two rear wheels at full gas"""
-IDLE = 5.0
-"""rad/s that the simulator adds to a wheel's speed before it divides the power by it"""
-BRAKE = 15.0
-"""rad/s that a full brake takes from a wheel in a frame; from BLOCK on, the wheel stands still"""
+FRAME = 0.02  # seconds
+MASS = 7.302  # of hull and wheels
+INERTIA = 19.17  # of hull and wheels, about the centre of mass
+FRONT, REAR = 1.68, 1.56  # from the centre of mass to the axles
+STIFFNESS = 82.0  # force of a tyre for 1 m/s of slip
+HOLD = 400.0  # largest force of a tyre on the road
+RADIUS, SPIN = 0.54, 1.6  # of a wheel: its radius and its moment of inertia
+ENGINE = 40000.0  # watts on each of the two rear wheels at full gas
+IDLE = 5.0  # rad/s that the simulator adds to a wheel's speed before it divides the power by it
+BRAKE = 15.0  # rad/s that a full brake takes from a wheel in a frame; from BLOCK on, the wheel stands still
 BLOCK = 0.9
-LOCK = 0.4
-"""radians that the front wheels turn at most; a larger steering action turns them no further"""
-TOP_SPEED = 99.9
-"""m/s; Box2D limits movement to 2 m in a step"""
+LOCK = 0.4  # radians that the front wheels turn at most; a larger steering action turns them no further
+TOP_SPEED = 99.9  # m/s; Box2D limits movement to 2 m in a step
 
 MIN_BRAKE_SHARE = 0.5
 """fraction of a tyre's force that a brake may always use: a car that is too fast to turn must slow down first"""
 
-ROLLING = SPIN / RADIUS**2
-"""mass that a wheel's spin adds to the car"""
-GRIP = 4 * HOLD / MASS
-"""m/s^2 of four tyres at their limit, sideways or braking"""
-DRIVE = 2 * HOLD / (MASS + 2 * ROLLING)
-"""m/s^2 of two driven tyres at their limit, which also spin the front wheels"""
-POWER = 2 * ENGINE / (MASS + 4 * ROLLING)
-"""acceleration x speed at full gas"""
+ROLLING = SPIN / RADIUS**2  # mass that a wheel's spin adds to the car
+GRIP = 4 * HOLD / MASS  # m/s^2 of four tyres at their limit, sideways or braking
+DRIVE = 2 * HOLD / (MASS + 2 * ROLLING)  # m/s^2 of two driven tyres at their limit, which also spin the front wheels
+POWER = 2 * ENGINE / (MASS + 4 * ROLLING)  # acceleration x speed at full gas
 
 
 class CarState(NamedTuple):
     """Position and motion of the car. Angles and turns are positive to the left."""
 
-    position: Float[np.ndarray, "2"]
-    """of the centre of mass"""
-    heading: float
-    """0 is along x"""
-    speed: float
-    """forwards"""
-    drift: float
-    """speed to the left"""
-    turn: float
-    """rad/s"""
-    steering: float
-    """angle of the front wheels"""
-    driven: float
-    """rad/s of the rear wheels"""
-    rolling: float
-    """rad/s of all wheels"""
+    position: Float[np.ndarray, "2"]  # of the centre of mass
+    heading: float  # 0 is along x
+    speed: float  # forwards
+    drift: float  # speed to the left
+    turn: float  # rad/s
+    steering: float  # angle of the front wheels
+    driven: float  # rad/s of the rear wheels
+    rolling: float  # rad/s of all wheels
 
     @classmethod
     def read(cls, car: Any) -> CarState:

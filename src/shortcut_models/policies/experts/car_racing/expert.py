@@ -17,53 +17,39 @@ from .off_road import pursue
 from .racing_line import DENSITY, Line, Road, racing_line
 from .speed_profile import Limits
 
-TILES_BEYOND = 10
-"""tiles that are planned beyond the lap, so that the lap ends at full speed"""
+TILES_BEYOND = 10  # tiles that are planned beyond the lap, so that the lap ends at full speed
 PREVIEW = 1.5
 """frames that steering and speed look ahead: the wheels need one to turn, and the car another one to follow"""
-SPEED_GAIN = 10.0
-"""m/s^2 for each m/s that the car is too slow or too fast"""
+SPEED_GAIN = 10.0  # m/s^2 for each m/s that the car is too slow or too fast
 SLOW_OFFSET, SLOW_ANGLE = 2.0, 0.4
 """metres from the line, and radians to it, at which the car drives at half of the planned speed"""
-MIN_SPEED = 15.0
-"""m/s that it keeps even then, to get back"""
+MIN_SPEED = 15.0  # m/s that it keeps even then, to get back
 LOST_OFFSET, LOST_ANGLE = 12.0, 1.2
 """metres from the line, or radians to it, beyond which the car leaves the plan to drive back to it"""
-FOUND_OFFSET, FOUND_ANGLE = 3.0, 0.5
-"""metres and radians below which it follows the plan again"""
-REJOIN = 8.0
-"""metres along the line from the nearest point to the one that a lost car drives to"""
+FOUND_OFFSET, FOUND_ANGLE = 3.0, 0.5  # metres and radians below which it follows the plan again
+REJOIN = 8.0  # metres along the line from the nearest point to the one that a lost car drives to
 
-NOISE = (0.05, 0.5, 0.05)
-"""standard deviations of steering, gas and brake at `--noise 1`"""
-PERTURBED_STEERING = (0.1, 0.3)
-"""least and most steering, to either side, of a perturbation"""
+NOISE = (0.05, 0.5, 0.05)  # standard deviations of steering, gas and brake at `--noise 1`
+PERTURBED_STEERING = (0.1, 0.3)  # least and most steering, to either side, of a perturbation
 
 
 @dataclass(frozen=True)
 class Style:
     """How close to its limits the car is driven, as fractions in (0, 1] of what the simulator allows."""
 
-    grip: float = 0.8
-    """of the tyres' sideways force"""
-    brake: float = 0.65
-    """of the tyres' braking force"""
-    drive: float = 0.9
-    """of the driven tyres' force"""
-    power: float = 0.95
-    """of the engine's power"""
-    margin: float = 2.5
-    """m from the edge of the road to the middle of the car, whose wheels reach out 1.4 m; > 1.4"""
-    roughness: float = 3.0
-    """seconds per squared change of curvature: higher values drive more smoothly; >= 0"""
+    grip: float = 0.8  # of the tyres' sideways force
+    brake: float = 0.65  # of the tyres' braking force
+    drive: float = 0.9  # of the driven tyres' force
+    power: float = 0.95  # of the engine's power
+    margin: float = 2.5  # m from the edge of the road to the middle of the car, whose wheels reach out 1.4 m; > 1.4
+    roughness: float = 3.0  # seconds per squared change of curvature: higher values drive more smoothly; >= 0
     effort: float = 300.0
     """m^2/rad^2, weight of changes of steering against distance from the line: higher values steer more softly"""
 
     def limits(self) -> Limits:
         """Return the limits in the units of the speed profile."""
-        return Limits(
-            self.grip * car.GRIP, self.brake * car.GRIP, self.drive * car.DRIVE, self.power * car.POWER, car.TOP_SPEED
-        )
+        grip, brake = self.grip * car.GRIP, self.brake * car.GRIP
+        return Limits(grip, brake, self.drive * car.DRIVE, self.power * car.POWER, car.TOP_SPEED)
 
 
 class Aim(NamedTuple):
@@ -88,17 +74,10 @@ class Plan:
         pushes = np.diff(speeds**2) / (2 * np.diff(self.distance))
         drift, steering = car.steady_steering(speeds, line.curvature, line.profile.times)
         self.line = line
-        self._table = np.stack(
-            [
-                *line.points.T,
-                np.unwrap(np.arctan2(along[:, 1], along[:, 0])),
-                speeds,
-                np.append(pushes, pushes[-1]),
-                drift,
-                speeds * line.curvature,
-                steering,
-            ]
-        )
+        heading = np.unwrap(np.arctan2(along[:, 1], along[:, 0]))
+        turn, pushes = speeds * line.curvature, np.append(pushes, pushes[-1])
+        self._table = [*line.points.T, heading, speeds, pushes, drift, turn, steering]
+        """the values of an `Aim` at each point"""
 
     def at(self, distance: float) -> Aim:
         """Return the aim at a distance along the line, in metres."""

@@ -7,21 +7,15 @@ import math
 from . import car
 from .car import CarState
 
-GRASS = 0.6
-"""fraction of their force that tyres have on grass"""
+GRASS = 0.6  # fraction of their force that tyres have on grass
 WHEELBASE = car.FRONT + car.REAR
-MAX_CURVATURE = math.tan(car.LOCK) / WHEELBASE
-"""1/m, of the tightest circle that the car can drive"""
-MIN_DISTANCE = 3.0
-"""metres; a nearer point is steered to as if it were this far"""
+MAX_CURVATURE = math.tan(car.LOCK) / WHEELBASE  # 1/m, of the tightest circle that the car can drive
+MIN_DISTANCE = 3.0  # metres; a nearer point is steered to as if it were this far
 ARRIVAL_SPEED, ARRIVAL_BRAKE = 30.0, 20.0
 """m/s at which a point is reached, and m/s^2 with which the car slows down to it"""
-TOP_SPEED = 45.0
-"""m/s"""
-SPEED_GAIN = 5.0
-"""m/s^2 for each m/s that the car is too slow or too fast"""
-COUNTERSTEER = 0.8
-"""fraction of a slide's angle that the wheels turn into it"""
+TOP_SPEED = 45.0  # m/s
+SPEED_GAIN = 5.0  # m/s^2 for each m/s that the car is too slow or too fast
+COUNTERSTEER = 0.8  # fraction of a slide's angle that the wheels turn into it
 
 
 def pursue(state: CarState, x: float, y: float) -> tuple[float, float, float]:
@@ -34,7 +28,9 @@ def pursue(state: CarState, x: float, y: float) -> tuple[float, float, float]:
     Returns:
         The angle of the front wheels, positive to the left; gas; brake.
     """
-    ahead, left = _relative_to(state, x, y)
+    right, up = x - state.position[0], y - state.position[1]
+    forward, side = math.cos(state.heading), math.sin(state.heading)
+    ahead, left = right * forward + up * side, up * forward - right * side
     distance = max(math.hypot(ahead, left), MIN_DISTANCE)
     curvature = 2 * left / distance**2 if ahead > 0 else math.copysign(MAX_CURVATURE, left)
     curvature = min(max(curvature, -MAX_CURVATURE), MAX_CURVATURE)
@@ -50,10 +46,3 @@ def pursue(state: CarState, x: float, y: float) -> tuple[float, float, float]:
     gas = car.gas_for(min(wanted, GRASS * car.DRIVE), state) if wanted > 0 else 0.0
     brake = car.brake_for(min(-wanted, hold), state) if wanted <= 0 else 0.0
     return min(max(steering, -car.LOCK), car.LOCK), gas, brake
-
-
-def _relative_to(state: CarState, x: float, y: float) -> tuple[float, float]:
-    """Return how many metres ahead of the car, and to its left, a point is."""
-    x, y = x - state.position[0], y - state.position[1]
-    forward, side = math.cos(state.heading), math.sin(state.heading)
-    return x * forward + y * side, y * forward - x * side

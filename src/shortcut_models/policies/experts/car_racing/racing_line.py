@@ -12,8 +12,7 @@ from scipy.optimize import minimize
 
 from .speed_profile import Limits, SpeedProfile
 
-DENSITY = 2
-"""points of the line per point of the road"""
+DENSITY = 2  # points of the line per point of the road
 PASSES = ((4, 60), (2, 60), (1, 120))
 """(spacing, iterations) of the search, from coarse to fine; the spacing of the knots is in points of the road"""
 
@@ -22,12 +21,9 @@ PASSES = ((4, 60), (2, 60), (1, 120))
 class Road:
     """A road: points along its middle, and its width."""
 
-    middle: Float[np.ndarray, "k 2"]
-    """m; a closed loop without its first point repeated"""
-    right: Float[np.ndarray, "k 2"]
-    """unit vectors across it, to the right"""
-    half_width: float
-    """m"""
+    middle: Float[np.ndarray, "k 2"]  # m; a closed loop without its first point repeated
+    right: Float[np.ndarray, "k 2"]  # unit vectors across it, to the right
+    half_width: float  # m
 
     @classmethod
     def of(cls, track: Sequence[tuple[float, float, float, float]], half_width: float) -> Road:
@@ -46,12 +42,9 @@ class Line:
     """A line along a road, at points about 1.75 m apart."""
 
     points: Float[np.ndarray, "n 2"]
-    offsets: Float[np.ndarray, "n"]
-    """from the middle of the road, m, positive to the right"""
-    distance: Float[np.ndarray, "n"]
-    """m along the line"""
-    curvature: Float[np.ndarray, "n"]
-    """1/m, positive to the left"""
+    offsets: Float[np.ndarray, "n"]  # from the middle of the road, m, positive to the right
+    distance: Float[np.ndarray, "n"]  # m along the line
+    curvature: Float[np.ndarray, "n"]  # 1/m, positive to the left
     profile: SpeedProfile
 
 

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-MIN_CURVATURE = 1e-4
-"""1/m, added to each curvature, so that no radius is infinite"""
-MIN_SPEED = 0.5
-"""m/s, in place of 0, with which no gap would ever end"""
+MIN_CURVATURE = 1e-4  # 1/m, added to each curvature, so that no radius is infinite
+MIN_SPEED = 0.5  # m/s, in place of 0, with which no gap would ever end
 FREE, PUSHED, BRAKED = range(3)
 """what limits the speed at a point: its curve, the acceleration before it, or the braking after it"""
 
@@ -20,16 +18,11 @@ FREE, PUSHED, BRAKED = range(3)
 class Limits:
     """The limits of a car. Forces along and across the line share the grip: a circle (braking) or ellipse (driving)."""
 
-    grip: float
-    """across, m/s^2; > 0"""
-    brake: float
-    """m/s^2; > 0"""
-    drive: float
-    """acceleration that the driven tyres hold, m/s^2; > 0"""
-    power: float = math.inf
-    """acceleration x speed, m^2/s^3; > 0"""
-    top_speed: float = math.inf
-    """m/s; > 0"""
+    grip: float  # across, m/s^2; > 0
+    brake: float  # m/s^2; > 0
+    drive: float  # acceleration that the driven tyres hold, m/s^2; > 0
+    power: float = math.inf  # acceleration x speed, m^2/s^3; > 0
+    top_speed: float = math.inf  # m/s; > 0
 
 
 class SpeedProfile:
