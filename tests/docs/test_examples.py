@@ -98,6 +98,7 @@ def test_my_images_takes_a_folder(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "one-step.png").exists()
 
 
+@pytest.mark.long
 @pytest.mark.multiprocess
 def test_my_images_draws_its_own(tmp_path: Path) -> None:
     assert "classes across, upright" in example(

@@ -171,8 +171,9 @@ def test_stopped_in_the_middle_it_saves_and_the_same_command_resumes(
     assert 30 <= saved < 800
     earlier = [line for line in run.read_metrics() if line["step"] <= saved]
 
-    outcome = shortcut(*words)
-    assert outcome.code == 0, outcome.err
+    resumed = forked(words, said)
+    resumed.wait()
+    assert resumed.returncode == 0, said.read_text()
     assert steps_of(run.path) == [800]
     assert run.read_metrics()[: len(earlier)] == earlier
     assert (out / "table.md").exists()
