@@ -5,11 +5,4 @@ from .kernel import kernel_distance
 from .neighbours import manifold_measures
 from .transport import sliced_wasserstein
 
-__all__ = [
-    "Moments",
-    "frechet_distance",
-    "gaussian_fit",
-    "kernel_distance",
-    "manifold_measures",
-    "sliced_wasserstein",
-]
+__all__ = ["Moments", "frechet_distance", "gaussian_fit", "kernel_distance", "manifold_measures", "sliced_wasserstein"]

@@ -62,15 +62,8 @@ class DiTConfig(NetworkConfig):
         return DiT(self, shape, conditions)
 
 
-SIZES: dict[str, tuple[int, int, int]] = {
-    "s": (384, 12, 6),
-    "b": (768, 12, 12),
-    "l": (1024, 24, 16),
-    "xl": (1152, 28, 16),
-}
+SIZES = {"s": (384, 12, 6), "b": (768, 12, 12), "l": (1024, 24, 16), "xl": (1152, 28, 16)}
 """Width, depth and heads of the published sizes (Peebles and Xie 2023, table 1)."""
-
-
 SHORT = 512
 """tokens up to which attention in bfloat16 on a CPU is two matrix products, whose scores take tokens^2 memory"""
 
@@ -89,9 +82,7 @@ def position_embedding(width: int, rows: int, columns: int) -> Tensor:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """Softmax attention over tensors [b, heads, tokens, features], fused wherever that is the faster way.
-
-    scale: what the scores q k are multiplied by.
+    """Softmax attention over tensors [b, heads, tokens, features], with scores q k times `scale`.
 
     PyTorch's fused kernel for CPUs leaves their bfloat16 units idle in the backward pass: two plain products and a
     softmax take a fifth of its time.
@@ -129,14 +120,14 @@ class Block(nn.Module):
 
 def initialise(network: Network) -> None:
     """Xavier for the linear layers; gates and output zero, so that every block starts as the identity."""
-    for module in network.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Linear) and name.startswith("embed."):
+    linear = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear)}
+    for module in linear.values():
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+    for name, module in linear.items():
+        if name.startswith("embed."):
             nn.init.normal_(module.weight, std=0.02)
-        if isinstance(module, nn.Linear) and name.endswith(("modulation", "proj_out", "skip")):
+        if name.endswith(("modulation", "proj_out", "skip")):
             nn.init.zeros_(module.weight)
 
 
@@ -157,23 +148,17 @@ class DiT(Network):
         self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.modulation = nn.Linear(width, 2 * width)
         self.proj_out = nn.Linear(width, channels * p * p)
-        # Velocities are data - noise: a share of x that depends on t and d spares the blocks from carrying the noise
-        # through, past normalisations that blur it.
+        # Velocities are data - noise: a share of x that depends on t and d spares the blocks from carrying the noise.
         self.skip = nn.Linear(width, channels) if config.variant == "ours" else None
         self.activation = nn.SiLU()
         initialise(self)
 
     def patchify(self, x: X) -> Tensor:
         """[b, C, H, W] -> tokens [b, n, C * p * p], row by row."""
-        p, (rows, columns) = self.config.patch_size, self.grid
-        x = x.unflatten(3, (columns, p)).unflatten(2, (rows, p))
-        return x.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        return F.pixel_unshuffle(x, self.config.patch_size).flatten(2).mT
 
     def unpatchify(self, tokens: Tensor) -> X:
-        """The reverse of `patchify`."""
-        p, (rows, columns) = self.config.patch_size, self.grid
-        x = tokens.unflatten(2, (-1, p, p)).unflatten(1, (rows, columns))
-        return x.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+        return F.pixel_shuffle(tokens.mT.unflatten(2, self.grid).contiguous(), self.config.patch_size)
 
     def encode(self, cond: Cond, drop: Tensor | None = None) -> Any:
         return self.conditions(cond, drop)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.demonstrations import make_own
+from helpers.demonstrations import make_native
 from shortcut_models.data.images import ImageSet
 from shortcut_models.evaluation.evaluate import evaluate
 from shortcut_models.evaluation.fid import measures
@@ -34,7 +34,7 @@ def every_measure(tmp_path: Path) -> set[str]:
     found |= set(digits.evaluate(digits.decode(digits.encode(batch.data)), batch.cond["label"].numpy()))
     images = ImageSet(rng.integers(0, 256, (40, 1, 8, 8), np.uint8), np.arange(40) % 2, 2, ())
     found |= set(PixelJudge(images, images, labelled=True)(images.pixels.transpose(0, 2, 3, 1), np.arange(40) % 2))
-    imitation = Imitation(str(make_own(tmp_path)), chunk=4, execute=2).resolve()
+    imitation = Imitation(str(make_native(tmp_path)), chunk=4, execute=2).resolve()
     actions = imitation.dataset("test").__getitems__([0]).data.numpy()
     found |= set(imitation.evaluate(actions, np.full(1, -1)))
     features = rng.normal(size=(40, 4))
