@@ -151,12 +151,11 @@ def samples(model: Model) -> dict[str, Any]:
 def quality(evaluation: dict[str, Any], step: int) -> dict[str, Any]:
     """Return the measures of an evaluation as a table, as curves, and with their meanings.
 
-    Args:
-        evaluation: a result of `shortcut evaluate`.
-        step: training step of the run's model; the text says so where the result is of another one.
+    step: training step of the run's model; the text says so where the result is of another one.
     """
     rows = evaluation["steps"]
-    names = [name for name in dict.fromkeys(name for row in rows.values() for name in row) if name not in SETTINGS]
+    elsewhere = ("seconds", "guidance")  # on the page
+    names = [name for name in dict.fromkeys(name for row in rows.values() for name in row) if name not in elsewhere]
     old = "" if evaluation["step"] == step else f" They are of training step {evaluation['step']:,}."
     rounded = "bfloat16" if precision_of(evaluation) == "bf16" else ""
     facts = ", ".join(filter(None, [f"seed {evaluation['seed']}", guided(guidance_of(evaluation)), rounded]))
@@ -168,10 +167,6 @@ def quality(evaluation: dict[str, Any], step: int) -> dict[str, Any]:
         "curves": quality_measures(evaluation) and quality_curves(evaluation),
         "notes": [(format_name(name), metric(name).meaning) for name in names if metric(name).meaning],
     }
-
-
-SETTINGS = ("seconds", "guidance")
-"""what the table of an evaluation leaves to other parts of the page"""
 
 
 def seconds_per_sample(evaluation: dict[str, Any]) -> dict[int, float]:
@@ -193,9 +188,5 @@ def training(metrics: list[dict[str, Any]]) -> dict[str, Any]:
             ("Speed", format_number(float(np.median(rates)) if rates else None), "steps a second, median"),
             ("Steps skipped", str(last.get("skipped", "–")), "as loss or gradient was not finite"),
         ],
-        "levels": [
-            (label, colour, format_number(last[key]))
-            for key, (label, colour) in step_size_losses(last).items()
-            if key in last
-        ],
+        "levels": [(*level, format_number(last[key])) for key, level in step_size_losses(last).items() if key in last],
     }
