@@ -28,10 +28,11 @@ from shortcut_models.models.model import Model
 from shortcut_models.networks import DiTConfig
 from shortcut_models.objectives import FlowMatching, Shortcut
 from shortcut_models.recipes.library import RECIPES
+from shortcut_models.system.machine import torch_device
 from shortcut_models.training.batches import batches
-from shortcut_models.training.fit import train_step
 from shortcut_models.training.options import Training
 from shortcut_models.training.state import State
+from shortcut_models.training.step import train_step
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def product(size: int, dtype: torch.dtype, device: torch.device) -> Work:
 
 def fresh_state(network: Network, objective: Objective, training: Training) -> State:
     """A copy of the network with its optimiser, compiled where the trainer would."""
-    device = training.torch_device()
+    device = torch_device(training.device)
     state = State.new(copy.deepcopy(network), objective, training, device)
     if device.type == "cuda":
         state.network.compile()
@@ -154,7 +155,7 @@ def sampling_rows(sizes: Sizes, watch: Stopwatch) -> list[Row]:
 
     def sampling(batch: int, steps: int, rounds: int, warm: int) -> list[float]:
         noise = torch.randn(batch, *sizes.shape)
-        return watch.in_turns({"": lambda: model.flow(noise, steps)}, rounds, warm)[""]
+        return watch.in_turns({"": lambda: model.sample_from(noise, steps, decode=False)}, rounds, warm)[""]
 
     most = objective.max_steps
     for batch, rounds in ((1, min(3, sizes.rounds)), (sizes.samples, 1)):

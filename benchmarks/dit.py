@@ -30,8 +30,8 @@ from shortcut_models.evaluation.inception import AT_ONCE, PACKAGE, SIDE, Incepti
 from shortcut_models.models.model import Model, Precision
 from shortcut_models.networks import SIZES, DiTConfig
 from shortcut_models.objectives import FlowMatching
-from shortcut_models.training.fit import train_step
 from shortcut_models.training.options import Training
+from shortcut_models.training.step import train_step
 
 SHAPE = (4, 32, 32)
 SPARE = 1.3
@@ -125,7 +125,7 @@ def sampling_rows(name: str, network: Network, load: Load, watch: Stopwatch, lon
         for batch, more in long.items():
             for steps in (1, 128) if more and precision == precisions[-1] else (1,):
                 noise, rounds = torch.randn(batch, *SHAPE), load.rounds if steps == 1 else 1
-                work = {"": lambda noise=noise, steps=steps: model.flow(noise, steps)}
+                work = {"": lambda noise=noise, steps=steps: model.sample_from(noise, steps, decode=False)}
                 seconds = watch.in_turns(work, rounds, warm=1 if steps == 1 else 0)[""]
                 count = "one sample" if batch == 1 else f"{batch} samples"
                 what = f"{name}, {count}, {steps} step{'s' * (steps > 1)}, {precision}"

@@ -19,8 +19,7 @@ from stopwatch import Row, table
 
 import shortcut_models
 from shortcut_models.errors import UserError
-from shortcut_models.system.machine import keep_freed_memory, machine, processor
-from shortcut_models.training.options import Training
+from shortcut_models.system.machine import keep_freed_memory, machine, processor, torch_device
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -40,7 +39,7 @@ def run(script: str, about: str, measure: Measure, arguments: Sequence[str] | No
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that all of it runs")
     args = parser.parse_args(arguments)
     try:
-        device = Training(device=args.device).torch_device()
+        device = torch_device(args.device)
     except UserError as error:
         parser.error(str(error))
     if device.type == "cpu":

@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, help="side in pixels (default: that of the images)")
     parser.add_argument("--patch-size", type=int, default=2, help="side of a token in pixels; 4 is faster (default: 2)")
     parser.add_argument("--run", type=Path, default=Path(tempfile.mkdtemp()), help="default: a temporary directory")
-    parser.add_argument("--steps", type=int, default=300, help="optimiser steps; more is better")
+    parser.add_argument("--train-steps", type=int, default=300, help="optimiser steps; more is better")
     args = parser.parse_args()
 
     data = args.data or draw_bars(Path(tempfile.mkdtemp()) / "bars")
@@ -43,7 +43,7 @@ def main() -> None:
     print(f"images of shape {task.shape}, classes {', '.join(task.class_names) or 'none'}")
 
     network = DiTConfig(width=64, depth=4, heads=2, patch_size=args.patch_size).build(task.shape, task.conditions)
-    training = sm.Training(train_steps=args.steps, batch_size=64, learning_rate=5e-3, weight_decay=0.0, warmup=50)
+    training = sm.Training(train_steps=args.train_steps, batch_size=64, learning_rate=5e-3, weight_decay=0.0, warmup=50)
     model = sm.fit(network, Shortcut(), task, training, args.run)
 
     samples = model.sample(32, steps=1)

@@ -45,9 +45,9 @@ class ConvNet(sm.Network):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", default=tempfile.mkdtemp(), help="the run's directory (default: a temporary one)")
-    parser.add_argument("--steps", type=int, default=400, help="optimiser steps; more is better")
+    parser.add_argument("--train-steps", type=int, default=400, help="optimiser steps; more is better")
     args, task = parser.parse_args(), Digits()
-    training = sm.Training(train_steps=args.steps, batch_size=64, learning_rate=1e-2, weight_decay=0.0, warmup=50)
+    training = sm.Training(train_steps=args.train_steps, batch_size=64, learning_rate=1e-2, weight_decay=0.0, warmup=50)
     sm.fit(ConvNet(task.shape, task.conditions), Shortcut(), task, training, args.run)
 
     model = sm.load(args.run, network=ConvNet(task.shape, task.conditions))

@@ -1,7 +1,6 @@
 """A method of your own in one file, and the line that puts it on the command line.
 
-SplitMeanFlow (Guo et al. 2025, arXiv 2507.16884): like a shortcut model, but an interval of any length is split at
-any place, where a shortcut model halves intervals whose lengths are powers of two.
+SplitMeanFlow (Guo et al. 2025, arXiv 2507.16884): a shortcut model whose intervals can be split anywhere.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -28,9 +28,9 @@ class SplitMeanFlow(Objective):
     """the largest number of sampling steps offered"""
     split_share: Fraction = 0.5
     """share of the rows whose target comes from the target_net; the others learn the velocity, at d = 0, from data"""
-    evaluations = property(lambda self: 3 + 2 * self.split_share)
+    nfe_per_example = property(lambda self: 3 + 2 * self.split_share)
 
-    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
+    def losses(self, net: Network, target_net: Network, batch: Batch, **context: Any) -> Losses:
         data, n = batch.data, int(self.split_share * len(batch))
         noise, (a, b, part) = torch.randn_like(data), torch.rand(3, len(batch), device=data.device)
         t, d = torch.minimum(a, b), (a - b).abs()
@@ -54,6 +54,6 @@ if __name__ == "__main__":
     if sys.argv[1:]:
         sys.exit(main())
     run = tempfile.mkdtemp()
-    short = ["--steps", "500", "--batch-size", "256", "--network.width", "128", "--snapshots", "0"]
+    short = ["--train-steps", "500", "--batch-size", "256", "--network.width", "128", "--snapshots", "0"]
     main(["train", "four-gaussians", "--objective", "split", "--run", run, *short])
     main(["evaluate", run, "--steps", "1", "2", "4", "--num", "250"])

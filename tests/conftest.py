@@ -40,8 +40,5 @@ def little_memory() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Images are cached in a folder of the test's own, and read anew."""
-    from shortcut_models.data.images import loading
-
+    """Images are cached in a folder of the test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.setattr(loading, "_LOADED", {})

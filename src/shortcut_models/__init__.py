@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .models.loading import load
     from .models.model import Model
     from .policies.policy import Policy
+    from .training.callbacks import Callback
     from .training.fit import fit
     from .training.options import Training
 
@@ -24,6 +25,7 @@ _MODULES = {
     "models.loading": ("load",),
     "models.model": ("Model",),
     "policies.policy": ("Policy",),
+    "training.callbacks": ("Callback",),
     "training.fit": ("fit",),
     "training.options": ("Training",),
 }
@@ -31,6 +33,7 @@ _MODULES = {
 
 __all__ = [
     "Batch",
+    "Callback",
     "Frames",
     "Label",
     "Losses",

@@ -11,8 +11,9 @@ Every method is a different way to make the target of that one network.
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -56,39 +57,49 @@ class Frames:
 
 
 Condition = Label | Vector | Frames
+Requires = Literal["data", "teacher", "pairs"]
+"""What a method begins with."""
 
 
 @dataclass
 class Batch:
     """Examples and their conditions, batch axis first."""
 
+    is_encoded: ClassVar[bool] = False
+    """whether `data` is as the network sees it, and not as the data set gives it"""
+
     data: Shaped[Tensor, "b *event"]
     cond: Cond = field(default_factory=dict)
-    noise: X | None = None
-    """the noise that each example was made from, where a model made them; data is encoded then"""
-    progress: float = 0.0
-    """share of the training steps that came before, in [0, 1]: some methods follow a schedule"""
-    drop: Bool[Tensor, "b"] | None = None
-    """which examples a model made without their condition, where it did so for any: these lose theirs in training"""
 
     def __len__(self) -> int:
         return len(self.data)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         cond = {name: change(value) for name, value in self.cond.items()}
-        noise, drop = (None if value is None else change(value) for value in (self.noise, self.drop))
-        return Batch(change(self.data), cond, noise, self.progress, drop)
+        tensors = {each.name: change(getattr(self, each.name)) for each in fields(self) if each.name != "cond"}
+        return replace(self, cond=cond, **tensors)
 
     def __getitem__(self, rows: slice | Tensor) -> Batch:
         return self._each(lambda tensor: tensor[rows])
 
     def to(self, device: Any) -> Batch:
-        """The same batch on another device; asynchronous where its memory is pinned."""
+        """Return the batch on another device; asynchronously where its memory is pinned."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory (the data loader calls this)."""
+        """Return the batch in page-locked memory (the data loader calls this)."""
         return self._each(Tensor.pin_memory)
+
+
+@dataclass(kw_only=True)
+class PairBatch(Batch):
+    """Samples of a trained model, each with the noise that it was made from."""
+
+    is_encoded: ClassVar[bool] = True
+
+    noise: X
+    drop: Bool[Tensor, "b"]
+    """which samples were made without their condition: these lose theirs in training"""
 
 
 class Network(nn.Module, abc.ABC):
@@ -96,17 +107,19 @@ class Network(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def forward(self, x: X, t: T, d: T, context: Any = None) -> X:
-        """x [b, *event], t [b] and d [b] in [0, 1], context from `encode` -> velocity [b, *event]."""
+        """Return the velocity [b, *event] at x [b, *event], t [b] and d [b] in [0, 1]; context comes from `encode`."""
 
     def encode(self, cond: Cond, drop: Bool[Tensor, "b"] | None = None) -> Any:
-        """Conditions -> whatever `forward` wants. Run once per sample, not once per step.
+        """Return what `forward` needs of the conditions. Runs once per sample, not once per step.
 
-        drop [b]: true where the example's conditions are to be replaced by the null condition.
+        Args:
+            cond: the conditions.
+            drop: true where the null condition replaces an example's conditions.
         """
         return None
 
     def shard_units(self) -> Iterable[nn.Module]:
-        """Submodules that `forward` calls one after another, for training that shards the network: its blocks.
+        """Return the submodules that `forward` calls one after another (its blocks), for training that shards them.
 
         Each is gathered while it is called, so the largest decides how much memory that takes; none: all at once.
         """
@@ -121,7 +134,11 @@ class NetworkConfig(abc.ABC):
 
     @abc.abstractmethod
     def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> Network:
-        """A new network for events of this shape. Raises UserError where the sizes do not fit."""
+        """Return a new network for events of this shape.
+
+        Raises:
+            UserError: the sizes do not fit the shape.
+        """
 
 
 class Losses(NamedTuple):
@@ -138,39 +155,80 @@ class Objective(abc.ABC):
 
     uses_target_net: ClassVar[bool] = True
     """Whether the trainer keeps a target network, for `losses`, or for stages, where it becomes the next teacher."""
-    requires: ClassVar[Literal["data", "teacher", "pairs"]] = "data"
-    """What the method begins with. "teacher": a trained network, which `losses` gets as a fourth argument, `teacher`;
-    "pairs": a trained model's samples in place of the data, each batch with its noise."""
+    requires: ClassVar[Requires] = "data"
+    """What the method begins with. "teacher": a trained network, which `losses` gets as `teacher`; "pairs": a trained
+    model's samples in place of the data, as `PairBatch`."""
     has_schedule: ClassVar[bool] = False
-    """Whether the targets follow `Batch.progress`; where there are stages, they do. Such a training cannot be made
-    longer, as its schedule would go back."""
+    """Whether the targets follow `progress`; where there are stages, they do. Such a training cannot be made longer,
+    as its schedule would go back."""
     is_generative: ClassVar[bool] = True
     """Whether samples differ by their noise as the data does; where not, each follows from its conditions alone."""
+    learns_velocity: ClassVar[bool] = False
+    """Whether the network gives the velocity at every time: then it can be the teacher of methods that require one."""
+    shared_options: ClassVar[tuple[str, ...]] = ("max_steps", "label_dropout", "conditioned_step_size", "sigma_min")
+    """Fields that mean the same in every method that has them, and are kept when one replaces another."""
+
+    # What follows are the values of a method that does not have the option; one that does makes it a field.
     max_steps: int
-    """The largest budget that `sample` takes."""
+    """The largest number of steps that `sample` takes."""
+    label_dropout: float = 0.0
+    """The share of rows trained without their condition; above 0, samples can be guided."""
+    conditioned_step_size: float | None = None
+    """The one step size that the network is always conditioned on; None where it is conditioned on the step taken."""
+    guidance: float = 1.0
+    """The guidance weight inside the targets; 1 is none."""
+    pairs: int = 50_000
+    """The number of the teacher's samples that a method learns from, if it requires "pairs"."""
+    pair_steps: int = 128
+    """The teacher's sampling steps for each of them."""
+    pair_guidance: float = 1.0
+    """The teacher's guidance weight for each of them; 1 is none."""
 
     def __post_init__(self) -> None:
         check(self)
 
     @property
     def nfe_per_example(self) -> float:
-        """Network evaluations that a training example costs: 1 for each pass, 3 for one with its backward pass."""
+        """The network evaluations of a training example: 1 for each pass, 3 for one with its backward pass."""
         return 3.0
 
     @property
     def stages(self) -> int:
-        """Equal stages of training; at the end of each, what was learned becomes the teacher of the next."""
+        """The number of equal stages of training; at the end of each, the network becomes the teacher of the next."""
         return 1
 
+    def with_options(self, **options: Any) -> Objective:
+        """Return the method with other options; those that are not fields of it are left out."""
+        own = {each.name for each in fields(self) if each.init}  # type: ignore[arg-type]  # a frozen dataclass
+        return replace(self, **{name: value for name, value in options.items() if name in own})  # type: ignore[type-var]
+
     @abc.abstractmethod
-    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
-        """Draw noise and times, make targets with the target_net (an EMA of net), return each row's loss."""
+    def losses(
+        self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None
+    ) -> Losses:
+        """Draw noise and times, make targets, and return the loss of each row.
+
+        Args:
+            net: the network that learns.
+            target_net: its average (EMA), which makes targets.
+            batch: encoded examples; a `PairBatch` if the method requires "pairs".
+            progress: the share of the training steps that came before, in [0, 1], for methods with a schedule.
+            teacher: a trained network, if the method requires "teacher".
+        """
 
     @abc.abstractmethod
     def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
-        """Noise [b, *event] -> data in `steps` passes. Raises UserError where steps is not in 1..max_steps.
+        """Turn noise [b, *event] into data in `steps` passes.
 
-        guidance w: uncond + w (cond - uncond); 1 is conditional alone, 0 unconditional.
+        Args:
+            net: the trained network.
+            noise: standard normal.
+            cond: the conditions of each row.
+            steps: the number of passes, 1 to `max_steps`.
+            guidance: the weight w of uncond + w (cond - uncond); 1 is conditional alone, 0 unconditional.
+
+        Raises:
+            UserError: steps is not in 1..max_steps.
         """
 
 
@@ -195,8 +253,13 @@ class Task(abc.ABC):
     def __post_init__(self) -> None:
         check(self)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields alone: what a task has read (its cached properties) is not copied or sent with it."""
+        kept = lambda name: not isinstance(getattr(type(self), name, None), functools.cached_property)
+        return {name: value for name, value in vars(self).items() if kept(name)}
+
     def resolve(self) -> Task:
-        """Look at the data once and return this task with all that the data decides filled in."""
+        """Read the data once and return this task with all that the data decides filled in."""
         return self
 
     @property
@@ -206,41 +269,43 @@ class Task(abc.ABC):
 
     @property
     def conditions(self) -> Mapping[str, Condition]:
-        """What a network can be conditioned on, by name."""
+        """The conditions that a network can have, by name."""
         return {}
 
     @abc.abstractmethod
     def dataset(self, split: str) -> Dataset:
-        """The raw examples of split "train" or "test" (held out)."""
+        """Return the raw examples of split "train" or "test" (held out)."""
 
     @abc.abstractmethod
     def encode(self, raw: Shaped[Tensor, "b ..."]) -> X:
-        """Raw examples, as the dataset gives them -> what the network sees."""
+        """Turn raw examples, as the dataset gives them, into what the network sees."""
 
     @abc.abstractmethod
     def decode(self, x: X) -> np.ndarray:
-        """What the network makes -> the task's own units."""
+        """Turn what the network makes into the task's own units."""
 
     def augment(self, x: X) -> X:
         """Vary encoded training examples at random (torch's global generator)."""
         return x
 
     def preprocess_cond(self, cond: Cond, *, training: bool = False) -> Cond:
-        """Conditions, as the dataset gives them -> what the network is conditioned on.
+        """Turn conditions, as the dataset gives them, into what the network is conditioned on.
 
-        training: vary them at random (torch's global generator), where the task does that.
+        Args:
+            cond: the conditions.
+            training: vary them at random (torch's global generator), where the task does that.
         """
         return cond
 
     def default_cond(self, rows: Sequence[int]) -> Cond:
-        """The conditions, as the dataset gives them, of samples `rows` where none are asked for: classes in turn."""
+        """Return conditions, as the dataset gives them, for samples `rows` without any: classes in turn."""
         label = self.conditions.get("label")
         return {"label": torch.as_tensor(rows) % label.count} if isinstance(label, Label) else {}
 
     @abc.abstractmethod
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Decoded samples [n, ...] and the labels asked for [n] (-1: none) -> named measures."""
+        """Return named measures of decoded samples [n, ...] and the labels asked for [n] (-1: none)."""
 
     @abc.abstractmethod
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
-        """Decoded samples as a picture, in rows of `columns` where the task has single pictures."""
+        """Draw decoded samples as one picture, in rows of `columns` where the task has single pictures."""

@@ -1,6 +1,6 @@
 """Configuration: frozen dataclasses whose fields carry their range (annotated-types) and meaning (docstrings).
 
-The same dataclasses are the Python interface, the command line's options, and what travels inside a checkpoint.
+The same dataclasses are the Python interface, the options of the command line, and what a checkpoint stores.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import functools
 import itertools
 import math
 import operator
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -31,34 +32,49 @@ class Rule:
 
 
 def is_power_of_two(value: int) -> bool:
+    """Return whether a number is 1, 2, 4, 8, ..."""
     return value > 0 and value & (value - 1) == 0
 
 
 PowerOfTwo = Annotated[int, Rule(is_power_of_two, "a power of two"), at.Le(2**15)]
-"""The most sampling steps of an objective; networks tell step sizes apart down to 2^-15."""
+"""Largest number of sampling steps of an objective; networks distinguish step sizes down to 2^-15."""
 PositiveInt = Annotated[int, at.Ge(1)]
 NonNegativeInt = Annotated[int, at.Ge(0)]
 Fraction = Annotated[float, at.Ge(0), at.Le(1)]
 
 
 DERIVED = {"settable": False}
-"""The metadata of a field that the program fills in."""
+"""Metadata of a field that the program fills in, so that it is not an option."""
 
 
 class Option(NamedTuple):
     """One field of a configuration: all that a parser, a help page or a check needs."""
 
     name: str
+    hint: Any
+    """annotation of the field, with its constraints"""
     kind: Any
-    """The type without its constraints."""
+    """type without its constraints"""
     rules: tuple[Rule, ...]
-    help: str
+    doc: str
+    """docstring of the field"""
     settable: bool = True
-    """Whether a user sets it; not so where the field says `metadata=DERIVED`."""
+    """whether it is an option: not where the field says `metadata=DERIVED`"""
 
     @property
     def range(self) -> str:
-        return ", ".join(rule.text for rule in self.rules)
+        """Return the allowed values in words: "1 to 128", ">= 1"."""
+        return re.sub(r">= (\S+), <= (\S+)", r"\1 to \2", ", ".join(rule.text for rule in self.rules))
+
+    @property
+    def help(self) -> str:
+        """Return the docstring with the range after its noun phrase."""
+        what, *more = re.split(r"(?=;| \(default: )", self.doc, maxsplit=1)
+        return ", ".join(filter(None, [what, self.range])) + "".join(more)
+
+    def flag(self, prefix: str = "", value: object = True) -> str:
+        """Return the option's name on the command line, in a group whose names have a prefix."""
+        return f"--{prefix}{'no-' if value is False else ''}{self.name.replace('_', '-')}"
 
 
 _COMPARISONS: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
@@ -80,7 +96,7 @@ def _rule(item: Any) -> Rule | None:
 
 
 def _without_rules(kind: Any) -> tuple[Any, tuple[Rule, ...]]:
-    """A type without its constraints, and these; `PositiveInt | None` has those of PositiveInt."""
+    """Return a type without its constraints, and these; `PositiveInt | None` has those of PositiveInt."""
     if typing.get_origin(kind) is Annotated:
         inner, *metadata = typing.get_args(kind)
         inner, rules = _without_rules(inner)
@@ -93,32 +109,40 @@ def _without_rules(kind: Any) -> tuple[Any, tuple[Rule, ...]]:
 
 
 def options(config: Any) -> tuple[Option, ...]:
-    """The fields of a configuration dataclass or of an instance of one, in order."""
+    """Return the fields of a configuration dataclass, or of an instance of one, in order."""
     return _options(config if isinstance(config, type) else type(config))
 
 
 @functools.cache
 def _options(cls: Any) -> tuple[Option, ...]:
-    # The docstring of a field stands in the class that has it, which may be a base.
-    parsed = [docstring_parser.parse_from_object(base) for base in cls.__mro__ if "__dataclass_fields__" in vars(base)]
-    params = itertools.chain.from_iterable(each.params for each in parsed)
-    helps = {param.arg_name: " ".join((param.description or "").split()) for param in params}
+    # The docstring of a field is in the class that defines the field, which may be a base; a subclass may replace it.
+    bases = [base for base in reversed(cls.__mro__) if "__dataclass_fields__" in vars(base)]
+    params = itertools.chain.from_iterable(docstring_parser.parse_from_object(base).params for base in bases)
+    docs = {param.arg_name: " ".join((param.description or "").split()) for param in params}
     hints = typing.get_type_hints(cls, include_extras=True)
     found = []
     for field in dataclasses.fields(cls):
-        kind, rules = _without_rules(hints[field.name])
-        found.append(Option(field.name, kind, rules, helps.get(field.name, ""), field.metadata.get("settable", True)))
+        hint = hints[field.name]
+        settable = field.init and field.metadata.get("settable", True)
+        found.append(Option(field.name, hint, *_without_rules(hint), docs.get(field.name, ""), settable))
     return tuple(found)
 
 
 def kind_text(kind: Any) -> str:
-    """A type, in the words of an error message."""
+    """Return a type in the words of an error message."""
     if typing.get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, typing.get_args(kind)))
     if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
         return " or ".join(kind_text(part) for part in typing.get_args(kind))
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
     return words.get(kind) or str(kind)
+
+
+def word(value: Any) -> str:
+    """Return a value as a word of the command line."""
+    if isinstance(value, tuple):
+        return ",".join(value) or "none"
+    return "none" if value is None else str(value)
 
 
 def _is_kind(value: Any, kind: Any) -> bool:
@@ -139,7 +163,11 @@ def _is_kind(value: Any, kind: Any) -> bool:
 
 
 def check(config: Any) -> None:
-    """Raise UserError, naming the field, where a configuration holds a value of the wrong type or out of range."""
+    """Check the type and range of every field of a configuration.
+
+    Raises:
+        UserError: a value is wrong; the message names the field.
+    """
     if not dataclasses.is_dataclass(config):
         return
     for option in options(config):
@@ -153,17 +181,21 @@ def check(config: Any) -> None:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A configuration as plain JSON values."""
+    """Return a configuration as plain JSON values."""
     return {option.name: _swapped(getattr(config, option.name), tuple, list) for option in options(config)}
 
 
 def _swapped(value: Any, old: Any, new: Callable[[Any], Any]) -> Any:
-    """Tuples as lists or lists as tuples, also inside one another."""
+    """Return tuples as lists, or lists as tuples, also inside one another."""
     return new(_swapped(part, old, new) for part in value) if isinstance(value, old) else value
 
 
 def from_dict(cls: type, values: dict[str, Any]) -> Any:
-    """The reverse of `to_dict`; tuples that JSON turned into lists are restored."""
+    """Return the configuration that `to_dict` was given; lists, which JSON makes of tuples, become tuples.
+
+    Raises:
+        UserError: the configuration does not have one of the fields, or a value is wrong.
+    """
     known = {option.name for option in options(cls)}
     unknown = sorted(set(values) - known)
     if unknown:
@@ -174,7 +206,11 @@ def from_dict(cls: type, values: dict[str, Any]) -> Any:
 
 
 def choose(kind: str, name: str, among: Mapping[str, Any]) -> Any:
-    """An entry of a registry by name. Raises UserError that lists the names."""
+    """Return the entry of a registry that has a name.
+
+    Raises:
+        UserError: no entry has it; the message lists the names.
+    """
     if name in among:
         return among[name]
     close = difflib.get_close_matches(name, among, 1)

@@ -18,3 +18,8 @@ class Stopped(Exception):
 
 class PeerLost(RuntimeError):
     """Another process of this training has ended, or does not answer."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of another library's error, or its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

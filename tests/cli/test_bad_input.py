@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from helpers.corrupt import data, models
-from helpers.runs import DIGITS, POINTS, shell, shortcut
+from helpers.runs import DIGITS, POINTS, assert_refused, listing, shell, shortcut
 from shortcut_models.models.checkpoint import STATE
 
 TINY = " ".join(map(str, DIGITS))
@@ -21,31 +21,34 @@ OWN = f"train images {SHAPES} --run new"
 
 TABLE: dict[str, tuple[str, str]] = {
     # what comes first
-    "no command": ("", "the following arguments are required: COMMAND"),
-    "unknown command": ("trian digits", "invalid choice: 'trian'"),
-    "unknown option before": ("--verbose recipes", "unrecognized arguments: --verbose"),
-    "unknown option of recipes": ("recipes --all", "unrecognized arguments: --all"),
-    "train what": ("train", "the following arguments are required: RECIPE"),
+    "no command": ("", "COMMAND is missing (see `shortcut --help`)"),
+    "unknown command": ("trian digits", "there is no command 'trian': did you mean train? choose one of recipes, "),
+    "unknown option before": ("--verbose recipes", "there is no command '--verbose': choose one of recipes, "),
+    "unknown option of recipes": ("recipes --all", "there is no option --all (see `shortcut recipes --help`)"),
+    "train what": ("train", "RECIPE is missing (see `shortcut train --help`)"),
     "unknown recipe": ("train digit", "there is no recipe 'digit': did you mean digits? choose one of digits, "),
     "very unknown recipe": ("train 42", "there is no recipe '42': choose one of digits, "),
     "recipe last": ("train --train-steps 3 digits", "the recipe comes first, not '--train-steps'"),
-    "two recipes": ("train digits moons", "unrecognized arguments: moons"),
+    "two recipes": (
+        "train digits moons",
+        "unexpected argument 'moons': remove it (see `shortcut train digits --help`)",
+    ),
     # numbers
-    "unknown option": (f"{TINY} --run new --stepps 3", "unrecognized arguments: --stepps 3"),
-    "abbreviation": (f"{TINY} --run new --step 4", "unrecognized arguments: --step 4"),
-    "abbreviation of a command": ("sample digits --ou s.npz", "the following arguments are required: --out"),
-    "steps 0": (f"{TINY} --run new --steps 0", "--steps must be >= 1, not 0"),
-    "steps in words": (f"{TINY} --run new --steps four", "--steps: must be a whole number, not 'four'"),
-    "steps 1.5": (f"{TINY} --run new --steps 1.5", "--steps: must be a whole number, not '1.5'"),
-    "steps without": (f"{TINY} --run new --steps", "--steps: expected one argument"),
+    "unknown option": (f"{TINY} --run new --stepps 3", "there is no option --stepps: did you mean --train-steps?"),
+    "abbreviation": (f"{TINY} --run new --step 4", "there is no option --step"),
+    "abbreviation of a command": ("sample digits --ou s.npz", "there is no option --ou: did you mean --out?"),
+    "steps 0": (f"{TINY} --run new --train-steps 0", "--train-steps must be >= 1, not 0"),
+    "steps in words": (f"{TINY} --run new --train-steps four", "--train-steps must be a whole number, not 'four'"),
+    "steps 1.5": (f"{TINY} --run new --train-steps 1.5", "--train-steps must be a whole number, not '1.5'"),
+    "steps without": (f"{TINY} --run new --train-steps", "--train-steps needs a value"),
     "batch 0": (f"{TINY} --run new --batch-size 0", "--batch-size must be >= 1, not 0"),
     "batch of a billion": (f"{TINY} --run new --batch-size 1000000000", "--batch-size must be <= 1048576"),
     "seed -1": (f"{TINY} --run new --seed -1", "--seed must be >= 0, not -1"),
     "rate 0": (f"{TINY} --run new --learning-rate 0", "--learning-rate must be > 0, not 0.0"),
     "rate nan": (f"{TINY} --run new --learning-rate nan", "--learning-rate must be a number, not nan"),
     "rate inf": (f"{TINY} --run new --learning-rate inf", "--learning-rate must be a number, not inf"),
-    "rate in words": (f"{TINY} --run new --learning-rate fast", "--learning-rate: must be a number, not 'fast'"),
-    "rate with a comma": (f"{TINY} --run new --learning-rate 0,1", "--learning-rate: must be a number, not '0,1'"),
+    "rate in words": (f"{TINY} --run new --learning-rate fast", "--learning-rate must be a number, not 'fast'"),
+    "rate with a comma": (f"{TINY} --run new --learning-rate 0,1", "--learning-rate must be a number, not '0,1'"),
     "decay 1": (f"{TINY} --run new --ema 1", "--ema must be < 1, not 1.0"),
     "negative weight decay": (f"{TINY} --run new --weight-decay -1", "--weight-decay must be >= 0"),
     "clip 0": (f"{TINY} --run new --clip 0", "--clip must be > 0"),
@@ -53,11 +56,16 @@ TABLE: dict[str, tuple[str, str]] = {
     "keep none": (f"{TINY} --run new --keep 0", "--keep must be >= 1"),
     "checkpoint never": (f"{TINY} --run new --checkpoint-every 0", "--checkpoint-every must be >= 1"),
     "workers": (f"{TINY} --run new --workers 100000", "--workers must be <= 256"),
-    "precision": (f"{TINY} --run new --precision fp16", "--precision: must be one of auto, bf16, fp32, not 'fp16'"),
-    "schedule": (f"{TINY} --run new --schedule linear", "--schedule: must be one of cosine, constant"),
-    "compile": (f"{TINY} --run new --compile yes", "--compile: must be one of auto, on, off, not 'yes'"),
+    "precision": (f"{TINY} --run new --precision fp16", "--precision must be one of auto, bf16, fp32, not 'fp16'"),
+    "schedule": (f"{TINY} --run new --schedule linear", "--schedule must be one of cosine, constant"),
+    "compile": (f"{TINY} --run new --compile yes", "--compile must be one of auto, on, off, not 'yes'"),
     "device": (f"{TINY} --run new --device gpu", "device 'gpu' is not available here: use cpu"),
     "meta device": (f"{TINY} --run new --device meta", "device 'meta' is not available here"),
+    "none": (f"{TINY} --run new --train-steps none", "--train-steps must be a whole number, not 'none'"),
+    "number of sampling steps": (f"{TINY} --run new --steps 4", "there is no option --steps: did you mean --"),
+    "two values": (f"{TINY} --run new --seed 1 2", "unexpected argument '2': remove it"),
+    "a value of a switch": (f"{TINY} --run new --ema-warmup yes", "unexpected argument 'yes': remove it"),
+    "switch of before": ("train images --no-task.flip", "no option --no-task.flip: did you mean --task.no-flip?"),
     # networks, objectives, tasks
     "unknown network": (
         "train digits --run new --network unet",
@@ -66,7 +74,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "unknown objective": ("train digits --run new --objective shortcuts", "did you mean shortcut?"),
     "width 0": (f"{TINY} --run new --network.width 0", "--network.width must be >= 1, not 0"),
     "network far too large": (f"{TINY} --run new --network.width 2000000000", "out of memory: lower --batch-size"),
-    "option of another network": (f"{TINY} --run new --network.heads 2", "unrecognized arguments: --network.heads 2"),
+    "option of another network": (f"{TINY} --run new --network.heads 2", "there is no option --network.heads"),
     "heads": ("train digits --run new --network dit --network.heads 5", "heads 5 does not divide width 384"),
     "patch": ("train digits --run new --network dit --network.patch-size 3", "3 does not divide 8 x 8 pixels"),
     "dit for points": ("train moons --run new --network dit", "a DiT takes images"),
@@ -78,10 +86,10 @@ TABLE: dict[str, tuple[str, str]] = {
     "share": (f"{TINY} --run new --objective.bootstrap-fraction 1.5", "--objective.bootstrap-fraction must be <= 1"),
     "guidance": (f"{TINY} --run new --objective.guidance -1", "--objective.guidance must be >= 0"),
     "no points": (f"{TOY} --run new --task.size 0", "--task.size must be >= 1"),
-    "distribution": (f"{TOY} --run new --task.distribution ring", "--task.distribution: must be one of four-gaussians"),
+    "distribution": (f"{TOY} --run new --task.distribution ring", "--task.distribution must be one of four-gaussians"),
     # data
     "data for digits": (f"{TINY} --run new --data images", "recipe digits has its own data: leave --data out"),
-    "no data": (OWN, "recipe images needs your data: give --data with a folder of images"),
+    "no data": (OWN, "recipe images needs your data: pass --data with a folder of images"),
     "missing data": (f"{OWN} --data nowhere", "nowhere does not exist"),
     "empty folder": (f"{OWN} --data empty", "no images in"),
     "folder of text": (f"{OWN} --data notes", "no images in"),
@@ -90,52 +98,61 @@ TABLE: dict[str, tuple[str, str]] = {
     "no image at all": (f"{OWN} --data fake", "0.png cannot be read as an image"),
     "mixed sizes": (f"{OWN} --data mixed", "images are of mixed size"),
     "image size 0": (f"{OWN} --data good --task.image-size 0", "--task.image-size must be >= 1"),
-    "two channels": (f"{OWN} --data good --task.channels 2", "--task.channels: must be one of 1, 3"),
+    "two channels": (f"{OWN} --data good --task.channels 2", "--task.channels must be one of 1, 3, none, not '2'"),
     "nan in data": (f"{OWN} --data nan.npz", "images hold NaN or infinite values"),
     "labels of another length": (f"{OWN} --data labels.npz", "labels must be one whole number an image"),
-    "no npz": (f"{OWN} --data text.npz", "is damaged or no .npz file"),
+    "no npz": (f"{OWN} --data text.npz", "is damaged or not an .npz file"),
     "pickled npz": (f"{OWN} --data objects.npz", "is damaged"),
-    "no tar": (f"{OWN} --data text.tar", "is damaged or no tar file"),
-    "no idx": (f"{OWN} --data t-images-idx3-ubyte", "is no idx file of bytes"),
+    "no tar": (f"{OWN} --data text.tar", "is damaged or not a tar file"),
+    "no idx": (f"{OWN} --data t-images-idx3-ubyte", "is not an idx file of bytes"),
     "missing shards": (f"{OWN} --data shards/{{000..003}}.tar", "shards/000.tar: pass --data with"),
     "strange file": (f"{OWN} --data notes/thesis.tex", "is of a type that is not read"),
     # the run's directory
-    "run of another recipe": (f"{TOY} --run digits", "digits holds a run of recipe digits: give another directory"),
-    "run is a file": (f"{TINY} --run notes/thesis.tex", "is a file: give another directory with --run"),
+    "run of another recipe": (f"{TOY} --run digits", "digits holds a run of recipe digits: choose another directory"),
+    "run is a file": (f"{TINY} --run notes/thesis.tex", "is a file: choose another directory with --run"),
     "run below a file": (f"{TINY} --run notes/thesis.tex/run", "Not a directory"),
-    "run among other things": (f"{TINY} --run notes", "notes is not empty and holds no run"),
+    "run among other things": (f"{TINY} --run notes", "notes is not empty and is not a run directory"),
     "run where nothing can be": (
         f"{TINY} --run /proc/run",
-        "/proc/run: No such file or directory: mend that, or give another",
+        "/proc/run: No such file or directory: fix this, or choose another",
     ),
     "run with too long a name": (f"{TINY} --run {'x' * 300}", "File name too long"),
-    "broken config": (f"{TINY} --run broken", "broken/config.json is damaged: start anew with another --run"),
+    "broken config": (f"{TINY} --run broken", "broken/config.json is damaged: start from scratch with another --run"),
     "other seed": (f"{TINY} --run digits --seed 1", "digits was started with --seed 0, not 1: use the same options"),
     "other rate": (f"{TINY} --run digits --learning-rate 0.1", "was started with --learning-rate "),
     "other network size": (f"{TINY} --run digits --network.width 8", "started with --network.width 16, not 8"),
     "other network": ("train digits --run digits --network dit", "started with --network mlp, not dit"),
     "other objective": (f"{TINY} --run digits --objective flow", "started with --objective shortcut, not flow"),
-    "fewer steps": (f"{TINY} --run digits --steps 6", "digits was started with --steps 12, not 6"),
-    "more steps with cosine": (f"{TINY} --run digits --steps 20", "digits was started with --steps 12, not 20"),
-    "fewer steps at a constant rate": (f"{TOY} --schedule constant --run points --steps 6", "for 12 steps already"),
-    "all checkpoints damaged": (f"{TINY} --run damaged", "and no other checkpoint is whole: start anew with"),
+    "fewer steps": (f"{TINY} --run digits --train-steps 6", "digits was started with --train-steps 12, not 6"),
+    "more steps with cosine": (
+        f"{TINY} --run digits --train-steps 20",
+        "digits was started with --train-steps 12, not 20",
+    ),
+    "fewer steps at a constant rate": (
+        f"{TOY} --schedule constant --run points --train-steps 6",
+        "for 12 steps already",
+    ),
+    "all checkpoints damaged": (
+        f"{TINY} --run damaged",
+        "and no other checkpoint is undamaged: start from scratch with",
+    ),
     # models
-    "sample what": ("sample --out s.npz", "the following arguments are required: RUN"),
+    "sample what": ("sample --out s.npz", "RUN is missing"),
     "no run": ("sample nowhere --out s.npz", "nowhere does not exist: give a run directory or a model file"),
-    "empty run": ("sample empty --out s.npz", "empty is no run, as it has no config.json"),
-    "folder that is no run": ("evaluate notes", "notes is no run, as it has no config.json"),
+    "empty run": ("sample empty --out s.npz", "empty is not a run, as it does not have a config.json"),
+    "folder that is no run": ("evaluate notes", "notes is not a run, as it does not have a config.json"),
     "not trained yet": ("sample untrained --out s.npz", "untrained has no checkpoint yet: train it"),
     "run with a broken config": ("sample broken --out s.npz", "broken/config.json is damaged"),
-    "run all damaged": ("sample damaged --out s.npz", "and no other checkpoint is whole"),
-    "a checkpoint's folder": ("sample digits/checkpoints/00000012 --out s.npz", "is no run"),
+    "run all damaged": ("sample damaged --out s.npz", "and no other checkpoint is undamaged"),
+    "a checkpoint's folder": ("sample digits/checkpoints/00000012 --out s.npz", "is not a run"),
     "training state as model": (f"sample digits/checkpoints/00000012/{STATE} --out s.npz", "give model.safetensors"),
     "truncated model": ("sample short.safetensors --out s.npz", "short.safetensors is damaged"),
     "flipped bit": ("sample flipped.safetensors --out s.npz", "damaged (its content does not match its hash)"),
-    "pickled model": ("sample model.pt --out s.npz", "model.pt is damaged or no safetensors file"),
-    "empty file": ("sample nothing --out s.npz", "nothing is damaged or no safetensors file"),
-    "text as model": ("sample notes/thesis.tex --out s.npz", "is damaged or no safetensors file"),
-    "model of another project": ("sample foreign.safetensors --out s.npz", "is no model of shortcut-models"),
-    "broken header": ("sample header.safetensors --out s.npz", "its configuration is no JSON object"),
+    "pickled model": ("sample model.pt --out s.npz", "model.pt is damaged or not a safetensors file"),
+    "empty file": ("sample nothing --out s.npz", "nothing is damaged or not a safetensors file"),
+    "text as model": ("sample notes/thesis.tex --out s.npz", "is damaged or not a safetensors file"),
+    "model of another project": ("sample foreign.safetensors --out s.npz", "was not saved by shortcut-models"),
+    "broken header": ("sample header.safetensors --out s.npz", "its configuration is not a JSON object"),
     "unknown task": ("sample task.safetensors --out s.npz", "this model's task 'dogs' is unknown"),
     "unknown method": ("sample objective.safetensors --out s.npz", "this model's objective 'magic' is unknown"),
     "unknown net": ("sample network.safetensors --out s.npz", "this model's network 'brain' is unknown"),
@@ -143,14 +160,16 @@ TABLE: dict[str, tuple[str, str]] = {
     # sampling
     "budget 0": ("sample digits --out s.npz --steps 0", "--steps must be whole numbers from 1 to 128, not 0"),
     "budget 129": ("sample digits --out s.npz --steps 1 129", "--steps must be whole numbers from 1 to 128, not 129"),
-    "budget in words": ("sample digits --out s.npz --steps four", "--steps: must be a whole number, not 'four'"),
+    "budget in words": ("sample digits --out s.npz --steps four", "--steps must be a whole number, not 'four'"),
+    "no number of steps": ("sample digits --out s.npz --steps", "--steps needs at least one value"),
+    "a word among numbers": ("sample digits --out s.npz --steps 1 two", "--steps must be a whole number, not 'two'"),
     "budget of a smaller grid": ("sample points --out s.npz --steps 16", "whole numbers from 1 to 8, not 16"),
-    "no samples": ("sample digits --out s.npz --num 0", "num must be a whole number of at least 1, not 0"),
-    "minus one sample": ("sample digits --out s.npz --num -1", "num must be a whole number of at least 1, not -1"),
-    "1e9 samples": ("sample digits --out s.npz --num 1e9", "--num: must be a whole number, not '1e9'"),
+    "no samples": ("sample digits --out s.npz --num 0", "--num must be >= 1, not 0"),
+    "minus one sample": ("sample digits --out s.npz --num -1", "--num must be >= 1, not -1"),
+    "1e9 samples": ("sample digits --out s.npz --num 1e9", "--num must be a whole number, not '1e9'"),
     "a trillion samples": ("sample digits --out s.npz --num 1000000000000", "make fewer at a time"),
-    "sample seed -1": ("sample digits --out s.npz --seed -1", "seed must be a whole number of at least 0, not -1"),
-    "sample batch 0": ("sample digits --out s.npz --batch-size 0", "batch-size must be a whole number of at least 1"),
+    "sample seed -1": ("sample digits --out s.npz --seed -1", "--seed must be >= 0, not -1"),
+    "sample batch 0": ("sample digits --out s.npz --batch-size 0", "--batch-size must be >= 1, not 0"),
     "guidance without label dropout": (
         f"{TINY} --run new --objective.guidance 2 --objective.label-dropout 0",
         "--objective.guidance needs label-dropout above 0",
@@ -159,33 +178,45 @@ TABLE: dict[str, tuple[str, str]] = {
         f"{TINY} --run new --objective reflow --objective.pair-guidance 2 --objective.label-dropout 0",
         "--objective.pair-guidance needs label-dropout above 0",
     ),
-    "guidance nan": ("sample digits --out s.npz --guidance nan", "guidance must be a number of at least 0, not nan"),
-    "guidance -1": ("sample digits --out s.npz --guidance -1", "guidance must be a number of at least 0"),
+    "guidance nan": ("sample digits --out s.npz --guidance nan", "--guidance must be a number, not nan"),
+    "guidance -1": ("sample digits --out s.npz --guidance -1", "--guidance must be >= 0, not -1.0"),
     "guidance far too large": ("sample digits --out s.npz --guidance 1e300", "the samples are not finite"),
     "guidance without labels": ("sample points --out s.npz --guidance 2", "guidance needs a model with labels"),
     "label 10": ("sample digits --out s.npz --label 10", "label must be a whole number from 0 to 9, not 10"),
     "label -1": ("sample digits --out s.npz --label -1", "label must be a whole number from 0 to 9, not -1"),
-    "label in words": ("sample digits --out s.npz --label seven", "--label: must be a whole number, not 'seven'"),
+    "label in words": ("sample digits --out s.npz --label seven", "--label must be a whole number, not 'seven'"),
     "label without labels": ("sample points --out s.npz --label 1", "was trained without labels: leave label out"),
     "sample device": ("sample digits --out s.npz --device warp", "device 'warp' is not available here"),
     # where it is written
-    "no out": ("sample digits", "the following arguments are required: --out"),
+    "no out": ("sample digits", "--out is missing (see `shortcut sample --help`)"),
     "out of another kind": ("sample digits --out s.txt", "s.txt must end in .npz"),
     "out without kind": ("sample digits --out s", "s must end in .npz"),
-    "out in a missing folder": ("sample digits --out nowhere/s.npz", "nowhere is no folder: make it first"),
-    "out below a file": ("sample digits --out notes/thesis.tex/s.npz", "notes/thesis.tex is no folder"),
-    "out is a folder": ("sample digits --out folder.npz", "folder.npz is a folder: give the name of a file"),
+    "out in a missing folder": ("sample digits --out nowhere/s.npz", "nowhere is not a folder: make it first"),
+    "out below a file": ("sample digits --out notes/thesis.tex/s.npz", "notes/thesis.tex is not a folder"),
+    "out is a folder": ("sample digits --out folder.npz", "folder.npz is a folder: pass the name of a file"),
     "out where nothing can be": ("sample digits --out /proc/s.npz --num 1", "/proc/s.npz"),
     # the other commands
+    "steps of a comparison": ("compare moons --train-steps 9", "--train-steps is not an option here: --nfe-budget"),
+    "budget of before": ("compare moons --budget 9", "there is no option --budget: did you mean --nfe-budget?"),
+    "no jobs": ("compare moons --jobs 0", "--jobs must be >= 1, not 0"),
+    "methods of what": ("compare moons --objectives", "--objectives needs at least one value"),
+    "unknown method of a comparison": ("compare moons --objectives flows", "did you mean flow?"),
+    "a trial of a comparison": (
+        "compare moons --trial flow",
+        "there is no trial 'flow': choose one of ",
+    ),
+    "a trial among options": ("compare moons --trial flow --num 3", "there is no option --trial"),
+    "plot of what": ("plot --out p.png", "RUN needs at least one value"),
+    "three that are missing": ("import-original model.pt", "--out, --num-heads and --image-size are missing"),
     "evaluate budget": ("evaluate digits --steps 200", "--steps must be whole numbers from 1 to 128, not 200"),
-    "evaluate none": ("evaluate digits --num 0", "num must be a whole number of at least 1, not 0"),
-    "evaluate seed": ("evaluate digits --seed -5", "seed must be a whole number of at least 0, not -5"),
+    "evaluate none": ("evaluate digits --num 0", "--num must be >= 1, not 0"),
+    "evaluate seed": ("evaluate digits --seed -5", "--seed must be >= 0, not -5"),
     "evaluate guidance": ("evaluate points --guidance 3", "guidance needs a model with labels"),
     "evaluate json": ("evaluate digits --json e.txt", "e.txt must end in .json"),
     "evaluate without data": ("evaluate moved --num 10 --steps 1", "moved-data does not exist: pass --data with"),
     "evaluate data of its own": ("evaluate digits --data good", "digits has its own data: leave --data out"),
-    "interpolate no pairs": ("interpolate digits --out g.png --pairs 0", "pairs must be at least 1, not 0"),
-    "interpolate one point": ("interpolate digits --out g.png --points 1", "points must be at least 2, not 1"),
+    "interpolate no pairs": ("interpolate digits --out g.png --pairs 0", "--pairs must be >= 1, not 0"),
+    "interpolate one point": ("interpolate digits --out g.png --points 1", "--points must be >= 2, not 1"),
     "interpolate budget": ("interpolate digits --out g.png --steps 129", "from 1 to 128, not 129"),
     "interpolate label": ("interpolate digits --out g.png --label 11", "label must be a whole number from 0 to 9"),
     "interpolate out": ("interpolate digits --out g.gif", "g.gif must end in .png"),
@@ -211,25 +242,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield place
 
 
-def listing(folder: Path) -> list[tuple[str, int, int]]:
-    """Every file below a folder with its size and time."""
-    found = ((path, path.stat()) for path in sorted(folder.rglob("*")))
-    return [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found]
-
-
 @pytest.mark.parametrize("name", TABLE)
 def test_what_is_wrong_is_said_in_one_line(place: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     words, message = TABLE[name]
     monkeypatch.chdir(place)
-    before = listing(place)
-    outcome = shortcut(*words.split())
-    said = [line for line in outcome.err.splitlines() if not line.startswith("shortcut: warning: ")]
-    assert len(said) == 1, outcome.err
-    assert said[0].startswith("shortcut: error: ")
-    assert message in said[0]
-    assert outcome.code == 2
-    assert outcome.out == ""
-    assert listing(place) == before
+    assert_refused(words, message, unchanged=place)
 
 
 def test_there_are_more_than_enough_of_them() -> None:
@@ -261,7 +278,7 @@ def test_what_a_terminal_would_act_on_is_spelled_out(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps({"train_state": {"\x1b[2J\x9b1m\u202e\0": 1}}))
     words = ("import-original", path, "--out", tmp_path / "run", "--num-heads", 1, "--image-size", 8)
     for outcome, shown in (
-        (shortcut(*words), r"train_state holds \x1b[2J\x9b1m\u202e\x00: give"),
+        (shortcut(*words), r"train_state holds \x1b[2J\x9b1m\u202e\x00: choose"),
         (shortcut("train", "\x1b]0;title\x07"), r"there is no recipe '\x1b]0;title\x07'"),
     ):
         assert outcome.code == 2

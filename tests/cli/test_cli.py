@@ -23,12 +23,10 @@ from helpers.runs import (
     train,
     tree,
 )
-from shortcut_models import __version__
-from shortcut_models.cli.train import add_train_options
-from shortcut_models.data.images import loading
-from shortcut_models.recipes.arguments import parse_recipe
+from shortcut_models import __version__, cli, load
+from shortcut_models.drawing.sheets import stack
+from shortcut_models.networks import DiTConfig
 from shortcut_models.recipes.library import RECIPES
-from shortcut_models.tasks.images import _judge as image_judge
 from shortcut_models.training.options import Training
 
 
@@ -101,20 +99,16 @@ def test_sample_writes_arrays_and_a_picture(digits: Path, tmp_path: Path) -> Non
     assert sorted(os.listdir(tmp_path)) == ["s.npz", "s.png"]
 
 
-def test_the_picture_has_the_samples_below_their_number_of_steps(digits: Path, tmp_path: Path) -> None:
-    from shortcut_models import load
-    from shortcut_models.drawing.sheets import stack
-
-    assert shortcut("sample", digits, "--steps", 1, 4, "--num", 3, "--out", tmp_path / "s.npz").code == 0
-    model, made = load(digits), np.load(tmp_path / "s.npz")
-    columns = model.task.preview_grid[1]
-    expected = stack(["1 step", "4 steps"], [model.task.draw(made[f"steps_{n}"], columns) for n in (1, 4)])
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "s.png").convert("RGB")), np.asarray(expected))
+def test_the_picture_shows_the_samples_below_their_number_of_steps(digits: Path, tmp_path: Path) -> None:
+    shortcut("sample", digits, "--steps", 1, 4, "--num", 3, "--out", tmp_path / "s.npz")
+    made, task = np.load(tmp_path / "s.npz"), load(digits).task
+    drawn = [task.draw(made[name], task.preview_grid[1]) for name in ("steps_1", "steps_4")]
+    picture = np.asarray(Image.open(tmp_path / "s.png"))
+    assert np.array_equal(picture, np.asarray(stack(["1 step", "4 steps"], drawn)))
+    assert not np.array_equal(picture, np.asarray(stack(["1 step", "8 steps"], drawn)))
 
 
 def test_sample_does_as_the_python_interface(digits: Path, tmp_path: Path) -> None:
-    from shortcut_models import load
-
     out = tmp_path / "s.npz"
     words = ("--num", 6, "--label", 3, "--guidance", 1.5, "--seed", 2, "--batch-size", 4, "--out", out)
     assert shortcut("sample", digits, *words).code == 0
@@ -139,7 +133,7 @@ def test_evaluate_prints_a_table_and_writes_json(digits: Path, tmp_path: Path) -
     for words, stays in ((("--steps", 1, "--num", 20), True), (("--steps", 1, 2, 4, "--num", 19), True),
                          (("--steps", 1, 2, "--num", 20, "--seed", 1), False)):  # fmt: skip
         outcome = shortcut("evaluate", digits, *words, "--json", tmp_path / "e.json")
-        said = f"{digits / 'evaluation.json'} stays, as it is of 20 samples at 2 numbers of steps: give --json FILE"
+        said = f"{digits / 'evaluation.json'} stays, as it is of 20 samples at 2 numbers of steps: pass --json FILE"
         assert (said in outcome.out) == stays
         assert (result == json.loads((digits / "evaluation.json").read_text())) == stays
         assert json.loads((tmp_path / "e.json").read_text()) != result
@@ -161,8 +155,6 @@ def test_evaluate_finds_images_that_were_moved(tmp_path: Path, monkeypatch: pyte
     assert shortcut(*words).code == 0
     before = json.loads(Path("run/evaluation.json").read_text())["steps"]
     os.renames("here.npz", "there/here.npz")
-    loading._LOADED.clear()
-    image_judge.cache_clear()
     assert "here.npz does not exist: pass --data" in shortcut(*words).complaint
     assert shortcut(*words, "--data", "there/here.npz").code == 0
     after = json.loads(Path("run/evaluation.json").read_text())["steps"]
@@ -173,7 +165,73 @@ def test_evaluate_finds_images_that_were_moved(tmp_path: Path, monkeypatch: pyte
     "words", [("--objective", "shortcut"), ("--network", "mlp"), ("--objective.pairing", "transport")]
 )
 def test_to_name_what_a_recipe_has_changes_nothing(words: tuple[str, ...]) -> None:
-    assert parse_recipe(["digits", *words], "train", add_train_options)[1] == RECIPES["digits"]
+    assert cli.read(["train", "digits", *words]).recipe == RECIPES["digits"]
+
+
+@pytest.mark.parametrize(
+    ("words", "part", "name", "value"),
+    [
+        ("images --data x --task.image-size 8", "task", "image_size", 8),
+        ("images --data x --task.image-size none", "task", "image_size", None),
+        ("images --data x --task.channels 3", "task", "channels", 3),
+        ("images --data x --task.channels none", "task", "channels", None),
+        ("images --data x --task.no-flip", "task", "flip", False),
+        ("images --data x --task.no-flip --task.flip", "task", "flip", True),
+        ("images --data x --task.skip-damaged", "task", "skip_damaged", True),
+        ("imitation --data x --task.observations image,state[:2]", "task", "observations", ("image", "state[:2]")),
+        ("push-t --data x --task.observations none", "task", "observations", ()),
+        ("digits --objective.clip none", "objective", "clip", None),
+        ("digits --objective.clip=2", "objective", "clip", 2.0),
+        ("digits --objective flow --objective.label-dropout .5", "objective", "label_dropout", 0.5),
+        ("digits --network dit-s --network.depth 3", "network", "depth", 3),
+        ("digits --learning-rate 1e-2", "training", "learning_rate", 0.01),
+        ("digits --seed 1 --seed 2", "training", "seed", 2),
+        ("digits --compile off", "training", "compile", "off"),
+        ("digits --workers 3", "training", "workers", 3),
+    ],
+)
+def test_words_become_values(words: str, part: str, name: str, value: object) -> None:
+    for command in ("train", "compare"):
+        changed = getattr(cli.read([command, *words.split()]).recipe, part)
+        assert getattr(changed, name) == value
+        assert type(getattr(changed, name)) is type(value)
+
+
+def test_other_parts_of_a_recipe_stay_as_they_are() -> None:
+    command = cli.read(["train", "digits", "--network", "dit-s", "--network.depth", "3", "--train-steps", "7"])
+    recipe = RECIPES["digits"]
+    assert command.recipe == dataclasses.replace(
+        recipe,
+        network=DiTConfig(width=384, depth=3, heads=6),
+        training=dataclasses.replace(recipe.training, train_steps=7),
+    )
+
+
+def test_options_of_a_comparison_are_not_those_of_its_trainings() -> None:
+    command = cli.read(
+        [
+            "compare",
+            "digits",
+            "--jobs",
+            "3",
+            "--workers",
+            "2",
+            "--steps",
+            "1",
+            "8",
+            "8",
+            "--seeds",
+            "4",
+            "--seed",
+            "5",
+            "--out",
+            "x",
+        ]
+    )
+    assert (command.jobs, command.steps, command.seeds) == (3, [1, 8, 8], 4)
+    assert (command.recipe.training.workers, command.recipe.training.seed) == (2, 5)
+    assert command.comparison().steps == [1, 8]
+    assert command.comparison().recipe.training.train_steps == RECIPES["digits"].training.train_steps
 
 
 def test_interpolate_draws_a_picture(digits: Path, tmp_path: Path) -> None:
@@ -204,5 +262,5 @@ def test_the_command_is_also_a_module(digits: Path, tmp_path: Path) -> None:
     outcome = shell("sample", digits, "--num", 2, "--out", tmp_path / "s.npz")
     assert outcome.code == 0, outcome.err
     assert shell("sample", digits, "--num", 0, "--out", tmp_path / "t.npz") == (
-        2, "", "shortcut: error: num must be a whole number of at least 1, not 0\n",
+        2, "", "shortcut: error: --num must be >= 1, not 0\n",
     )  # fmt: skip

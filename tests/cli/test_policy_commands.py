@@ -161,7 +161,7 @@ def test_an_interrupted_rollout_says_how_to_continue(place: Path, tmp_path: Path
     process.join(20)
     assert process.exitcode == 128 + signal.SIGTERM
     said = (tmp_path / "said").read_text()
-    assert "of 8 episodes played; run the same command again to go on" in said
+    assert "of 8 episodes played; run the same command again to resume" in said
     assert "Traceback" not in said
 
 
@@ -210,16 +210,16 @@ WRONG: dict[str, tuple[str, str]] = {
     "no run": ("rollout nowhere", "nowhere does not exist: give a run directory or a model file"),
     "too many steps": ("rollout policy --steps 1 32", "--steps must be whole numbers from 1 to 16, not 32"),
     "no steps": ("rollout policy --steps 0", "--steps must be whole numbers from 1 to 16, not 0"),
-    "no episodes": ("rollout policy --episodes 0", "--episodes must be a whole number >= 1, not 0"),
-    "no workers": ("rollout policy --workers 0", "--workers must be a whole number >= 1, not 0"),
+    "no episodes": ("rollout policy --episodes 0", "--episodes must be >= 1, not 0"),
+    "no workers": ("rollout policy --workers 0", "--workers must be >= 1, not 0"),
     "very many workers": ("rollout policy --workers 1000", "--workers must be <= 256, not 1000"),
-    "seed": ("rollout policy --seed -1", "--seed must be from 0 to 2147483647, not -1"),
-    "a seed too large": ("rollout policy --seed 2147483648", "--seed must be from 0 to 2147483647, not 2147483648"),
+    "seed": ("rollout policy --seed -1", "--seed must be >= 0, not -1"),
+    "a seed too large": ("rollout policy --seed 2147483648", "--seed must be <= 2147483647, not 2147483648"),
     "seeds too large": (
         "rollout policy --seed 2147483646 --episodes 3",
         "there are fewer than 3 seeds from 2147483646 to 2147483647: use",
     ),
-    "execute none": ("rollout policy --execute 0", "execute must be from 1 to 4"),
+    "execute none": ("rollout policy --execute 0", "--execute must be >= 1, not 0"),
     "execute too many": ("rollout policy --execute 5", "execute must be from 1 to 4"),
     "unknown environment": ("rollout policy --environment moon", "there is no environment 'moon'"),
     "no environment": (
@@ -232,12 +232,12 @@ WRONG: dict[str, tuple[str, str]] = {
         "policy needs state, which blind does not offer: choose another environment",
     ),
     "json": ("rollout policy --json table.txt", "the name of table.txt must end in .json"),
-    "json elsewhere": ("rollout policy --json nowhere/a.json", "nowhere is no folder: make it first"),
+    "json elsewhere": ("rollout policy --json nowhere/a.json", "nowhere is not a folder: make it first"),
     "video": ("rollout policy --video out.avi", "the name of out.avi must end in .mp4 or .gif"),
-    "video elsewhere": ("rollout policy --video nowhere/a.gif", "nowhere is no folder: make it first"),
-    "guidance": ("rollout policy --guidance 2", "unrecognized arguments: --guidance 2"),
-    "a race without a video": ("race policy", "the following arguments are required: --video"),
-    "a race without runs": ("race --video a.gif", "the following arguments are required: RUN"),
+    "video elsewhere": ("rollout policy --video nowhere/a.gif", "nowhere is not a folder: make it first"),
+    "guidance": ("rollout policy --guidance 2", "there is no option --guidance (see `shortcut rollout --help`)"),
+    "a race without a video": ("race policy", "--video is missing"),
+    "a race without runs": ("race --video a.gif", "RUN needs at least one value"),
     "a race between worlds": (
         "race policy other --video a.gif",
         "other acts in slow-walk, and policy in walk: race runs of one env",
@@ -246,10 +246,13 @@ WRONG: dict[str, tuple[str, str]] = {
     "a race's video": ("race policy --video a.webm", "the name of a.webm must end in .mp4 or .gif"),
     "a race's steps": ("race policy policy policy --steps 1 2 --video a.gif", "one for each of 3 runs, not 2"),
     "a race's many steps": ("race policy policy --steps 1 99 --video a.gif", "from 1 to 16, not 99"),
-    "a race's seed": ("race policy --seed -1 --video a.gif", "--seed must be from 0 to 2147483647, not -1"),
+    "a race's seed": ("race policy --seed -1 --video a.gif", "--seed must be >= 0, not -1"),
     "a race of no time": ("race policy --seconds 0 --video a.gif", "--seconds must be > 0, not 0.0"),
-    "a race of nan": ("race policy --seconds nan --video a.gif", "--seconds must be > 0, not nan"),
-    "sample a policy": ("sample policy --out a.npz", "policy is a policy, and its samples are actions: judge it with"),
+    "a race of nan": ("race policy --seconds nan --video a.gif", "--seconds must be a number or none, not nan"),
+    "sample a policy": (
+        "sample policy --out a.npz",
+        "policy is a policy, and its samples are actions: evaluate it with",
+    ),
     "interpolate a policy": ("interpolate policy --out a.png", "or watch it with `shortcut race policy`"),
     "fid of a policy": ("evaluate policy --fid-stats stats.npz", "policy is a policy, and its samples are actions"),
 }

@@ -223,11 +223,9 @@ def test_evaluations_are_those_counted(objective: Objective) -> None:
     """On average, over all stages of training and the random shares of the rows."""
     rows, draws, count = 50, 28 * 4, []
     network, target_net, teacher = (Counted(SMALL["mlp"].build((2,), CONDITIONS["label"]), count) for _ in range(3))
-    more = {"teacher": teacher} if objective.requires == "teacher" else {}
     for draw in range(draws):
         batch = batch_of(rows, (2,), CONDITIONS["label"])
-        batch.progress = draw / draws
-        objective.losses(network, target_net, batch, **more)
+        objective.losses(network, target_net, batch, progress=draw / draws, teacher=teacher)
     # A share that is no whole number of rows is rounded at random: by half a row's worth of passes, at most.
     spread = {"shortcut": 4, "live-reflow": 16}.get(name_of(objective), 0) / 2 / rows
     assert abs(sum(count) / rows / draws - objective.nfe_per_example) <= 5 * spread / math.sqrt(draws) + 1e-9

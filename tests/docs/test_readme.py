@@ -19,12 +19,11 @@ import pytest
 from helpers.original_maker import Original, write
 from helpers.paths import ROOT
 from helpers.runs import COMMANDS, shortcut, train
-from shortcut_models.cli import build_parser, compare
-from shortcut_models.cli.train import add_train_options
+from shortcut_models.cli import read
+from shortcut_models.cli.compare import Compare
 from shortcut_models.networks import NETWORKS
 from shortcut_models.objectives import OBJECTIVES
 from shortcut_models.policies.environments import ENVIRONMENTS
-from shortcut_models.recipes.arguments import parse_recipe
 from shortcut_models.recipes.library import RECIPES
 from shortcut_models.tasks import TASKS
 
@@ -104,12 +103,9 @@ def test_a_command_exists(command: Command, registries: None) -> None:
 def parse(words: list[str]) -> None:
     """Read the words of a command as the command would. Raises UserError where they are wrong."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-        if words[:1] == ["train"]:
-            parse_recipe(words[1:], "train", add_train_options)
-        elif words[:1] == ["compare"]:
-            compare.read(words[1:])
-        elif words:
-            build_parser().parse_args(words)
+        command = read(words) if words else None  # an example may have no options
+        if isinstance(command, Compare):
+            command.comparison()
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)

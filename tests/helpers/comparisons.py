@@ -15,7 +15,7 @@ from shortcut_models.compare.workers import Workers
 from .runs import NETWORK, Outcome, fork, shortcut
 
 SIZES = (*NETWORK, "--batch-size", 32, "--warmup", 3, "--device", "cpu", "--precision", "fp32", "--task.size", 500,
-         "--snapshots", 3, "--objective.max-steps", 8)  # fmt: skip
+         "--objective.max-steps", 8)  # fmt: skip
 BUDGET = 3000
 STARTED: list[str] = []
 """the trials for which a process was started"""
@@ -58,7 +58,7 @@ def processes_that_start_at_once(tmp_path_factory: pytest.TempPathFactory) -> It
 def compare(out: Path, *words: object) -> tuple[Outcome, list[str]]:
     """The outcome, and the trials that were started."""
     STARTED.clear()
-    outcome = shortcut("compare", "four-gaussians", *SIZES, "--budget", BUDGET, "--num", 50, "--steps", 4, 1,
+    outcome = shortcut("compare", "four-gaussians", *SIZES, "--nfe-budget", BUDGET, "--num", 50, "--steps", 4, 1,
                        "--out", out, *words)  # fmt: skip
     return outcome, sorted(STARTED)
 

@@ -14,7 +14,6 @@ from shortcut_models.base import Batch, Condition, Frames, Label, Losses, Networ
 from shortcut_models.errors import UserError
 from shortcut_models.networks import NETWORKS, ChunkDiTConfig, DiTConfig, MLPConfig, UNet1dConfig
 from shortcut_models.objectives import OBJECTIVES
-from shortcut_models.training.state import losses
 
 from .oracle import wake
 from .variants import VARIANTS
@@ -99,5 +98,5 @@ def idle(network: Network, shape: tuple[int, ...], conditions: Mapping[str, Cond
 def losses_of(objective: Objective, network: Network, target_net: Network, batch: Batch) -> Losses:
     """The objective's losses; where it learns from a trained network, that is one with the target_net's weights."""
     teacher = copy.deepcopy(target_net)
-    teacher._forward_pre_hooks.clear()  # who watches the target_net does not watch this one
-    return losses(objective, network, target_net, batch, teacher)
+    teacher._forward_pre_hooks.clear()  # hooks that watch the target_net do not watch this one
+    return objective.losses(network, target_net, batch, teacher=teacher)

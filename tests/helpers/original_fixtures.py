@@ -27,14 +27,14 @@ from .paths import DATA, SHARED
 
 WHOLE = SHARED / "fixtures" / "original"
 TRIMMED = DATA / "original.npz"
-FILES = {"target_net": "original_checkpoint.pkl", "student": "original_checkpoint_student.pkl"}
+FILES = {"teacher": "original_checkpoint.pkl", "student": "original_checkpoint_student.pkl"}
 SIZES = {"num_heads": 4, "image_size": 8}
-Which = Literal["target_net", "student"]
+Which = Literal["teacher", "student"]
 
 ALL_ROWS = ("shortcut/", "shortcut_cfg/", "trajectory/0/", "trajectory/1/", "forward/")
 SOME_ROWS = {"naive/": 4, "progressive_": 4, "consistency_": 4, "sampling/": 4}
 """and how many"""
-WEIGHTS = {"target_net.ema": None, "target_net.params": "target_net.ema", "student.ema": "target_net.ema"}
+WEIGHTS = {"teacher.ema": None, "teacher.params": "teacher.ema", "student.ema": "teacher.ema"}
 """the sets of weights, and the one that each is stored against"""
 
 
@@ -65,7 +65,7 @@ def checkpoint(which: Which) -> Path:
 
 
 def network(which: Which, ema: bool) -> Network:
-    """A new network with the weights of the target_net's file or the student's; skips where they were trimmed away."""
+    """A new network with the weights of the teacher's file or the student's; skips where they were trimmed away."""
     if not have_whole() and f"{which}.{'ema' if ema else 'params'}" not in WEIGHTS:
         pytest.skip(f"the online weights of the {which} are in ../shared/fixtures/original only")
     return load_network(checkpoint(which), **SIZES, ema=ema)
@@ -100,7 +100,7 @@ def trimmed_weights() -> dict[str, dict[str, np.ndarray]]:
 @functools.cache
 def _made(which: Which) -> Path:
     """A pickle as the original writes it, of the trimmed weights."""
-    state: dict[str, object] = {"step": 301 if which == "target_net" else 321}
+    state: dict[str, object] = {"step": 301 if which == "teacher" else 321}
     for name, key in ((f"{which}.params", "params"), (f"{which}.ema", "params_ema")):
         if name in WEIGHTS:
             state[key] = nested(trimmed_weights()[name])
@@ -146,7 +146,7 @@ def write_trimmed() -> None:
     bits = {
         name: np.concatenate([a.ravel() for a in arrays.values()]).view(np.uint32) for name, arrays in weights.items()
     }
-    shapes = {name: array.shape for name, array in weights["target_net.ema"].items()}
+    shapes = {name: array.shape for name, array in weights["teacher.ema"].items()}
     stored = {"weights/shapes": np.array(json.dumps(shapes))}
     for name, base in WEIGHTS.items():
         own = bits[name] if base is None else bits[name] ^ bits[base]

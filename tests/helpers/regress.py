@@ -44,7 +44,7 @@ class Regress(Objective):
     before: Callable[[Network, Tensor], Tensor] = lambda net, loss: loss
     """called with each training batch's network and loss; what it returns is the loss"""
 
-    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
+    def losses(self, net: Network, target_net: Network, batch: Batch, **context: Any) -> Losses:
         zeros = torch.zeros(len(batch))
         loss = (net(batch.data, zeros, zeros) - 2 * batch.data).square().mean(1)
         return Losses(self.before(net, loss) if torch.is_grad_enabled() else loss, {"flow": loss.detach()})

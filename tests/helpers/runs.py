@@ -127,7 +127,8 @@ def tree(folder: Path) -> dict[str, bytes | None]:
 
 
 OURS = [
-    f"shortcut_models.{name}" for name in ("cli", "recipes.library", "recipes.train", "drawing.style", "reports.report")
+    f"shortcut_models.{name}"
+    for name in ("cli", "cli.train", "cli.sample", "cli.report", "recipes.train", "drawing.style", "reports.report")
 ]
 THEIRS = ["sklearn.datasets", "sklearn.model_selection", "sklearn.svm", "torch._dynamo"]
 
@@ -150,13 +151,13 @@ def fork(
 
 
 def _run(words: list[str], variables: dict[str, str], prepare: Callable[[], object] | None, said: Path | str) -> None:
-    os.environ.clear()  # the server that forks keeps the variables of whoever asked it first
+    os.environ.clear()  # the server that forks keeps the variables of the first caller
     os.environ.update(variables)
     torch.set_num_threads(1)
     multiprocessing.set_start_method(None, force=True)  # the usual one, as in a process that a shell starts
     with open(said, "w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         if prepare is not None:
-            for name in OURS:  # nobody may not read them; the server may be another's, who asked it for others
+            for name in OURS:  # they cannot be read after rights are given up; the server may have imported others
                 importlib.import_module(name)
             prepare()
         code = main(words)

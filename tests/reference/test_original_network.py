@@ -46,20 +46,20 @@ def test_velocities_are_the_recorded_ones(ema: bool, name: str) -> None:
     recorded = group("forward")
     assert recorded["labels"].max() == 10, "no label is among them"
     assert set(recorded["dt_base"]) == set(range(8)), "every step size is among them"
-    assert difference(forward(network("target_net", ema), recorded), recorded[name]) < 5e-6
+    assert difference(forward(network("teacher", ema), recorded), recorded[name]) < 5e-6
 
 
 def test_velocities_in_bfloat16_are_nearly_the_recorded_ones() -> None:
     recorded = group("forward")
     with torch.autocast("cpu", torch.bfloat16):
-        made = forward(network("target_net", ema=False), recorded)
+        made = forward(network("teacher", ema=False), recorded)
     assert made.dtype == torch.float32
     assert 1e-4 < difference(made, recorded["v_params_bf16"]) < 3e-2
 
 
 def test_the_instantaneous_velocity_is_that_of_the_finest_step() -> None:
     recorded = group("forward")
-    net, x, t = network("target_net", ema=True), images(recorded["x"]), torch.from_numpy(recorded["t"])
+    net, x, t = network("teacher", ema=True), images(recorded["x"]), torch.from_numpy(recorded["t"])
     context = net.encode({"label": torch.zeros(len(x), dtype=torch.int64)})
     with torch.no_grad():
         instant, finest, next_to_it = (
@@ -74,12 +74,12 @@ def test_the_instantaneous_velocity_is_that_of_the_finest_step() -> None:
 def test_samples_are_the_recorded_ones(guidance: float, steps: int) -> None:
     recorded = group("sampling")
     noise, cond = images(recorded["noise"]), {"label": torch.from_numpy(recorded["labels"]).long()}
-    made = Shortcut().sample(network("target_net", ema=True), noise, cond, steps, guidance=guidance)
+    made = Shortcut().sample(network("teacher", ema=True), noise, cond, steps, guidance=guidance)
     assert difference(made, recorded[f"cfg{guidance}/steps{steps}"]) < 1e-5
 
 
 def test_no_label_is_a_label_as_well_as_a_dropped_one() -> None:
-    net, rows = network("target_net", ema=True), torch.arange(11)
+    net, rows = network("teacher", ema=True), torch.arange(11)
     dropped = net.encode({"label": rows.clamp(max=9)}, rows == 10)
     assert torch.equal(net.encode({"label": rows}), dropped)
     assert torch.equal(net.encode({"label": rows}, rows % 2 == 0)[::2], dropped[10:].expand(6, -1))
@@ -132,7 +132,7 @@ def test_the_hidden_size_survives_as_a_ratio() -> None:
 
 
 def test_only_the_original_variant_has_the_original_names() -> None:
-    with pytest.raises(UserError, match=r"give DiTConfig\.original"):
+    with pytest.raises(UserError, match=r"pass DiTConfig\.original"):
         flat_parameters(DiTConfig(width=16, depth=1, heads=2).build((3, 8, 8), {}))
 
 
@@ -195,6 +195,6 @@ def test_the_trimmed_numbers_make_the_same_network(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(original_fixtures, "have_whole", lambda: False)
     again = flat_parameters(network("student", ema=True))
     assert all(np.array_equal(again[key], usual[key]) for key in usual)
-    for which, ema in itertools.product(("target_net", "student"), (False, True)):
+    for which, ema in itertools.product(("teacher", "student"), (False, True)):
         if (which, ema) != ("student", False):
             network(which, ema)  # type: ignore[arg-type]

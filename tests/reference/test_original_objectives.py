@@ -42,10 +42,14 @@ def gap(ours: Tensor, theirs: np.ndarray) -> float:
 
 def batch_and_draws(found: Mapping[str, np.ndarray]) -> tuple[Batch, Draws]:
     """The recorded draws; labels that were dropped are already replaced in them."""
-    progress = float(found["step_and_max"][0] / found["step_and_max"][1]) if "step_and_max" in found else 0.0
     label = torch.from_numpy(found["labels_used"]).long()
-    batch = Batch(nchw(found["images"]), {"label": label}, progress=progress)
+    batch = Batch(nchw(found["images"]), {"label": label})
     return batch, Draws(nchw(found["noise"]), torch.from_numpy(found["t"]), torch.zeros(len(label), dtype=torch.bool))
+
+
+def progress_of(found: Mapping[str, np.ndarray]) -> float:
+    step, steps = found["step_and_max"]
+    return float(step / steps)
 
 
 def check(ours: tuple[Tensor, ...], found: Mapping[str, np.ndarray], order: Any = slice(None)) -> None:
@@ -64,20 +68,23 @@ def test_progressive_distillation(stage: str, guided: bool) -> None:
     found = group(f"progressive_{stage}_cfg{int(guided)}")
     objective = ProgressiveDistillation.original(guidance=1.5 if guided else 1.0)
     batch, draws = batch_and_draws(found)
-    check(objective.targets(network("target_net", ema=True), batch, draws), found)
-    assert 2.0 ** -objective.level(batch.progress) == 2.0 ** -{"stage0": 6, "late": 0}[stage]
+    level = objective.level(progress_of(found))
+    check(objective.targets(network("teacher", ema=True), batch, draws, level), found)
+    assert 2.0**-level == 2.0 ** -{"stage0": 6, "late": 0}[stage]
 
 
 def test_consistency_distillation() -> None:
     found = group("consistency_distillation")
-    target_net, teacher = network("student", ema=True), network("target_net", ema=True)
+    target_net, teacher = network("student", ema=True), network("teacher", ema=True)
     check(ConsistencyDistillation.original().targets(target_net, teacher, *batch_and_draws(found)), found)
 
 
 @pytest.mark.parametrize("step", [50, 500, 990])
 def test_consistency_training(step: int) -> None:
     found = group(f"consistency_training_{step}")
-    check(ConsistencyTraining.original().targets(network("student", ema=True), *batch_and_draws(found)), found)
+    objective, (batch, draws) = ConsistencyTraining.original(), batch_and_draws(found)
+    level = objective.level(progress_of(found))
+    check(objective.targets(network("student", ema=True), batch, draws, level), found)
 
 
 @pytest.mark.parametrize("weight", [0, 1.5])
@@ -90,9 +97,9 @@ def test_live_reflow(weight: float) -> None:
     t = torch.from_numpy(found["t"])
     draws = Draws(nchw(found["noise"][rows]), t, torch.zeros(len(t), dtype=torch.bool))
     objective = LiveReflow.original(guidance=float(weight))
-    x, target, told = objective.targets(network("student", ema=False), batch, draws, own)
+    x, target, step_cond = objective.targets(network("student", ema=False), batch, draws, own)
     check((x, target), found)
-    assert torch.equal(-torch.log2(told), torch.from_numpy(found["dt_base"]).float())
+    assert torch.equal(-torch.log2(step_cond), torch.from_numpy(found["dt_base"]).float())
 
 
 def shortcut_case(found: Mapping[str, np.ndarray], guided: bool) -> tuple[Batch, ShortcutDraws, np.ndarray]:
@@ -139,9 +146,9 @@ DRAWS: list[ShortcutDraws] = []
 def test_five_training_steps() -> None:
     """Through our own trainer: losses, gradient norms, and all parameters and their average afterwards."""
     from shortcut_models.tasks import ImportedModel
-    from shortcut_models.training.fit import train_step
     from shortcut_models.training.options import Training
     from shortcut_models.training.state import State
+    from shortcut_models.training.step import train_step
 
     cases = [shortcut_case(group(f"trajectory/{step}"), guided=False) for step in range(5)]  # skips where trimmed
     expected = group("trajectory")
@@ -150,9 +157,9 @@ def test_five_training_steps() -> None:
         clip=1e9, ema=0.999, target_ema=0.999, ema_warmup=False, precision="fp32", device="cpu",
     )  # fmt: skip
     objective = Recorded(sigma_min=1e-5, clip=4.0)
-    state = State.new(network("target_net", ema=False), objective, training, torch.device("cpu"))
+    state = State.new(network("teacher", ema=False), objective, training, torch.device("cpu"))
     for average in (state.ema, state.target_net):
-        average.load_state_dict(network("target_net", ema=True).state_dict())
+        average.load_state_dict(network("teacher", ema=True).state_dict())
     task = ImportedModel(shape=(4, 8, 8), classes=10)
     for step, (batch, draws, _) in enumerate(cases):
         DRAWS.append(draws)

@@ -15,8 +15,8 @@ from helpers.regress import TRAINING, Line, Regress, Scale, at, infinite_gradien
 from helpers.runs import same, steps_of, tensors
 from shortcut_models.base import Network
 from shortcut_models.errors import UserError
-from shortcut_models.training.fit import MAX_BAD_STEPS, train_step
 from shortcut_models.training.state import State
+from shortcut_models.training.step import MAX_BAD_STEPS, train_step
 
 CPU = torch.device("cpu")
 

@@ -43,10 +43,10 @@ class Crashing(Objective):
     count: Iterator[int] = field(default_factory=lambda: iter(range(1, 10**6)))
     max_steps: int = 8
 
-    def losses(self, net: Network, teacher: Network, batch: Batch) -> Losses:
+    def losses(self, net: Network, target_net: Network, batch: Batch, **context: Any) -> Losses:
         if torch.is_grad_enabled() and next(self.count) == self.step:
             raise Crash
-        return self.inner.losses(net, teacher, batch)
+        return self.inner.losses(net, target_net, batch, **context)
 
     def sample(self, net: Network, noise: Any, cond: Any, steps: int, *, guidance: float = 1.0) -> Any:
         return self.inner.sample(net, noise, cond, steps, guidance=guidance)
@@ -93,7 +93,7 @@ def test_a_constant_rate_is_trained_for_longer_as_if_at_once(tmp_path: Path) -> 
     assert same(tensors(tmp_path / "parts"), tensors(tmp_path / "whole"))
     with pytest.raises(UserError, match="has been trained for 12 steps already: ask for more"):
         train(tmp_path / "parts", schedule="constant", train_steps=8)
-    assert Run(tmp_path / "parts").read_config()["training"]["steps"] == 12
+    assert Run(tmp_path / "parts").read_config()["training"]["train_steps"] == 12
 
 
 def test_a_damaged_newest_checkpoint_costs_only_time(tmp_path: Path) -> None:

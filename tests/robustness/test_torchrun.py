@@ -66,15 +66,15 @@ def wait_until(true: Callable[[], bool], process: BaseProcess) -> None:
     [
         (
             (*RUN, "--batch-size", 31),
-            "batch-size 31 cannot be shared evenly by 2 processes of 1 parts: give a multiple of 2, or another number "
+            "batch-size 31 cannot be shared evenly by 2 processes of 1 parts: use a multiple of 2, or another number "
             "of processes",
         ),
         (
             (*RUN, "--parallel", "both"),
-            "--parallel: must be one of ddp, fsdp, not 'both' (see `shortcut train digits --help`)",
+            "--parallel must be one of ddp, fsdp, not 'both' (see `shortcut train digits --help`)",
         ),
-        ((*RUN, "--device", "cuda:1"), "device 'cuda:1' is one for all processes: give cuda, and each takes its own, "
-                                       "or cpu"),
+        ((*RUN, "--device", "cuda:1"), "device 'cuda:1' is one for several processes: use cuda, where each takes its "
+                                       "own, or cpu"),
     ],
     ids=["batch", "parallel", "device"],
 )  # fmt: skip
@@ -102,7 +102,7 @@ def test_a_lost_process_ends_the_other_and_the_run_goes_on(tmp_path: Path, paral
     assert end(processes) == [143, 143]
     (step,) = {steps_of(run)[-1], logged(run)[-1]}
     assert said(tmp_path) == [
-        f"shortcut: stopped at step {step} of 100000, and saved; run the same command again to go on"
+        f"shortcut: stopped at step {step} of 100000, and saved; run the same command again to resume"
     ]
 
     assert end(start(tmp_path, *long, "--train-steps", step + 3)) == [0, 0]

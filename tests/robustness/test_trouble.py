@@ -10,6 +10,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -46,7 +47,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: signal.Sig
     assert 0 < step < 400
     said = (tmp_path / "said").read_text()
     assert said.rstrip().splitlines()[-1] == (
-        f"shortcut: stopped at step {step} of 400, and saved; run the same command again to go on"
+        f"shortcut: stopped at step {step} of 400, and saved; run the same command again to resume"
     )
     assert "Traceback" not in said
     assert [json.loads(line)["step"] for line in lines(tmp_path / "run")] == list(range(1, step + 1))
@@ -59,7 +60,7 @@ def test_a_process_of_its_own_stops_just_so(tmp_path: Path) -> None:
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert "and saved; run the same command again to go on" in process.communicate(timeout=100)[1]
+    assert "and saved; run the same command again to resume" in process.communicate(timeout=100)[1]
     assert process.returncode == 130
     assert len(steps_of(tmp_path / "run")) == 1
 
@@ -70,12 +71,13 @@ def wait_until(true: Callable[[], bool], process: BaseProcess) -> None:
         time.sleep(0.02)
 
 
-def test_processes_that_read_are_in_nobodys_way(tmp_path: Path) -> None:
-    """After a kill they hold on to nothing; a signal to all, as from a terminal or a batch system, leaves them be."""
+def test_processes_that_read_do_not_outlive_the_trainer(tmp_path: Path) -> None:
+    """After a kill they hold no lock and print nothing; a signal to all, as from a terminal, does not stop them."""
     words = (*DIGITS, "--run", tmp_path / "run", "--train-steps", 100_000, "--log-every", 1, "--workers", 2)
+    groups = []
     for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)):
         (tmp_path / "run" / "metrics.jsonl").unlink(missing_ok=True)
-        process = fork(words, os.setsid, tmp_path / "said")
+        process = fork(words, os.setsid, tmp_path / f"said{code}")
         wait_until(lambda: bool(lines(tmp_path / "run")), process)
         if number == signal.SIGKILL:
             process.kill()
@@ -83,7 +85,48 @@ def test_processes_that_read_are_in_nobodys_way(tmp_path: Path) -> None:
             os.killpg(process.pid or 0, number)
         process.join()
         assert process.exitcode == code
-        assert "Traceback" not in (tmp_path / "said").read_text()
+        groups.append(process.pid or 0)
+    while any(map(alive, groups)):
+        time.sleep(0.02)
+    said = "".join(path.read_text() for path in tmp_path.glob("said*"))
+    assert "Traceback" not in said
+    assert "Error" not in said
+
+
+def alive(group: int) -> bool:
+    """Whether a process group has a process."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_worker_prints_nothing_when_the_trainer_is_gone() -> None:
+    """It is gone in the middle of fetching a batch's memory; other errors are still printed."""
+    code = """
+import multiprocessing.resource_sharer as sharer, socket, sys
+from shortcut_models.training import batches
+if sys.argv[1] == "prepared":
+    batches._prepare_worker(0)
+for read in (False, True):  # a connection that is reset, and one that ends
+    offered = sharer.DupFd(0)
+    trainer = socket.socket(socket.AF_UNIX)
+    trainer.connect(offered._id[0])
+    if read:
+        trainer.recv(1000)
+    trainer.close()
+    offered.detach()  # answered by the same thread, which is done with the first connection then
+if sys.argv[1] == "prepared":
+    sys.excepthook(ValueError, ValueError("another error"), None)
+"""
+    words = [sys.executable, "-c", code]
+    plain, prepared = (
+        subprocess.run([*words, kind], capture_output=True, text=True, env=environment(), check=True)
+        for kind in ("plain", "prepared")
+    )
+    assert plain.stderr.count("Traceback") == 2
+    assert prepared.stderr.strip() == "ValueError: another error"
 
 
 def lines(run: Path) -> list[str]:
@@ -99,7 +142,8 @@ def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
         second = shortcut(*words)
         assert second.code == 2
         assert second.complaint == (
-            f"shortcut: error: {tmp_path / 'run'} is being trained by another process: wait, or give another --run"
+            f"shortcut: error: {tmp_path / 'run'} is being trained by another process: "
+            f"wait, or choose another directory with --run"
         )
         assert first.is_alive()
     finally:
@@ -119,7 +163,7 @@ def test_a_full_disk_loses_nothing_and_the_run_goes_on(tmp_path: Path) -> None:
     process.join()
     assert process.exitcode == 2
     assert re.search(
-        r"^shortcut: error: .*: File too large: mend that, then run the same command again; it goes on from the last "
+        r"^shortcut: error: .*: File too large: fix that, then run the same command again; it continues from the last "
         r"checkpoint$",
         (tmp_path / "said").read_text(),
         re.MULTILINE,
@@ -138,10 +182,10 @@ def test_a_read_only_folder_is_one_clear_line(tmp_path_factory: pytest.TempPathF
             path.chmod(0o555 if path.is_dir() else 0o444)
         before = tree(place)
         for words, message in (
-            ((*POINTS, "--run", place / "new"), f"{place / 'new'}: Permission denied: mend that"),
-            ((*POINTS, "--run", place / "run"), f"{place / 'run' / '.lock'}: Permission denied: mend that"),
-            (("sample", place / "run", "--out", place / "s.npz"), f"nothing may be written in {place}: give another"),
-            (("report", place / "run", "--out", place / "r.html"), f"nothing may be written in {place}: give another"),
+            ((*POINTS, "--run", place / "new"), f"cannot use {place / 'new'}: Permission denied: fix this"),
+            ((*POINTS, "--run", place / "run"), f"cannot use {place / 'run' / '.lock'}: Permission denied: fix this"),
+            (("sample", place / "run", "--out", place / "s.npz"), f"{place} cannot be written to: choose another"),
+            (("report", place / "run", "--out", place / "r.html"), f"{place} cannot be written to: choose another"),
         ):
             said = tmp_path_factory.mktemp("said") / "said"
             process = fork(words, become_nobody, said)

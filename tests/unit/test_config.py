@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import annotated_types as at
 import pytest
 
-from shortcut_models.config import Fraction, PositiveInt, PowerOfTwo, check, from_dict, options, to_dict
+from shortcut_models.config import Fraction, PositiveInt, PowerOfTwo, check, from_dict, options, to_dict, word
 from shortcut_models.errors import UserError
 from shortcut_models.networks import NETWORKS
 from shortcut_models.objectives import OBJECTIVES, Diffusion, Shortcut
@@ -49,7 +49,7 @@ def other_values(config: Any, name: str) -> list[Any]:
 
 @pytest.mark.parametrize(("cls", "option"), FIELDS)
 def test_every_field_says_what_it_is(cls: type, option: Any) -> None:
-    assert option.help.strip()
+    assert option.doc.strip()
     assert "\n" not in option.help
     if option.kind in (int, float):
         assert option.range, "a number without a range"
@@ -93,10 +93,11 @@ class Example:
     many"""
     power: PowerOfTwo = 4
     share: Fraction = 0.5
-    """a share"""
+    """a share; of the rows"""
     between: Annotated[float, at.Gt(0), at.Lt(1)] = 0.5
     maybe: Annotated[int | None, at.Ge(1)] = None
     perhaps: PositiveInt | None = None
+    """a count (default: what there is)"""
     colour: Literal["red", "blue"] = "red"
     on: bool = False
     name: str = ""
@@ -167,13 +168,41 @@ def test_a_tuple_is_no_list_and_holds_one_kind(value: Any) -> None:
 def test_options_carry_help_kind_and_range() -> None:
     found = {option.name: option for option in options(Example)}
     assert list(found) == [field.name for field in dataclasses.fields(Example)]
-    assert found["count"].help == "how many"
-    assert found["power"].help == ""
+    assert found["count"].doc == "how many"
+    assert found["power"].doc == ""
     assert (found["count"].kind, found["count"].range) == (int, ">= 1")
     assert (found["between"].kind, found["between"].range) == (float, "> 0, < 1")
+    assert (found["share"].kind, found["share"].range) == (float, "0 to 1")
     assert (found["power"].kind, found["power"].range) == (int, "a power of two, <= 32768")
     assert (found["perhaps"].kind, found["perhaps"].range) == (int | None, ">= 1")
     assert options(Example()) == options(Example)
+
+
+def test_help_has_the_range_after_the_noun_phrase() -> None:
+    found = {option.name: option.help for option in options(Example)}
+    assert found["count"] == "how many, >= 1"
+    assert found["share"] == "a share, 0 to 1; of the rows"
+    assert found["colour"] == ""
+    assert found["perhaps"] == "a count, >= 1 (default: what there is)"
+
+
+def test_flags_and_words_are_those_of_the_command_line() -> None:
+    found = {option.name: option for option in options(Example)}
+    assert found["count"].flag() == "--count"
+    assert [found["on"].flag("task.", value) for value in (True, False)] == ["--task.on", "--task.no-on"]
+    assert [word(value) for value in (None, "", (), ("a", "b"), 0, 0.5)] == ["none", "", "none", "a,b", "0", "0.5"]
+
+
+def test_a_subclass_may_say_more_of_a_field() -> None:
+    @dataclass(frozen=True)
+    class Special(Example):
+        """Another share."""
+
+        share: Fraction = 0.25
+        """share of the special rows"""
+
+    found = {option.name: option.doc for option in options(Special)}
+    assert (found["share"], found["count"]) == ("share of the special rows", "how many")
 
 
 def test_a_configuration_of_another_version_is_refused() -> None:

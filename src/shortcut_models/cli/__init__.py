@@ -2,51 +2,66 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from .._version import __version__
-from ..arguments import Parser
 from ..errors import PeerLost, Stopped, UserError
 from ..system.torchrun import is_distributed, once_per_job
-from . import (
-    animate,
-    collect,
-    compare,
-    encode,
-    evaluate,
-    fid_stats,
-    import_original,
-    interpolate,
-    plot,
-    race,
-    recipes,
-    report,
-    rollout,
-    sample,
-    train,
-)
 
-COMMANDS = (
-    recipes, collect, train, compare, encode, sample, evaluate, fid_stats, interpolate, plot, animate, report, rollout,
-    race, import_original,
-)  # fmt: skip
-"""a module each, with what --help says of it (ABOUT), its options (add_arguments), and what it does (run)"""
+if TYPE_CHECKING:
+    from .parser import Command
+
+COMMANDS = {
+    "recipes": "list the recipes, with the results measured with them",
+    "collect": "record demonstrations: an expert drives, or corrects a policy, or you drive yourself",
+    "train": "train a recipe, or resume a run that was stopped",
+    "compare": "train several methods at equal compute and put their samples side by side",
+    "encode": "turn images into latents once, so that training does not do it at every step",
+    "sample": "make samples at one or more numbers of steps",
+    "evaluate": "measure quality against the number of steps; the largest number is always measured too, to compare",
+    "fid-stats": "make the reference statistics of FID from images",
+    "interpolate": "draw the samples between pairs of noises",
+    "plot": "draw the quality of several runs against the number of steps, or against the size of the network",
+    "animate": "draw the training of a 2-D run as GIFs: the rainbow, and raw weights beside their EMA",
+    "report": "write a self-contained HTML report of a run and print its path",
+    "rollout": "evaluate a policy: play episodes at one or more numbers of steps, in worlds without demonstrations",
+    "race": "show policies side by side in the same world, or one policy at several numbers of steps",
+    "import-original": "turn a checkpoint of the paper's own code into a run to sample from",
+}
+"""each command is a module of this package, which has a class of the same name"""
+
+HELP = f"""usage: shortcut [-h] [--version] COMMAND ...
+
+One network, trained once, that generates in 1, 2, 4, ... 128 steps.
+
+commands:
+{chr(10).join(f"  {name:<16} {about}" for name, about in COMMANDS.items())}
+
+options:
+  -h, --help       show this help message and exit
+  --version        show the version and exit
+
+`shortcut COMMAND --help` explains a command, `shortcut train RECIPE --help` a recipe's options."""
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-"""what torch says of it, on one device or another"""
+"""parts of torch's messages, on one device or another"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns 0, 1 where another process was lost, 2 for input at fault, or 128 + the signal that
-    stopped a training.
+    """Run one command.
 
-    One of several processes that torchrun started ends here, with that code.
+    One of several processes that torchrun started ends here, with the exit code.
+
+    Returns:
+        0; 1 where another process was lost; 2 for wrong input; or 128 + the signal that stopped a training.
     """
-    code = _run(arguments)
+    code = _run(sys.argv[1:] if arguments is None else arguments)
     if is_distributed():
         # The threads that carried messages may abort a process that ends in the ordinary way, after all is done.
         sys.stdout.flush()
@@ -55,15 +70,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def read(words: Sequence[str]) -> Command:
+    """Return the command that the words of a command line ask for, ready to be called.
+
+    Raises:
+        UserError: the words are wrong.
+        SystemExit: help or the version was asked for, and printed.
+    """
+    if not words:
+        raise UserError("COMMAND is missing (see `shortcut --help`)")
+    name, *rest = words
+    if name in ("-h", "--help", "--version"):
+        print(f"shortcut-models {__version__}" if name == "--version" else HELP)
+        raise SystemExit(0)
+    from ..config import choose
+
+    about = choose("command", name, COMMANDS)
+    module = importlib.import_module(f".{name.replace('-', '_')}", __name__)
+    command: type[Command] = getattr(module, name.title().replace("-", ""))
+    return command.read(rest, f"shortcut {name}", about)
+
+
+def _run(words: Sequence[str]) -> int:
     warnings.showwarning = lambda message, *rest, **more: _say(f"warning: {' '.join(str(message).split())}")
     try:
-        args = build_parser().parse_args(arguments)
-        args.command(args)
+        read(words)()
         sys.stdout.flush()
     except UserError as error:
         return _complain(str(error))
-    except BrokenPipeError:  # whoever was reading, `head` for one, has seen enough
+    except BrokenPipeError:  # the reader, `head` for one, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:
@@ -75,9 +110,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not any(text in str(error) for text in OUT_OF_MEMORY):
             raise
-        return _complain("out of memory: lower --batch-size, raise --accumulate, or take a smaller network")
+        return _complain("out of memory: lower --batch-size, raise --accumulate, or choose a smaller network")
     except Stopped as stopped:
-        _say(f"{stopped}; run the same command again to go on")
+        _say(f"{stopped}; run the same command again to resume")
         return 128 + stopped.signal_number
     except KeyboardInterrupt:
         _say("interrupted")
@@ -86,9 +121,9 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _say(message: str) -> None:
-    """One line on stderr; once, where several processes have the same to say.
+    """Print one line on stderr, once for all processes that print the same.
 
-    Names in it may come from a file, so what a terminal would act on is spelled out.
+    A name in it may come from a file, so characters that a terminal would act on are escaped.
     """
     if once_per_job(message):
         shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
@@ -98,19 +133,3 @@ def _say(message: str) -> None:
 def _complain(message: str) -> int:
     _say(f"error: {' '.join(message.split())}")
     return 2
-
-
-def build_parser() -> Parser:
-    parser = Parser(
-        prog="shortcut",
-        description="One network, trained once, that generates in 1, 2, 4, ... 128 steps.",
-        epilog="`shortcut COMMAND --help` explains a command, `shortcut train RECIPE --help` a recipe's options.",
-    )
-    parser.add_argument("--version", action="version", version=f"shortcut-models {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        name = command.__name__.rpartition(".")[2].replace("_", "-")
-        sub = commands.add_parser(name, help=command.ABOUT, description=command.ABOUT)
-        sub.set_defaults(command=command.run)
-        command.add_arguments(sub)
-    return parser

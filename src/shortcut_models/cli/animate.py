@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..arguments import Parser
+from tyro.conf import Positional
+
+from .parser import Command
 from .shared import check_out
 
-ABOUT = "draw a 2-D run's learning as GIFs: the rainbow, and raw weights against EMA"
 
+@dataclass(frozen=True, kw_only=True)
+class Animate(Command):
+    run: Positional[Path]
+    """run directory"""
+    out: Path
+    """file of the rainbow, .gif; FILE-flow.gif is written beside it"""
 
-def add_arguments(parser: Parser) -> None:
-    """The command's options."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE.gif", help="the rainbow; FILE-flow.gif beside it"
-    )
+    def __call__(self) -> None:
+        from ..reports.animation import animate
 
-
-def run(args: argparse.Namespace) -> None:
-    """Run the command."""
-    from ..reports.animation import animate as draw
-
-    check_out(args.out, ".gif")
-    for path in draw(args.run, args.out):
-        print(path)
+        check_out(self.out, ".gif")
+        for path in animate(self.run, self.out):
+            print(path)

@@ -2,113 +2,102 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
-from ..arguments import Parser, whole_number
-from ..config import choose
-from ..errors import UserError
+from ..compare.comparison import Comparison, begin, finished, run_trial
+from ..compare.report import write_report
+from ..compare.workers import Workers
+from ..config import DERIVED, PositiveInt, choose
+from ..objectives import OBJECTIVES
+from ..system.progress import progress
+from .parser import Command
+from .recipe import RecipeCommand
 
-if TYPE_CHECKING:
-    from ..compare.comparison import Comparison
-
-ABOUT = "train methods at equal compute and set their samples side by side"
 DEFAULT_SHARE = 0.4
-"""of the evaluations of the recipe's own training: the budget where none is given"""
+"""default of --nfe-budget, as a share of what the recipe's own training takes"""
 
 
-def add_arguments(parser: Parser) -> None:
-    """The command's options."""
-    parser.add_argument("rest", nargs=argparse.REMAINDER)
-    parser.prefix_chars = "\0"  # every word, options too, goes to the recipe's own parser
+@dataclass(frozen=True, kw_only=True)
+class Compare(RecipeCommand):
+    WITHOUT: ClassVar[Mapping[str, str]] = {
+        "--train-steps": "--nfe-budget decides the optimiser steps of each training",
+        "--snapshots": "a comparison keeps no snapshots",
+    } | dict.fromkeys(
+        ("--checkpoint-every", "--keep", "--sample-every", "--heldout-every"),
+        "a comparison saves at each quarter of a training and samples at the end",
+    )
 
+    objectives: Sequence[str] = ("all",)
+    """names of methods, of those above; all stands for those that are generative"""
+    nfe_budget: PositiveInt | None = None
+    """network evaluations of each training, its teacher included; an example forward counts 1, forward and backward 3
+    (default: 40% of what the recipe's own training takes)"""
+    seeds: PositiveInt = 1
+    """number of trainings of each method"""
+    steps: Sequence[int] = (128, 4, 1)
+    """numbers of sampling steps to evaluate at, 1 to the model's largest"""
+    num: PositiveInt = 1000
+    """number of samples for each number of steps"""
+    jobs: PositiveInt = 1
+    """number of trainings at a time, each with its share of the cores"""
+    out: Path | None = None
+    """folder of the comparison (default: comparisons/RECIPE)"""
+    trial: str | None = field(default=None, metadata=DERIVED)
+    """the only training that this process does: set by `Workers`"""
 
-def run(args: argparse.Namespace) -> None:
-    """Run the command."""
-    from ..compare.comparison import begin, finished, run_trial
-    from ..compare.report import write_report
-    from ..compare.workers import Workers
-    from ..system.progress import progress
+    @classmethod
+    def read(cls, words: Sequence[str], prog: str, about: str) -> Command:
+        """Return the command; see `Command.read`."""
+        trial = None
+        if list(words[-2:-1]) == ["--trial"]:  # of a process of --jobs: not an option for users, so not in the help
+            *words, _, trial = words
+        command: Any = super().read(words, prog, about)
+        return dataclasses.replace(command, trial=trial)
 
-    comparison, options = read(args.rest)
-    trials = {trial.name: trial for trial in comparison.trials()}
-    if options.trial is not None:
-        run_trial(comparison, choose("trial", options.trial, trials), quiet=True)
-        return
-    begin(comparison)
-    print(f"{len(trials)} trainings of {comparison.budget:,} network evaluations at most", flush=True)
-    waiting = [trial for trial in trials.values() if finished(comparison, trial) is None]
-    with progress(len(trials), "training", initial=len(trials) - len(waiting)) as bar:
-        if options.compare_workers == 1:
-            for trial in waiting:
-                bar.set_postfix_str(trial.name)
-                run_trial(comparison, trial, quiet=True)
-                bar.update()
-        else:
-            with Workers(options.compare_workers, args.rest) as workers:
-                workers.run_all(comparison, waiting, bar)
-    for path in write_report(comparison):
-        print(path)
+    def comparison(self) -> Comparison:
+        """Return what is compared. Raises UserError where it cannot be."""
+        methods = methods_of(self.objectives)
+        if "diffusion" in methods:
+            OBJECTIVES["diffusion"]().scheduler()  # type: ignore[attr-defined]  # raises where diffusers is missing
+        training, each = self.recipe.training, self.recipe.objective.nfe_per_example
+        budget = self.nfe_budget or round(DEFAULT_SHARE * training.train_steps * training.batch_size * each)
+        steps, out = list(dict.fromkeys(self.steps)), self.out or Path("comparisons") / self.name
+        return Comparison(self.name, self.recipe, methods, budget, self.seeds, steps, self.num, out)
 
-
-def read(words: Sequence[str]) -> tuple[Comparison, argparse.Namespace]:
-    """The words after `shortcut compare` -> what they ask for."""
-    from ..compare.comparison import Comparison
-    from ..objectives import OBJECTIVES
-    from ..recipes.arguments import parse_recipe
-
-    name, recipe, args = parse_recipe(words, "compare", add_compare_options)
-    if args.compare_workers < 1:
-        raise UserError(f"--workers must be a whole number >= 1, not {args.compare_workers}")
-    methods = methods_of(args.objectives)
-    if "diffusion" in methods:
-        OBJECTIVES["diffusion"]().scheduler()  # type: ignore[attr-defined]  # says so now, where diffusers is missing
-    budget = args.compare_budget
-    if budget is None:
-        each = recipe.training.batch_size * recipe.objective.nfe_per_example
-        budget = round(DEFAULT_SHARE * recipe.training.train_steps * each)
-    steps = list(dict.fromkeys(args.compare_steps))
-    out = args.out or Path("comparisons") / name
-    return Comparison(name, recipe, methods, budget, args.compare_seeds, steps, args.compare_num, out), args
+    def __call__(self) -> None:
+        comparison = self.comparison()
+        trials = {trial.name: trial for trial in comparison.trials()}
+        if self.trial is not None:
+            run_trial(comparison, choose("trial", self.trial, trials), quiet=True)
+            return
+        begin(comparison)
+        print(f"{len(trials)} trainings of {comparison.budget:,} network evaluations at most", flush=True)
+        waiting = [trial for trial in trials.values() if finished(comparison, trial) is None]
+        with progress(len(trials), "training", initial=len(trials) - len(waiting)) as bar:
+            if self.jobs == 1:
+                for trial in waiting:
+                    bar.set_postfix_str(trial.name)
+                    run_trial(comparison, trial, quiet=True)
+                    bar.update()
+            else:
+                with Workers(self.jobs, self.words) as workers:
+                    workers.run_all(comparison, waiting, bar)
+        for path in write_report(comparison):
+            print(path)
 
 
 def methods_of(names: Sequence[str]) -> list[str]:
-    """Names of methods, each once, `all` standing for the generative ones. Raises UserError where there is no such."""
-    from ..objectives import OBJECTIVES
+    """Return the methods that names stand for, each once; `all` stands for the generative ones.
 
+    Raises:
+        UserError: no method has the name.
+    """
     several = {"all": [name for name, method in OBJECTIVES.items() if method.is_generative]}
     found = dict.fromkeys(method for name in names for method in several.get(name, [name]))
     for method in found:
         choose("objective", method, OBJECTIVES)
     return list(found)
-
-
-def add_compare_options(parser: Parser) -> None:
-    """The options that are not fields of the recipe."""
-    from ..objectives import OBJECTIVES
-
-    number: Any = {"type": whole_number, "metavar": "N"}
-    parser.add_argument(
-        "--objectives", nargs="+", default=["all"], metavar="NAME",
-        help=f"all (default; those that are generative), or some of {', '.join(OBJECTIVES)}",
-    )  # fmt: skip
-    share = f"{DEFAULT_SHARE:.0%}%"
-    helps = {
-        "budget": "network evaluations of each training, its teacher included: an example forward counts 1, forward "
-        f"and backward 3 (default: {share} of what the recipe's own training takes)",
-        "seeds": "trainings of each method; >= 1 (default 1)",
-        "num": "samples to judge at each number of steps; >= 1 (default 1000)",
-        "workers": "trainings at a time, each on its share of the cores; >= 1 (default 1)",
-    }
-    defaults = {"seeds": 1, "num": 1000, "workers": 1}
-    parser.add_argument(
-        "--steps", dest="compare_steps", nargs="+", default=[128, 4, 1],
-        help="sampling steps to judge at (default 128 4 1)", **number,
-    )  # fmt: skip
-    for name, text in helps.items():
-        # A name of its own for each value: the recipe's training has an option --workers, too, and it is another one.
-        parser.add_argument(f"--{name}", dest=f"compare_{name}", default=defaults.get(name), help=text, **number)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where everything goes (default: comparisons/RECIPE)")
-    parser.add_argument("--trial", help=argparse.SUPPRESS)  # what a worker process is to do

@@ -2,58 +2,66 @@
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from ..arguments import Parser, whole_number
-from ..errors import UserError
-from .shared import add_network, check_out
-
-ABOUT = "make the reference statistics of FID from images"
-
-
-def add_arguments(parser: Parser) -> None:
-    """The command's options."""
-    parser.add_argument("--data", required=True, metavar="PATH", help="a folder, tar shards, .npz or idx files")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="arrays mu, sigma, and more")
-    parser.add_argument(
-        "--split", choices=("train", "test", "all"), default="train",
-        help="which of the images, held out as for training (default train)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--task.image-size", dest="image_size", type=whole_number, metavar="N",
-        help="side in pixels, as that of the run (default: the images' own)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--task.channels", dest="channels", type=whole_number, choices=(1, 3),
-        help="1 is grey, 3 is colour (default: what the data has)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--task.skip-damaged", dest="skip_damaged", action="store_true", help="leave out images that cannot be read"
-    )
-    parser.add_argument(
-        "--keep", type=whole_number, default=10_000, metavar="N",
-        help="images whose features are kept too, for KID and neighbourhoods; >= 0 (default 10000)",
-    )  # fmt: skip
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
-    add_network(parser)
+from ..config import DERIVED, NonNegativeInt, PositiveInt
+from .parser import Command, Part, parse
+from .shared import OnDevice, check_out
 
 
-def run(args: argparse.Namespace) -> None:
-    """Make reference statistics."""
-    from ..evaluation.fid_reference import measure
-    from ..evaluation.inception import Inception
-    from ..system.machine import keep_freed_memory
-    from ..tasks import Images
-    from ..training.options import Training
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions(Command):
+    """The options of `shortcut train images` that images are prepared with, as messages about images name them."""
 
-    check_out(args.out, ".npz")
-    if args.keep < 0:
-        raise UserError(f"--keep must be a whole number >= 0, not {args.keep}")
-    device = Training(device=args.device).torch_device()
-    task = Images(args.data, args.image_size, args.channels, 0, skip_damaged=args.skip_damaged).resolve()
-    keep_freed_memory()
-    network = Inception(args.inception, device)
-    found = measure(task, args.split, network, keep=args.keep)
-    found.save(args.out)
-    print(f"{args.out}: {found.count:,} images, {network.size:,} features")
+    image_size: PositiveInt | None = None
+    """side in pixels, as for the run (default: the images' own)"""
+    channels: Literal[1, 3] | None = None
+    """number of channels; 1 is grey, 3 is colour (default: that of the data)"""
+    skip_damaged: bool = False
+    """leave out images that cannot be read"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FidStats(OnDevice):
+    data: str
+    """images: a folder, tar shards, .npz or idx files"""
+    out: Path
+    """file of the statistics, .npz, with arrays mu, sigma, and more"""
+    split: Literal["train", "test", "all"] = "train"
+    """split of the images, held out as for training"""
+    keep: NonNegativeInt = 10_000
+    """number of images whose features are kept too, for KID and neighbourhoods"""
+    inception: str | None = None
+    """TorchScript of the Inception network of 2015, or its https:// address (default: that of the extra `fid`)"""
+    inception_sha256: str | None = None
+    """SHA-256 that the file of --inception must have, in hexadecimal digits (default: none)"""
+    trust_file: bool = False
+    """open the file of --inception without a hash; opening TorchScript runs code of the file"""
+
+    task: ImageOptions = field(default=ImageOptions(), metadata=DERIVED)
+
+    @classmethod
+    def read(cls, words: Sequence[str], prog: str, about: str) -> Command:
+        """Return the command; see `Command.read`."""
+        task = Part(ImageOptions(), "task", "task.")
+        given, of_task = parse([Part(cls), task], words, prog, about)
+        return Part(cls).build({**given, "task": task.build(of_task)})
+
+    def __call__(self) -> None:
+        from ..evaluation.fid_reference import measure
+        from ..evaluation.inception import Inception
+        from ..system.machine import keep_freed_memory, torch_device
+        from ..tasks import Images
+
+        check_out(self.out, ".npz")
+        device = torch_device(self.device)
+        given = self.task
+        task = Images(self.data, given.image_size, given.channels, 0, skip_damaged=given.skip_damaged).resolve()
+        keep_freed_memory()
+        network = Inception(self.inception, device, sha256=self.inception_sha256, trust=self.trust_file)
+        found = measure(task, self.split, network, keep=self.keep)
+        found.save(self.out)
+        print(f"{self.out}: {found.count:,} images, {network.size:,} features")

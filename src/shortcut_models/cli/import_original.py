@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..arguments import Parser, whole_number
+from tyro.conf import Positional
 
-ABOUT = "turn a checkpoint of the paper's own code into a run to sample from"
-
-
-def add_arguments(parser: Parser) -> None:
-    """The command's options."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="the checkpoint, a pickle; nothing in it is run")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's directory, new or empty")
-    parser.add_argument(
-        "--num-heads", type=whole_number, required=True, metavar="N", help="attention heads, as it was trained with"
-    )
-    parser.add_argument(
-        "--image-size", type=whole_number, required=True, metavar="N", help="side of its images or latents in pixels"
-    )
-    parser.add_argument("--raw", action="store_true", help="the parameters themselves, not their average")
-    parser.add_argument(
-        "--objective", default="shortcut", metavar="NAME", help="the method it was trained by (default shortcut)"
-    )
+from .parser import Command
 
 
-def run(args: argparse.Namespace) -> None:
-    """Run the command."""
-    from ..original.import_run import import_original
+@dataclass(frozen=True, kw_only=True)
+class ImportOriginal(Command):
+    file: Positional[Path]
+    """checkpoint, a pickle; nothing in it is run"""
+    out: Path
+    """run directory, new or empty"""
+    num_heads: int
+    """number of attention heads, as in its training"""
+    image_size: int
+    """side of its images or latents in pixels"""
+    raw: bool = False
+    """import the parameters themselves, not their average"""
+    objective: str = "shortcut"
+    """name of the method it was trained with"""
 
-    found = import_original(
-        args.file, args.out, num_heads=args.num_heads, image_size=args.image_size, ema=not args.raw,
-        objective=args.objective,
-    )  # fmt: skip
-    print(f"{found}: try `shortcut sample {args.out} --steps 1 4 128 --out samples.npz`")
+    def __call__(self) -> None:
+        from ..original.import_run import import_original
+
+        found = import_original(
+            self.file, self.out, num_heads=self.num_heads, image_size=self.image_size, ema=not self.raw,
+            objective=self.objective,
+        )  # fmt: skip
+        print(f"{found}: try `shortcut sample {self.out} --steps 1 4 128 --out samples.npz`")

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 
-from ..arguments import Parser
-
-ABOUT = "list the recipes, with the results measured with them"
+from .parser import Command
 
 
-def add_arguments(parser: Parser) -> None:
-    """The command's options."""
+@dataclass(frozen=True, kw_only=True)
+class Recipes(Command):
+    def __call__(self) -> None:
+        from ..recipes.library import RECIPES
 
-
-def run(args: argparse.Namespace) -> None:
-    """Run the command."""
-    from ..recipes.library import RECIPES
-
-    for name, recipe in RECIPES.items():
-        print(f"{name}\n    {recipe.about}\n    {recipe.measured}")
+        for name, recipe in RECIPES.items():
+            print(f"{name}\n    {recipe.about}\n    {recipe.measured}")

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..arguments import Parser
-from .shared import add_run, check_out, open_model
-
-ABOUT = "write a self-contained HTML report of a run and print its path"
+from .shared import OfModel, check_out
 
 
-def add_arguments(parser: Parser) -> None:
-    """The command's options."""
-    add_run(parser, "a run directory")
-    parser.add_argument("--out", type=Path, metavar="FILE.html", help="default: RUN/report.html")
+@dataclass(frozen=True, kw_only=True)
+class Report(OfModel):
+    out: Path | None = None
+    """file of the report, .html (default: RUN/report.html)"""
 
+    def __call__(self) -> None:
+        from ..reports.report import write_report
 
-def run(args: argparse.Namespace) -> None:
-    """Run the command."""
-    from ..reports.report import write_report
-
-    if args.out is not None:
-        check_out(args.out, ".html")
-    print(write_report(args.run, open_model(args), args.out))
+        if self.out is not None:
+            check_out(self.out, ".html")
+        print(write_report(self.run, self.model(), self.out))

@@ -73,7 +73,7 @@ class Comparison:
     out: Path
 
     def __post_init__(self) -> None:
-        for what, value in (("budget", self.budget), ("seeds", self.seeds), ("num", self.num)):
+        for what, value in (("nfe-budget", self.budget), ("seeds", self.seeds), ("num", self.num)):
             if value < 1:
                 raise UserError(f"--{what} must be a whole number >= 1, not {value}")
         most = self.recipe.objective.max_steps
@@ -90,9 +90,7 @@ class Comparison:
         given, cls = self.recipe.objective, OBJECTIVES[method]
         if type(given) is not cls:
             return with_shared_options(given, cls)
-        same_in_all = {"pairing": "independent", "guidance": 1.0, "pair_guidance": 1.0}
-        mine: Any = {name: value for name, value in same_in_all.items() if hasattr(given, name)}
-        return dataclasses.replace(given, **mine)  # type: ignore[type-var]
+        return given.with_options(pairing="independent", guidance=1.0, pair_guidance=1.0)
 
     def trials(self) -> Iterator[Trial]:
         """All trainings, those that others learn from first. Raises UserError where the budget is too small."""
@@ -105,7 +103,7 @@ class Comparison:
 
     def _seeded(self, seed: int, steps: int) -> Recipe:
         if steps < 1:
-            raise UserError(f"--budget {self.budget} is not enough for one step of each method: give more")
+            raise UserError(f"--nfe-budget {self.budget} is not enough for one step of each method: choose more")
         training = dataclasses.replace(with_steps(self.recipe, steps), seed=self.recipe.training.seed + seed)
         # A picture and a held-out loss at the end are enough; a training that is stopped goes on from a quarter of it.
         quarter = max(steps // 4, 1)
@@ -130,14 +128,14 @@ class Comparison:
         if objective.requires == "pairs":
             pair_steps = min(PAIR_STEPS, objective.max_steps)
             pairs = max(int(PAIR_SHARE * left / pair_steps), 1)
-            objective = dataclasses.replace(objective, pairs=pairs, pair_steps=pair_steps)  # type: ignore[type-var]
-            cost["pairs"] = pairs * pair_steps
+            objective = objective.with_options(pairs=pairs, pair_steps=pair_steps)
+            cost["pairs"] = objective.pairs * objective.pair_steps
             left -= cost["pairs"]
         each = objective.nfe_per_example * self.recipe.training.batch_size
         steps = int(left / each)
         if steps < objective.stages:
             what = f"each of {method}'s stages" if objective.stages > 1 else f"one step of {method}"
-            raise UserError(f"--budget {self.budget} is not enough for {what}: give more")
+            raise UserError(f"--nfe-budget {self.budget} is not enough for {what}: choose more")
         cost["training"] = round(steps * each)
         recipe = dataclasses.replace(self._seeded(seed, steps), objective=objective)
         return Trial(method, recipe, cost, None if teacher is None else teacher.name)

@@ -1,1 +1,1 @@
-"""How good samples are: the task's own measures, FID, and results on the disk."""
+"""Measure how good samples are: the task's own metrics, FID, and results on the disk."""

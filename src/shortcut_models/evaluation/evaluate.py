@@ -1,4 +1,4 @@
-"""Quality against steps: the same noises through every budget, judged by the task."""
+"""Quality against steps: the same noises in every number of steps, judged by the task."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..system.machine import machine
 from ..system.progress import progress
 
 REFERENCE = 2048
-"""held-out examples from which the data's standard deviation is taken"""
+"""held-out examples that the data's standard deviation is computed from"""
 
 
 def data_deviation(task: Task, device: torch.device | str = "cpu") -> float:
-    """The standard deviation of a coordinate of held-out data, about its mean, as the network sees it.
+    """Return the standard deviation of a coordinate of held-out data, about its mean, in the network's units.
 
-    Where the task draws what the network sees, as latents are, the draws are always the same.
+    If the task draws the network's input at random, as for latents, the draws are always the same.
     """
     dataset = task.dataset("test")
     raw = dataset.__getitems__(list(range(min(len(dataset), REFERENCE)))).data.to(device)
@@ -34,7 +34,7 @@ def data_deviation(task: Task, device: torch.device | str = "cpu") -> float:
 
 def evaluate(
     model: Model,
-    budgets: Sequence[int],
+    step_counts: Sequence[int],
     num: int,
     *,
     seed: int = 0,
@@ -42,22 +42,22 @@ def evaluate(
     batch_size: int = 250,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Judge `num` samples at each budget, all from the same noises and with the classes in turn.
+    """Judge `num` samples at each number of steps, all from the same noises and with the classes in turn.
 
-    Returns a JSON-able dict; under "steps", for each budget, the task's measures and:
+    Returns a JSON-able dict; under "steps", for each number of steps, the task's metrics and:
 
-    - distance_to_finest: mean distance between the ends of the same noise in this many steps and in the most,
-      over the standard deviation of a coordinate of the data. It grows with the square root of the number of
-      coordinates, so it compares budgets and runs of one event shape. Left out where held-out data does not vary;
+    - distance_to_finest: mean distance between samples from the same noise in this many steps and in the most, over
+      the standard deviation of a coordinate of the data. It grows with the square root of the number of coordinates,
+      so it compares numbers of steps, and runs of one shape. Left out if held-out data does not vary;
     - seconds: time spent generating.
 
     Raises:
-        UserError: a number out of its range.
+        UserError: a number is out of its range.
     """
-    model.check_request(num, seed, guidance, batch_size, encoded=len(budgets) + 2)
+    model.check_request(num, seed, guidance, batch_size, encoded=len(step_counts) + 2)
     labels = model.labels(num)
     most = model.objective.max_steps
-    wanted = sorted(set(budgets))
+    wanted = sorted(set(step_counts))
     passes = sum(wanted) + (0 if most in wanted else most)
     deviation = data_deviation(model.task, model.device)
     ends: dict[int, X] = {}
@@ -69,7 +69,7 @@ def evaluate(
                 rows = range(start, min(start + batch_size, num))
                 noise = sample_noise(seed, rows, model.task.shape)
                 cond = model.conditions(rows, labels[rows.start : rows.stop])
-                parts.append(model.flow(noise, steps, cond, guidance).cpu())
+                parts.append(model.sample_from(noise, steps, cond, guidance, decode=False).cpu())
                 bar.update(len(rows) * steps)
             ends[steps], seconds[steps] = torch.cat(parts), time.perf_counter() - begin
     results = {}

@@ -25,11 +25,11 @@ from ..system.files import cache_folder, write_atomically
 from ..system.progress import progress
 
 BLOCK = 256
-"""images whose features are a file in the cache"""
+"""images of a file in the cache"""
 KEEP = 10_000
-"""images whose features are kept in a file of statistics: KID and neighbourhoods need features, not moments"""
+"""images whose features a file of statistics holds: KID and neighbourhoods need features, not moments"""
 VERSION = 1
-"""of the way from images to features; a change makes all anew"""
+"""of the computation of features; a change makes the cache stale"""
 
 Images = UInt8[np.ndarray, "n h w c"]
 Features = Float[np.ndarray, "n k"]
@@ -37,24 +37,24 @@ Features = Float[np.ndarray, "n k"]
 
 @runtime_checkable
 class Extractor(Protocol):
-    """Makes features of images; `shortcut_models.inception.Inception` is the one of FID."""
+    """Makes features of images; `shortcut_models.evaluation.inception.Inception` is the one of FID."""
 
     size: int
     """number of features"""
     fingerprint: str
-    """tells its weights from others"""
+    """identifies its weights"""
 
     def __call__(self, images: Images) -> Features: ...
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What is known of the features of real images. None where a file made by others does not say."""
+    """Statistics of the features of real images; None for those that a file from elsewhere does not have."""
 
     mu: Float[np.ndarray, "k"]
     sigma: Float[np.ndarray, "k k"]
     count: int | None = None
-    """images behind the moments"""
+    """images that the moments are of"""
     features: Features | None = None
     """of some of them, a fair sample; in the order of the data, which may be that of the classes: see `some`"""
     pixels: tuple[float, float] | None = None
@@ -72,16 +72,16 @@ class Reference:
         return hashlib.sha256(self.mu.tobytes() + self.sigma.tobytes()).hexdigest()
 
     def some(self, num: int) -> Features | None:
-        """`num` of the features, always the same ones, drawn at random as their order may be that of the classes.
+        """Return `num` of the features, always the same ones, drawn at random as they may be ordered by class.
 
-        All of them where there are no more; None where there are none.
+        All of them if there are no more; None if there are none.
         """
         if self.features is None or len(self.features) <= num:
             return self.features
         return self.features[np.random.default_rng(0).permutation(len(self.features))[:num]]
 
     def save(self, path: Path) -> None:
-        """Write an .npz file with `mu`, `sigma` and what else is known."""
+        """Write an .npz file with `mu`, `sigma` and the other statistics."""
         more = {name: getattr(self, name) for name in ("count", "features", "pixels", "image_shape", "network")}
         content = io.BytesIO()
         np.savez(content, mu=self.mu, sigma=self.sigma, **{k: v for k, v in more.items() if v is not None})
@@ -89,7 +89,7 @@ class Reference:
 
 
 def read_reference(path: Path) -> Reference:
-    """Read statistics. Raises UserError where the file is missing or damaged, or holds no moments that make sense."""
+    """Read statistics. Raises UserError if the file is missing or damaged, or its moments are not valid."""
     try:
         with np.load(path, allow_pickle=False) as file:
             known = ("mu", "sigma", "count", "features", "pixels", "image_shape", "network")
@@ -97,17 +97,19 @@ def read_reference(path: Path) -> Reference:
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: make it with `shortcut fid-stats --data D --out {path}`") from None
     except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error):
-        raise UserError(f"{path} is damaged or no .npz file: make it with `shortcut fid-stats`") from None
+        raise UserError(f"{path} is damaged or not an .npz file: make it with `shortcut fid-stats`") from None
     for name in ("mu", "sigma"):
         if name not in held:
-            raise UserError(f"{path} holds no array {name}: statistics have mu [k] and sigma [k, k]")
+            raise UserError(f"{path} does not have the array {name}: statistics have mu [k] and sigma [k, k]")
     mu, sigma = held["mu"], held["sigma"]
     if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):
-        raise UserError(f"mu {list(mu.shape)} and sigma {list(sigma.shape)} in {path} do not fit: [k] and [k, k] would")
+        raise UserError(
+            f"mu {list(mu.shape)} and sigma {list(sigma.shape)} in {path} do not fit: they must be [k] and [k, k]"
+        )
     if not all(np.issubdtype(x.dtype, np.floating) and np.isfinite(x).all() for x in (mu, sigma)):
         raise UserError(f"mu and sigma in {path} must be finite numbers: make them again with `shortcut fid-stats`")
     if np.abs(sigma - sigma.T).max() > 1e-3 * np.abs(sigma).max():
-        raise UserError(f"sigma in {path} is not symmetric, so no covariance: make it with `shortcut fid-stats`")
+        raise UserError(f"sigma in {path} is not symmetric, so not a covariance: make it with `shortcut fid-stats`")
     return Reference(
         mu.astype(np.float64),
         sigma.astype(np.float64),
@@ -121,25 +123,25 @@ def read_reference(path: Path) -> Reference:
 
 
 def image_shape(task: Task) -> tuple[int, int, int]:
-    """(height, width, channels) in a task's own units. Raises UserError where these are not images."""
+    """Return (height, width, channels) in a task's own units. Raises UserError if these are not images."""
     made = task.decode(torch.zeros(1, *task.shape))
     if made.dtype != np.uint8 or made.ndim != 4 or made.shape[3] not in (1, 3):
-        raise UserError("FID is for images, and this task's data are none: leave out --fid-stats")
+        raise UserError("FID is for images, and this task's data are not images: leave out --fid-stats")
     _, height, width, channels = made.shape
     return height, width, channels
 
 
 def measure(task: Task, split: str, network: Extractor, *, keep: int = KEEP, quiet: bool = False) -> Reference:
-    """Statistics of the images of a split: "train", "test" or "all".
+    """Compute statistics of the images of a split: "train", "test" or "all".
 
-    Features are cached by the images' content, so that a call that was stopped goes on, and a second one is quick.
+    Features are cached by the images' content, so that a call that was stopped resumes, and a second one is fast.
 
     Args:
-        task: its data encoded and decoded are the images, uint8 [n, height, width, 1 or 3].
-        split: which of them.
+        task: a task whose data, encoded and decoded, are images, uint8 [n, height, width, 1 or 3].
+        split: the images.
         network: makes the features.
-        keep: images at most whose features are kept.
-        quiet: no progress bar.
+        keep: number of images, at most, whose features the result holds.
+        quiet: show no progress bar.
 
     Raises:
         UserError: the task is not one of images.
@@ -149,40 +151,38 @@ def measure(task: Task, split: str, network: Extractor, *, keep: int = KEEP, qui
     count = sum(map(len, parts))
     kept = np.zeros(count, bool)
     kept[np.random.default_rng(0).permutation(count)[:keep]] = True
-    moments, features, light = Moments(network.size), [], np.zeros(2)
+    moments, features, sums = Moments(network.size), [], np.zeros(2)
     with progress(count, "image", quiet=quiet) as bar:
         for images in itertools.chain.from_iterable(_blocks(task, part) for part in parts):
             made = cached_features(images, network)
             features.append(made[kept[moments.count : moments.count + len(made)]])
             moments.add(made)
-            light += brightness(images).sum(0)
+            sums += brightness(images).sum(0)
             bar.update(len(images))
     some = np.concatenate(features) if keep else None
-    return Reference(
-        moments.mean, moments.covariance, count, some, deviation(light / count), shape, network.fingerprint
-    )
+    return Reference(moments.mean, moments.covariance, count, some, deviation(sums / count), shape, network.fingerprint)
 
 
 def _blocks(task: Task, dataset: Dataset) -> Iterator[Images]:
-    """The images of a data set."""
+    """Yield the images of a data set."""
     for begin in range(0, len(dataset), BLOCK):
         rows = list(range(begin, min(begin + BLOCK, len(dataset))))
         yield task.decode(task.encode(dataset.__getitems__(rows).data))
 
 
 def brightness(images: Images) -> Float[np.ndarray, "n 2"]:
-    """Mean and mean square of the pixels of each image."""
+    """Return mean and mean square of the pixels of each image."""
     return np.array([[image.mean(), np.square(image, dtype=np.float64).mean()] for image in images])
 
 
-def deviation(light: Float[np.ndarray, "2"]) -> tuple[float, float]:
-    """Mean and mean square -> mean and standard deviation."""
-    mean, square = map(float, light)
+def deviation(pixel_stats: Float[np.ndarray, "2"]) -> tuple[float, float]:
+    """Convert mean and mean square to mean and standard deviation."""
+    mean, square = map(float, pixel_stats)
     return mean, max(square - mean**2, 0.0) ** 0.5
 
 
 def cached_features(images: Images, network: Extractor) -> Features:
-    """Features of images, from the cache where these very images were seen before."""
+    """Return features of images, from the cache if it has these very images."""
     facts = f"{VERSION} {network.fingerprint} {images.shape}"
     name = hashlib.blake2b(np.ascontiguousarray(images).data, digest_size=16, key=_short(facts)).hexdigest()
     path = cache_folder("features") / name[:2] / f"{name}.npy"

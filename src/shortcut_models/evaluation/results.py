@@ -11,11 +11,11 @@ from ..errors import UserError
 from ..text import format_steps, format_table
 
 MODEL = ("step", "weights", "autoencoder")
-"""what a result says of the model behind it"""
+"""entries of a result that identify the model"""
 
 
 def read_result(path: Path, run: Path) -> dict[str, Any] | None:
-    """A result that `shortcut evaluate` wrote for a run, if it did. Raises UserError where it is damaged."""
+    """Return the result that `shortcut evaluate` wrote for a run, or None. Raises UserError if it is damaged."""
     if not path.exists():
         return None
     try:
@@ -30,19 +30,20 @@ def read_result(path: Path, run: Path) -> dict[str, Any] | None:
 
 
 def describe_better_existing(path: Path, result: dict[str, Any]) -> str:
-    """What a file holds, in words, where that is of the same model and says more than a new result; else ""."""
+    """Describe the result in a file if it is of the same model and has more than a new one; else return ""."""
     try:
         found = json.loads(path.read_bytes())
-        same, num, budgets = _agree(found, result, MODEL), int(found["num"]), set(found["steps"])
+        same, num, counts = _agree(found, result, MODEL), int(found["num"]), set(found["steps"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ""
-    more = num > result["num"] or (num == result["num"] and budgets > set(result["steps"]))
-    return f"{num:,} samples at {len(budgets)} numbers of steps" if more and same else ""
+    more = num > result["num"] or (num == result["num"] and counts > set(result["steps"]))
+    return f"{num:,} samples at {len(counts)} numbers of steps" if more and same else ""
 
 
-def together(path: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """A new result of FID with the rows that a file holds besides, where they compare: they are of the same model, the
-    same noises, the same precision and the same reference. Guidance may differ, as it is said of each row.
+def merge_fid_results(path: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """Return a new result of FID with the other rows of a file, if they are comparable.
+
+    They are if the model, the noises, the precision and the reference are the same. Each row has its own guidance.
     """
     try:
         found = json.loads(path.read_bytes())
@@ -63,17 +64,17 @@ def _agree(found: dict[str, Any], result: dict[str, Any], names: Sequence[str]) 
 
 
 def precision_of(result: Mapping[str, Any]) -> str:
-    """The arithmetic behind a result; one that does not say so is from when there was only one."""
+    """Return the arithmetic of a result; early ones, which do not say, are all fp32."""
     return str(result.get("precision", "fp32"))
 
 
 def guidance_of(result: dict[str, Any]) -> dict[int, float]:
-    """The guidance behind each row of a result, by its number of steps."""
+    """Return the guidance of each row of a result, by its number of steps."""
     return {int(steps): row.get("guidance", result["guidance"]) for steps, row in result["steps"].items()}
 
 
 def guided(weights: Mapping[int, float]) -> str:
-    """Guidance of each number of steps, in words; "" where there is none."""
+    """Describe the guidance of each number of steps; "" if there is none."""
     found = set(weights.values())
     if len(found) == 1:
         return f"guidance {found.pop():g}" if found != {1} else ""

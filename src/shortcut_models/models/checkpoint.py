@@ -1,9 +1,9 @@
-"""Checkpoints: written whole or not at all, checked by hash when read, and free of pickles.
+"""Checkpoints: written whole or not at all, checked by hash when read, and without pickles.
 
 A checkpoint is a directory `checkpoints/00001000` of two safetensors files. `model.safetensors` holds the sampling
 EMA with the run's configuration in its header: this one file rebuilds the model. `state.safetensors` holds what only
-training needs; a state that is sharded over processes is a folder in its place, see `sharded_checkpoint`. Each file
-has the SHA-256 of its tensors and configuration in its header, wherever it is copied to.
+training needs; a state that is sharded over processes is a folder in its place, see `sharded_checkpoint`. The header
+of each file has the SHA-256 of its tensors and configuration.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ Found = TypeVar("Found")
 
 
 def _bytes(tensors: Mapping[str, Tensor], header: dict[str, Any]) -> bytes:
-    # Copied, as the format has no place for weights that share their memory.
+    # Copied, as the format cannot hold weights that share their memory.
     copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     text = json.dumps(header)
     return safetensors.torch.save(copies, metadata={HEADER: text, HASH: hash_tensors(copies, text)})
 
 
 def step_of(checkpoint: Path) -> int:
-    """The training step of a checkpoint directory."""
+    """Return the training step of a checkpoint directory."""
     return int(checkpoint.name)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run, oldest first; unfinished ones are not among them."""
+    """Return the checkpoints of a run, oldest first, without unfinished ones."""
     if not folder.is_dir():
         return []
     return sorted((path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()), key=step_of)
@@ -58,7 +58,10 @@ def save(
     """Write the checkpoint of a step into the folder, then remove all but the last `keep`.
 
     The files are written and flushed under a temporary name and renamed in one go, so a crash or a full disk at
-    any moment leaves the earlier checkpoints as they were. Raises OSError where the disk refuses.
+    any moment leaves the earlier checkpoints as they were.
+
+    Raises:
+        OSError: the disk refused.
     """
     temporary = begin(folder, step)
     try:
@@ -70,7 +73,7 @@ def save(
 
 
 def begin(folder: Path, step: int) -> Path:
-    """An empty directory for the checkpoint of a step, under a name that is not yet a checkpoint's."""
+    """Make an empty directory for the checkpoint of a step, under a name that is not yet a checkpoint's."""
     temporary = folder / f".{step:08d}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)  # left by a crash
     temporary.mkdir(parents=True)
@@ -78,14 +81,14 @@ def begin(folder: Path, step: int) -> Path:
 
 
 def publish(temporary: Path, keep: int) -> Path:
-    """Give a directory that `begin` made, and that is written and flushed, its name; remove all but the last `keep`."""
+    """Give a complete, flushed directory of `begin` its name, then remove all but the last `keep`."""
     folder, final = temporary.parent, temporary.with_name(temporary.stem.removeprefix("."))
     sync_directory(temporary)
-    if final.exists():  # damaged, or the run would have gone on from there
+    if final.exists():  # damaged, or the run would have resumed from it
         shutil.rmtree(final)
     temporary.rename(final)
     sync_directory(folder)
-    # Checkpoints of later steps were found damaged, or the run would have gone on from there.
+    # Checkpoints of later steps are damaged, or the run would have resumed from them.
     kept = [path for path in list_checkpoints(folder) if step_of(path) <= step_of(final)][-keep:]
     for path in list_checkpoints(folder):
         if path not in kept:
@@ -94,7 +97,7 @@ def publish(temporary: Path, keep: int) -> Path:
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> None:
-    """Write and flush a safetensors file. Raises OSError where the disk refuses."""
+    """Write and flush a safetensors file. Raises OSError if the disk refuses."""
     with open(path, "wb") as file:
         file.write(_bytes(tensors, header))
         file.flush()
@@ -102,49 +105,55 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> 
 
 
 def read(path: Path, *, today: bool = True) -> Content:
-    """What a safetensors file of ours holds. Raises UserError where it is damaged, or not one of ours.
+    """Return the content of a safetensors file; today: replace names of earlier versions by those of today.
 
-    today: whether names of earlier versions are replaced by those of today.
+    Raises:
+        UserError: the file is damaged, or was not saved by shortcut-models.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, ValueError) as error:
-        raise UserError(f"{path} is damaged or no safetensors file ({error}): give another") from None
+        raise UserError(f"{path} is damaged or not a safetensors file ({error}): choose another") from None
     if HEADER not in metadata:
-        raise UserError(f"{path} is no model of shortcut-models (its header has no {HEADER!r}): give another")
+        raise UserError(
+            f"{path} was not saved by shortcut-models (its header does not have {HEADER!r}): choose another"
+        )
     if hash_tensors(tensors, metadata[HEADER]) != metadata.get(HASH):
-        raise UserError(f"{path} is damaged (its content does not match its hash): give another")
+        raise UserError(f"{path} is damaged (its content does not match its hash): choose another")
     try:
         config = dict(json.loads(metadata[HEADER]))
         return upgrade(tensors, config) if today else (tensors, config)
     except (ValueError, TypeError):
-        raise UserError(f"{path} is damaged (its configuration is no JSON object): give another") from None
+        raise UserError(f"{path} is damaged (its configuration is not a JSON object): choose another") from None
 
 
 def newest(folder: Path, names: Sequence[str]) -> tuple[Path, list[Content]] | None:
-    """The newest checkpoint of which all these files are whole, with what they hold; None where there is none.
+    """Return the newest checkpoint of which all these files are undamaged, with their content; None without any.
 
-    Warns of each damaged one that is passed over. Raises UserError where all are damaged.
+    Warns about each damaged one that it skips.
+
+    Raises:
+        UserError: all are damaged.
     """
     return first_whole(folder, lambda path: [read(path / name) for name in names])
 
 
 def first_whole(folder: Path, look: Callable[[Path], Found]) -> tuple[Path, Found] | None:
-    """The newest checkpoint that `look` finds whole, with what it found there; as `newest`.
+    """Return the newest checkpoint that `look` can read, with what it returned; otherwise as `newest`.
 
-    look: raises UserError or OSError where a checkpoint is damaged.
+    look: raises UserError or OSError if a checkpoint is damaged.
     """
     found = list_checkpoints(folder)
     for checkpoint in reversed(found):
         try:
             return checkpoint, look(checkpoint)
         except UserError as error:
-            reason = str(error).removesuffix(": give another")
+            reason = str(error).removesuffix(": choose another")
         except OSError as error:
             reason = f"{error.filename or checkpoint} cannot be read ({error.strerror or error})"
         if checkpoint == found[0]:
-            raise UserError(f"{reason}, and no other checkpoint is whole: start anew with another --run")
+            raise UserError(f"{reason}, and no other checkpoint is undamaged: start from scratch with another --run")
         warnings.warn(f"{reason}: the checkpoint before it is used", stacklevel=3)
     return None

@@ -29,23 +29,28 @@ class HubModel(
     tags=["shortcut-models"],
     pipeline_tag="unconditional-image-generation",
 ):
-    """A model that can be saved to a folder or to the Hub, and loaded from there; otherwise as `Model`.
+    """A `Model` that can be saved to a folder or to the Hub, and loaded from there.
 
-    Network, objective and task are rebuilt from `config.json`; nothing in it is run. A task with a VAE names it there,
-    by its Hub name or its path, and needs it to make images.
+    Network, objective and task are rebuilt from `config.json`; nothing in it is run. It has the Hub name or path of a
+    task's VAE, which is needed to make images.
     """
 
     @classmethod
     def of(cls, model: Model) -> HubModel:
-        """The same model, ready for `save_pretrained(folder)` and `push_to_hub("name/of-repository")`."""
+        """Return the same model with `save_pretrained(folder)` and `push_to_hub("name/of-repository")`."""
         return cls(model.network, model.objective, model.task, model.step, model.recipe)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> HubModel:
-        """The model of a folder, or of a name on the Hub.
+        """Load the model of a folder, or of a name on the Hub.
 
-        options: those of the Hub (revision, token, cache_dir, ...), and device, network, objective and task as for
-        `load`. Raises UserError where there is no such model, and where it is damaged or foreign.
+        Args:
+            pretrained_model_name_or_path: the folder or name.
+            options: those of the Hub (revision, token, cache_dir, ...), and device, network, objective and task as
+                for `load`.
+
+        Raises:
+            UserError: the model does not exist, is damaged, or was not saved by shortcut-models.
         """
         try:
             return super().from_pretrained(pretrained_model_name_or_path, **options)
@@ -53,7 +58,7 @@ class HubModel(
             raise
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{pretrained_model_name_or_path} cannot be had: {reason}") from None
+            raise UserError(f"could not load {pretrained_model_name_or_path} from the Hub: {reason}") from None
 
     def _save_pretrained(self, save_directory: Path) -> None:
         config = {
@@ -81,7 +86,7 @@ class HubModel(
         token: str | bool | None,
         **parts: Any,
     ) -> HubModel:
-        """parts: device, and network, objective or task in place of those that are named, as for `load`."""
+        """Load a model; parts: device, and network, objective or task in place of those in the file, as for `load`."""
         folder = Path(model_id)
         if not folder.is_dir():
             found = snapshot_download(
@@ -96,5 +101,5 @@ class HubModel(
             folder = Path(found)
         for name in LAYOUT:
             if not (folder / name).is_file():
-                raise UserError(f"{model_id} has no {name}: give a whole folder")
+                raise UserError(f"{model_id} does not have {name}: choose a complete folder")
         return cls.of(load(folder, **parts))

@@ -6,12 +6,12 @@ import contextlib
 import functools
 import math
 import numbers
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
+import psutil
 import torch
 
 from ..base import Cond, Label, Network, Objective, Task, X
@@ -48,9 +48,10 @@ class Model:
         return label.count if isinstance(label, Label) else 0
 
     def labels(self, num: int, label: int | Sequence[int] | None = None) -> np.ndarray:
-        """The labels [num] of samples: one for all, one each, or all classes in turn.
+        """Return the labels [num] of samples: one for all, one each, or all classes in turn; -1 stands for no label.
 
-        -1 stands for no label, where the model has none. Raises UserError for labels that the model has not.
+        Raises:
+            UserError: the model does not have such labels.
         """
         if not self.classes:
             if label is not None:
@@ -66,19 +67,38 @@ class Model:
         return found.astype(np.int64)
 
     def conditions(self, rows: Sequence[int], labels: np.ndarray | None = None) -> Cond:
-        """The conditions of samples `rows`, as the data set gives them: those of these labels [len(rows)], where the
-        model has any, or what the task makes samples under where nothing is asked for.
+        """Return the conditions of samples `rows`, as the data set gives them.
+
+        Args:
+            rows: numbers of samples.
+            labels: their labels [len(rows)], if the model has any; none: the task's own choice.
         """
         if self.classes and labels is not None:
             return {"label": torch.as_tensor(labels)}
         return self.task.default_cond(rows)
 
-    def flow(self, noise: X, steps: int, cond: Cond | None = None, guidance: float = 1.0) -> X:
-        """Noise [b, *shape] -> what the network makes of it in `steps` passes, as it sees data, on its device.
+    @overload
+    def sample_from(
+        self, noise: X, steps: int, cond: Cond | None = None, guidance: float = 1.0, *, decode: Literal[True] = True
+    ) -> np.ndarray: ...
+    @overload
+    def sample_from(
+        self, noise: X, steps: int, cond: Cond | None = None, guidance: float = 1.0, *, decode: Literal[False]
+    ) -> X: ...
+    def sample_from(
+        self, noise: X, steps: int, cond: Cond | None = None, guidance: float = 1.0, *, decode: bool = True
+    ) -> Any:
+        """Return what the network makes of noise [b, *shape] in `steps` passes.
 
-        cond: of each row, as the data set gives it; none: that of samples 0, ..., b - 1.
+        Args:
+            noise: standard normal.
+            steps: passes through the network, 1 to `objective.max_steps`.
+            cond: the conditions of each row, as the data set gives them; none: those of samples 0, ..., b - 1.
+            guidance: as for `sample`.
+            decode: return samples in the task's own units; otherwise as the network sees data, on its device.
 
-        Raises UserError for a budget or a precision it has not, and for samples that are not finite.
+        Raises:
+            UserError: the model does not have this number of steps or this precision, or samples are not finite.
         """
         if cond is None:
             cond = self.conditions(range(len(noise)))
@@ -94,12 +114,8 @@ class Model:
             x = self.objective.sample(self.network, noise.to(self.device), cond, int(steps), guidance=guidance)
         self.network.train(was_training)
         if not torch.isfinite(x).all():
-            raise UserError("the samples are not finite: lower guidance, or take weights from before they diverged")
-        return x
-
-    def generate(self, noise: X, steps: int, cond: Cond | None = None, guidance: float = 1.0) -> np.ndarray:
-        """As `flow`, in the task's own units."""
-        return self.task.decode(self.flow(noise, steps, cond, guidance))
+            raise UserError("the samples are not finite: lower guidance, or use weights from before they diverged")
+        return self.task.decode(x) if decode else x
 
     def sample(
         self,
@@ -111,7 +127,7 @@ class Model:
         guidance: float = 1.0,
         batch_size: int = 250,
     ) -> np.ndarray:
-        """Samples [num, ...] in the task's own units.
+        """Return samples [num, ...] in the task's own units.
 
         Sample i follows from (seed, i) and its label alone, whatever num and batch_size are.
 
@@ -133,7 +149,7 @@ class Model:
             rows = range(start, min(start + batch_size, num))
             noise = sample_noise(seed, rows, self.task.shape)
             cond = self.conditions(rows, labels[rows.start : rows.stop])
-            parts.append(self.generate(noise, steps, cond, guidance))
+            parts.append(self.sample_from(noise, steps, cond, guidance))
         return np.concatenate(parts)
 
     @functools.cached_property
@@ -142,10 +158,10 @@ class Model:
         return self.task.decode(torch.zeros(1, *self.task.shape, device=self.device)).nbytes
 
     def check_guidance(self, guidance: float) -> None:
-        """Raise UserError for a weight that is none, or one that the model was not trained for."""
+        """Raise UserError for a weight below 0, or one that the model was not trained for."""
         if not (math.isfinite(guidance) and guidance >= 0):
             raise UserError(f"guidance must be a number of at least 0, not {guidance}")
-        if guidance != 1 and getattr(self.objective, "label_dropout", None) == 0:
+        if guidance != 1 and not self.objective.label_dropout:
             raise UserError("guidance needs a model trained with label-dropout above 0: leave guidance out")
 
     def check_request(
@@ -160,9 +176,9 @@ class Model:
             if not isinstance(value, numbers.Integral) or value < least:
                 raise UserError(f"{name} must be a whole number of at least {least}, not {value}")
         if guidance != 1 and not self.classes:
-            raise UserError("guidance needs a model with labels, and this one has none: leave guidance out")
+            raise UserError("guidance needs a model with labels, and this one does not have any: leave guidance out")
         self.check_guidance(guidance)
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        memory = psutil.virtual_memory().total
         latent = 4 * math.prod(self.task.shape)
         needed = (encoded * num + 2 * min(batch_size, num)) * latent + decoded * num * self.sample_size
         if needed > memory:

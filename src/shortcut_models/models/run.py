@@ -1,9 +1,8 @@
-"""A run is a directory: configuration, metrics, samples, snapshots and checkpoints."""
+"""A run: a directory of configuration, metrics, samples, snapshots and checkpoints."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -12,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..system.files import write_atomically, write_json
+from ..system.files import locked, write_atomically, write_json
 from .legacy import upgrade_config
 
 FREE_TO_CHANGE = frozenset(
     {"checkpoint_every", "keep", "log_every", "heldout_every", "sample_every", "workers", "device", "tensorboard"}
     | {"parallel", "accumulate"}
 )
-"""Training options that may differ when a run goes on: they do not touch the weights, or follow the machines."""
+"""Training options that may change when a run resumes: they do not affect the weights, or depend on the machines."""
+OTHER_RUN = "choose another directory with --run"
 PARTS = ("task", "network", "objective", "training")
 """of a configuration"""
 
@@ -41,42 +41,38 @@ class Run:
         self.rollouts = self.path / "rollouts"
 
     def check(self, config: dict[str, Any]) -> None:
-        """Raise UserError where the directory holds anything but this very run."""
+        """Raise UserError if the directory holds anything but this very run."""
         if self.config.exists():
             refuse_other_run(self.path, self.read_config(), config)
         elif self.path.exists() and not self.path.is_dir():
-            raise UserError(f"{self.path} is a file: give another directory with --run")
+            raise UserError(f"{self.path} is a file: {OTHER_RUN}")
         elif self.path.is_dir() and any(not name.startswith(".") for name in os.listdir(self.path)):
-            raise UserError(f"{self.path} is not empty and holds no run: give another directory with --run")
+            raise UserError(f"{self.path} is not empty and is not a run directory: choose another with --run")
 
     @contextlib.contextmanager
     def hold(self, config: dict[str, Any]) -> Iterator[None]:
-        """Make the directory, or check that it holds this very run, and let no other process train in it.
+        """Make the directory, or check that it holds this very run, and keep other processes from training in it.
 
-        Raises UserError where it holds something else, or is being trained.
+        Raises:
+            UserError: it holds something else, or another process trains in it.
         """
-        try:
-            self.check(config)
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = open(self.path / ".lock", "a")  # noqa: SIM115  # closed below
-        except OSError as error:
-            raise UserError(
-                f"{error.filename or self.path}: {error.strerror}: mend that, or give another directory with --run"
-            ) from None
-        with file:
+        with contextlib.ExitStack() as stack:
             try:
-                # This kind of lock ends with this process, also where the ones that read its data live on.
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
+                self.check(config)
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(self.path / ".lock"))
+            except BlockingIOError:
+                raise UserError(f"{self.path} is being trained by another process: wait, or {OTHER_RUN}") from None
+            except OSError as error:
                 raise UserError(
-                    f"{self.path} is being trained by another process: wait, or give another --run"
+                    f"cannot use {error.filename or self.path}: {error.strerror}: fix this, or {OTHER_RUN}"
                 ) from None
-            self.check(config)  # another process may have begun in the meantime
+            self.check(config)  # another process may have started in the meantime
             self._clear_away()
             yield
 
     def _clear_away(self) -> None:
-        """Remove what a process that was killed was writing."""
+        """Remove the unfinished files of a process that was killed."""
         for left in [*self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")]:
             if left.is_dir():
                 shutil.rmtree(left)
@@ -84,29 +80,29 @@ class Run:
                 left.unlink()
 
     def read_config(self) -> dict[str, Any]:
-        """The configuration, as JSON values."""
+        """Return the configuration as JSON values. Raises UserError if it is missing or damaged."""
         try:
             config = json.loads(self.config.read_bytes())
             if all(isinstance(config[part], dict) for part in PARTS):
                 return upgrade_config(config)
         except FileNotFoundError:
             raise UserError(
-                f"{self.path} is no run, as it has no config.json: train one with `shortcut train`"
+                f"{self.path} is not a run, as it does not have a config.json: train one with `shortcut train`"
             ) from None
         except (ValueError, TypeError, KeyError):
             pass
         raise UserError(
-            f"{self.config} is damaged: start anew with another --run; what was trained is whole in each "
+            f"{self.config} is damaged: start from scratch with another --run; the trained models are in "
             f"{self.checkpoints / 'STEP' / 'model.safetensors'}"
         )
 
     def write_config(self, config: dict[str, Any]) -> None:
-        """Write the configuration, unless it is there already."""
+        """Write the configuration, unless the file has it already."""
         if not self.config.exists() or self.read_config() != config:
             write_json(self.config, config)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The lines of the log; a line torn by a crash is left out."""
+        """Return the lines of the log, without a line that a crash cut short."""
         lines = []
         for text in self.metrics.read_bytes().splitlines() if self.metrics.exists() else []:
             with contextlib.suppress(ValueError):
@@ -116,28 +112,26 @@ class Run:
         return lines
 
     def forget_after(self, step: int) -> None:
-        """Drop what was logged after a step, before the run goes on from there."""
+        """Remove the lines of the log after a step, before the run resumes from there."""
         kept = [line for line in self.read_metrics() if line["step"] <= step]
         if self.metrics.exists():
             write_atomically(self.metrics, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
 def refuse_other_run(path: Path, earlier: dict[str, Any], config: dict[str, Any]) -> None:
-    """Raise UserError, naming the first difference that matters, where a run holds another configuration."""
+    """Raise UserError, with the first difference that matters, if a run has another configuration."""
     if earlier.get("recipe") != config["recipe"]:
-        raise UserError(f"{path} holds a run of recipe {earlier.get('recipe')}: give another directory with --run")
+        raise UserError(f"{path} holds a run of recipe {earlier.get('recipe')}: {OTHER_RUN}")
     if earlier.get("teacher") != config.get("teacher"):
-        raise UserError(f"{path} was started with another --teacher: give that one, or another directory with --run")
+        raise UserError(f"{path} was started with another --teacher: pass that one, or {OTHER_RUN}")
     if earlier.get("init") != config.get("init"):
-        raise UserError(
-            f"{path} was started with another --init-from, or without: give the same, or another directory with --run"
-        )
+        raise UserError(f"{path} was started with another --init-from, or without: pass the same, or {OTHER_RUN}")
     for part in PARTS:
         before, now = earlier[part], config[part]
         for name in sorted({*before, *now}, key=lambda name: (name != "name", name)):
             if (part == "training" and name in FREE_TO_CHANGE) or before.get(name) == now.get(name):
                 continue
-            if (part, name) == ("task", "skip_damaged"):  # what was read so far is the same with it and without
+            if (part, name) == ("task", "skip_damaged"):  # the images read so far are the same with and without it
                 continue
             if (
                 (part, name) == ("training", "train_steps")
@@ -147,12 +141,12 @@ def refuse_other_run(path: Path, earlier: dict[str, Any], config: dict[str, Any]
                 continue
             option = name.replace("_", "-") if part == "training" else f"{part}.{name.replace('_', '-')}"
             option = part if name == "name" else option
-            if isinstance(before.get(name), list) or name.endswith("_sha256"):  # too long to be shown
+            if isinstance(before.get(name), list) or name.endswith("_sha256"):  # too long for a message
                 raise UserError(
                     f"{path} was started with other data or options, as its {option} was another: use the same to "
-                    f"resume, or give another directory with --run"
+                    f"resume, or {OTHER_RUN}"
                 )
             raise UserError(
                 f"{path} was started with --{option} {before.get(name)}, not {now.get(name)}: "
-                f"use the same options to resume, or give another directory with --run"
+                f"use the same options to resume, or {OTHER_RUN}"
             )

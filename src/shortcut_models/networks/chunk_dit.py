@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import annotated_types as at
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..base import Cond, Condition, Network, NetworkConfig, T, X
+from ..base import Condition, NetworkConfig, T, X
 from ..config import PositiveInt
 from ..errors import UserError
-from .dit import Block, initialise, position_features
-from .layers import ConditionEmbedding, TimeStepEmbedding, check_chunk, modulate
+from .dit import Block, Transformer, initialise, position_features
+from .layers import ConditionEmbedding, TimeStepEmbedding, add_skip, check_chunk
 from .observation import ObservationSizes
 
 
@@ -40,7 +40,7 @@ class ChunkDiTConfig(ObservationSizes, NetworkConfig):
         return ChunkDiT(self, shape, conditions)
 
 
-class ChunkDiT(Network):
+class ChunkDiT(Transformer):
     """The network of `ChunkDiTConfig`."""
 
     def __init__(self, config: ChunkDiTConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> None:
@@ -56,23 +56,10 @@ class ChunkDiT(Network):
         self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.modulation = nn.Linear(width, 2 * width)
         self.proj_out = nn.Linear(width, size)
-        # Velocities are data - noise: a share of x that depends on t and d spares the blocks from carrying the noise.
         self.skip = nn.Linear(width, size)
         self.activation = nn.SiLU()
         initialise(self)
 
-    def encode(self, cond: Cond, drop: Tensor | None = None) -> Any:
-        return self.conditions(cond, drop)
-
-    def shard_units(self) -> Iterable[nn.Module]:
-        return self.blocks
-
     def forward(self, x: X, t: T, d: T, context: Any = None) -> X:
-        c = self.embed(t, d)
-        c = self.activation(c if context is None else c + context)
-        h = self.proj_in(x) + self.positions
-        for block in self.blocks:
-            h = block(h, c)
-        shift, scale = self.modulation(c)[:, None].chunk(2, -1)
-        v = self.proj_out(modulate(self.norm(h), shift, scale))
-        return torch.addcmul(v, self.skip(c)[:, None], x).to(x.dtype)
+        c = self.conditioning(t, d, context)
+        return add_skip(self.transform(x, c), self.skip(c)[:, None], x)

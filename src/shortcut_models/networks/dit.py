@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import annotated_types as at
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..base import Cond, Condition, Network, NetworkConfig, T, X
+from ..base import Condition, Network, NetworkConfig, T, X
 from ..config import PositiveInt
 from ..errors import UserError
-from .layers import ConditionEmbedding, OriginalTimeStepEmbedding, TimeStepEmbedding, modulate
+from .layers import (
+    ConditionedNetwork,
+    ConditionEmbedding,
+    OriginalTimeStepEmbedding,
+    TimeStepEmbedding,
+    add_skip,
+    modulate,
+)
 
 
 @dataclass(frozen=True)
@@ -69,20 +77,20 @@ SHORT = 512
 
 
 def position_features(positions: Tensor, width: int) -> Tensor:
-    """Fixed sinusoids [n, width] of positions [n]; wavelengths 2 pi to 10000 * 2 pi."""
+    """Return fixed sinusoids [n, width] of positions [n]; wavelengths 2 pi to 10000 * 2 pi."""
     frequencies = 10000.0 ** (-torch.arange(width // 2, dtype=torch.float64) / (width // 2))
     angles = positions.double()[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], 1).float()
 
 
 def position_embedding(width: int, rows: int, columns: int) -> Tensor:
-    """Fixed 2-D sinusoids [rows * columns, width], the column's half first."""
+    """Return fixed 2-D sinusoids [rows * columns, width], the column's half first."""
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     return torch.cat([position_features(each.flatten(), width // 2) for each in (x, y)], 1)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """Softmax attention over tensors [b, heads, tokens, features], with scores q k times `scale`.
+    """Return softmax attention over tensors [b, heads, tokens, features], with scores q k times `scale`.
 
     PyTorch's fused kernel for CPUs leaves their bfloat16 units idle in the backward pass: two plain products and a
     softmax take a fifth of its time.
@@ -119,7 +127,7 @@ class Block(nn.Module):
 
 
 def initialise(network: Network) -> None:
-    """Xavier for the linear layers; gates and output zero, so that every block starts as the identity."""
+    """Set linear layers after Xavier, gates and output to zero, so that every block starts as the identity."""
     linear = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear)}
     for module in linear.values():
         nn.init.xavier_uniform_(module.weight)
@@ -131,12 +139,38 @@ def initialise(network: Network) -> None:
             nn.init.zeros_(module.weight)
 
 
-class DiT(Network):
+class Transformer(ConditionedNetwork):
+    """Blocks over tokens with fixed positions, and a last layer that is modulated as they are."""
+
+    proj_in: nn.Linear
+    positions: Tensor
+    norm: nn.LayerNorm
+    modulation: nn.Linear
+    proj_out: nn.Linear
+    checkpointing = False
+    """whether to recompute each block in the backward pass"""
+
+    def transform(
+        self, tokens: Float[Tensor, "b tokens size"], c: Float[Tensor, "b width"]
+    ) -> Float[Tensor, "b tokens size"]:
+        """Return the tokens after all blocks."""
+        h = self.proj_in(tokens) + self.positions
+        for block in self.blocks:
+            if self.checkpointing and torch.is_grad_enabled():
+                h = checkpoint(block, h, c, use_reentrant=False)
+            else:
+                h = block(h, c)
+        shift, scale = self.modulation(c)[:, None].chunk(2, -1)
+        return self.proj_out(modulate(self.norm(h), shift, scale))
+
+
+class DiT(Transformer):
     """The network of `DiTConfig`."""
 
     def __init__(self, config: DiTConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> None:
         super().__init__()
         self.config, width, p = config, config.width, config.patch_size
+        self.checkpointing = config.checkpointing
         channels, height, across = shape
         self.grid = (height // p, across // p)
         self.register_buffer("positions", position_embedding(width, *self.grid), persistent=False)
@@ -148,33 +182,19 @@ class DiT(Network):
         self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.modulation = nn.Linear(width, 2 * width)
         self.proj_out = nn.Linear(width, channels * p * p)
-        # Velocities are data - noise: a share of x that depends on t and d spares the blocks from carrying the noise.
         self.skip = nn.Linear(width, channels) if config.variant == "ours" else None
         self.activation = nn.SiLU()
         initialise(self)
 
     def patchify(self, x: X) -> Tensor:
-        """[b, C, H, W] -> tokens [b, n, C * p * p], row by row."""
+        """Cut [b, C, H, W] into tokens [b, n, C * p * p], row by row."""
         return F.pixel_unshuffle(x, self.config.patch_size).flatten(2).mT
 
     def unpatchify(self, tokens: Tensor) -> X:
+        """Undo `patchify`."""
         return F.pixel_shuffle(tokens.mT.unflatten(2, self.grid).contiguous(), self.config.patch_size)
 
-    def encode(self, cond: Cond, drop: Tensor | None = None) -> Any:
-        return self.conditions(cond, drop)
-
-    def shard_units(self) -> Iterable[nn.Module]:
-        return self.blocks
-
     def forward(self, x: X, t: T, d: T, context: Any = None) -> X:
-        c = self.embed(t, d)
-        c = self.activation(c if context is None else c + context)
-        h = self.proj_in(self.patchify(x)) + self.positions
-        for block in self.blocks:
-            if self.config.checkpointing and torch.is_grad_enabled():
-                h = checkpoint(block, h, c, use_reentrant=False)
-            else:
-                h = block(h, c)
-        shift, scale = self.modulation(c)[:, None].chunk(2, -1)
-        v = self.unpatchify(self.proj_out(modulate(self.norm(h), shift, scale)))
-        return (v if self.skip is None else torch.addcmul(v, self.skip(c)[:, :, None, None], x)).to(x.dtype)
+        c = self.conditioning(t, d, context)
+        v = self.unpatchify(self.transform(self.patchify(x), c))
+        return v.to(x.dtype) if self.skip is None else add_skip(v, self.skip(c)[:, :, None, None], x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..base import Cond, Condition, Frames, Label, T
+from ..base import Cond, Condition, Frames, Label, Network, T, X
 from ..errors import UserError
 from .observation import ImageEncoder, ObservationSizes, vector_encoder
 
@@ -117,6 +117,39 @@ class ConditionEmbedding(nn.Module):
         return total
 
 
+class ConditionedNetwork(Network):
+    """A network whose parts all get time, step size and conditions as one vector.
+
+    A subclass makes its layers itself, as their order decides their first weights.
+    """
+
+    embed: nn.Module
+    """t and d -> a vector"""
+    conditions: ConditionEmbedding
+    activation: nn.Module
+    blocks: nn.ModuleList
+
+    def encode(self, cond: Cond, drop: Tensor | None = None) -> Any:
+        return self.conditions(cond, drop)
+
+    def shard_units(self) -> Iterable[nn.Module]:
+        return self.blocks
+
+    def conditioning(self, t: T, d: T, context: Any) -> Float[Tensor, "b width"]:
+        """Return the vector that carries time, step size and conditions to every part."""
+        c = self.embed(t, d)
+        return self.activation(c if context is None else c + context)
+
+
+def add_skip(v: Tensor, share: Tensor, x: X) -> Tensor:
+    """Return a velocity with a share of x, which depends on t and d, added to it.
+
+    Velocities are data - noise. The skip takes the part that is linear in x off the blocks: they need not carry the
+    noise through, past normalisations that blur it.
+    """
+    return torch.addcmul(v, share, x).to(x.dtype)
+
+
 def zeroed(layer: nn.Module) -> nn.Module:
     """Return a layer with all its parameters 0."""
     for parameter in layer.parameters():
@@ -125,11 +158,11 @@ def zeroed(layer: nn.Module) -> nn.Module:
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Adaptive normalisation's affine part, in the precision of shift and scale: that of the product it goes into."""
+    """Apply adaptive normalisation's shift and scale, in their precision: that of the product it goes into."""
     return torch.addcmul(shift, x.to(shift.dtype), 1 + scale)
 
 
 def check_chunk(who: str, shape: tuple[int, ...]) -> None:
-    """Raise UserError, naming the network, where events are no action chunks (horizon, action)."""
+    """Raise UserError, naming the network, where events are not action chunks (horizon, action)."""
     if len(shape) != 2:
         raise UserError(f"{who} takes action chunks (horizon, action), not events of shape {shape}: use network mlp")

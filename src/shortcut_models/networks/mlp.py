@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ..base import Cond, Condition, Network, NetworkConfig, T, X
+from ..base import Condition, NetworkConfig, T, X
 from ..config import PositiveInt
-from .layers import ConditionEmbedding, TimeStepEmbedding, modulate, zeroed
+from .layers import ConditionedNetwork, ConditionEmbedding, TimeStepEmbedding, add_skip, modulate, zeroed
 from .observation import ObservationSizes
 
 
@@ -47,7 +46,7 @@ class Block(nn.Module):
         return x + gate * self.mlp(modulate(self.norm(x), shift, scale))
 
 
-class MLP(Network):
+class MLP(ConditionedNetwork):
     """The network of `MLPConfig`."""
 
     def __init__(self, config: MLPConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> None:
@@ -61,22 +60,13 @@ class MLP(Network):
         self.blocks = nn.ModuleList(Block(config.width, hidden, config.condition_width) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
         self.proj_out = zeroed(nn.Linear(config.width, size))
-        # Velocities are data - noise: a share of x that depends on t and d spares the blocks from carrying the noise.
         self.skip = zeroed(nn.Linear(config.condition_width, size))
         self.activation = nn.SiLU()
 
-    def encode(self, cond: Cond, drop: Tensor | None = None) -> Any:
-        return self.conditions(cond, drop)
-
-    def shard_units(self) -> Iterable[nn.Module]:
-        return self.blocks
-
     def forward(self, x: X, t: T, d: T, context: Any = None) -> X:
-        c = self.embed(t, d)
-        c = self.activation(c if context is None else c + context)
+        c = self.conditioning(t, d, context)
         flat = x.flatten(1)
         h = self.proj_in(flat)
         for block in self.blocks:
             h = block(h, c)
-        v = torch.addcmul(self.proj_out(self.norm(h)), self.skip(c), flat)
-        return v.reshape(x.shape).to(x.dtype)
+        return add_skip(self.proj_out(self.norm(h)), self.skip(c), flat).reshape(x.shape)

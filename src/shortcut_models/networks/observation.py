@@ -35,12 +35,12 @@ class ObservationSizes:
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Group normalisation in 8 groups, or in as many as the number of channels allows."""
+    """Return a group normalisation in 8 groups, or in as many as the number of channels allows."""
     return nn.GroupNorm(math.gcd(8, channels), channels)
 
 
 def vector_encoder(size: int, width: int) -> nn.Module:
-    """Vectors [b, size] -> [b, width]."""
+    """Return an MLP: vectors [b, size] -> [b, width]."""
     return nn.Sequential(nn.Linear(size, width), nn.SiLU(), nn.Linear(width, width))
 
 

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..base import Cond, Condition, Network, NetworkConfig, T, X
+from ..base import Condition, NetworkConfig, T, X
 from ..config import PositiveInt, Rule
-from .layers import ConditionEmbedding, TimeStepEmbedding, check_chunk, zeroed
+from .layers import ConditionedNetwork, ConditionEmbedding, TimeStepEmbedding, add_skip, check_chunk, zeroed
 from .observation import ObservationSizes, group_norm
 
 
@@ -37,7 +37,7 @@ class UNet1dConfig(ObservationSizes, NetworkConfig):
 
 
 def convolution(inside: int, outside: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution over n: [b, inside, 1, n] -> [b, outside, 1, n / stride], n rounded up.
+    """Return a convolution over n: [b, inside, 1, n] -> [b, outside, 1, n / stride], n rounded up.
 
     The dimension of length 1 is there for speed: weights of four dimensions can have PyTorch's layout `channels_last`,
     in which a CPU takes less time for one chunk.
@@ -76,7 +76,7 @@ class ResidualBlocks(nn.ModuleList):
         return h
 
 
-class UNet1d(Network):
+class UNet1d(ConditionedNetwork):
     """The network of `UNet1dConfig`.
 
     As in the published one, what the finest level makes on the way down goes to the next level alone.
@@ -100,19 +100,14 @@ class UNet1d(Network):
         )
         self.last = convolution_block(widths[0], widths[0], config.kernel)
         self.proj_out = zeroed(convolution(widths[0], size, 1))
-        # Velocities are data - noise: a share of x that depends on t and d spares the levels from carrying the noise.
         self.skip = zeroed(nn.Linear(config.condition_width, size))
         self.activation = nn.Mish()
-
-    def encode(self, cond: Cond, drop: Tensor | None = None) -> Any:
-        return self.conditions(cond, drop)
 
     def shard_units(self) -> Iterable[nn.Module]:
         return [module for module in self.modules() if isinstance(module, ResidualBlock)]
 
     def forward(self, x: X, t: T, d: T, context: Any = None) -> X:
-        c = self.embed(t, d)
-        c = self.activation(c if context is None else c + context)
+        c = self.conditioning(t, d, context)
         # Zeros after the last action, as those that convolutions see, until the coarsest level has a whole number.
         h = F.pad(x.mT[:, :, None], (0, -x.shape[1] % 2 ** (self.config.levels - 1)))
         across = []
@@ -123,4 +118,4 @@ class UNet1d(Network):
         for blocks, finer in zip(self.up, self.finer, strict=True):
             h = finer(blocks(torch.cat([h, across.pop()], 1), c))
         v = self.proj_out(self.last(h)).squeeze(2).mT[:, : x.shape[1]]
-        return torch.addcmul(v, self.skip(c)[:, None], x).to(x.dtype)
+        return add_skip(v, self.skip(c)[:, None], x)

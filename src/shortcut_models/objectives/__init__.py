@@ -27,15 +27,12 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "bc": BehaviourCloning,
 }
 
-SHARED = ("max_steps", "label_dropout", "conditioned_step_size", "sigma_min")
-"""options that say the same in every method that has them"""
-
 
 def with_shared_options(given: Objective, method: type[Objective]) -> Objective:
-    """A method with the options that it shares with another, and its own defaults for the rest."""
+    """Return a method with the options that it shares with another, and its own defaults for the rest."""
     fields: Any = dataclasses.fields
-    mine = {field.name for field in fields(method) if field.init}
-    return method(**{name: getattr(given, name) for name in SHARED if name in mine and hasattr(given, name)})
+    theirs = {field.name for field in fields(given)} & set(given.shared_options)
+    return method().with_options(**{name: getattr(given, name) for name in theirs & set(method.shared_options)})
 
 
 __all__ = [

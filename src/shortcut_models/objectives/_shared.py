@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, NamedTuple
 
 import annotated_types as at
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from ..base import Batch, T, X
+from ..base import Batch, Network, Objective, PairBatch, Requires, T, X
+from ..config import Fraction, PositiveInt, PowerOfTwo
 from ..path import check_num_steps, grid_times
 from .pairing import Pairing, paired_noise
 
@@ -26,26 +28,58 @@ class Draws(NamedTuple):
     """rows that lose their condition"""
 
 
+@dataclass(frozen=True)
+class FromPairs(Objective):
+    """The options of methods that learn from noises and what a trained model made of them."""
+
+    uses_target_net: ClassVar[bool] = False
+    requires: ClassVar[Requires] = "pairs"
+
+    max_steps: PowerOfTwo = 128
+    """the largest number of sampling steps offered"""
+    label_dropout: Fraction = 0.1
+    """share of pairs made and learned without their condition, so that guidance can be chosen when sampling"""
+    pairs: PositiveInt = 50_000
+    """number of noises whose samples are learned from, written to the run's directory"""
+    pair_steps: PositiveInt = 128
+    """sampling steps of the trained model, for each of them"""
+    pair_guidance: Weight = 1.0
+    """guidance weight of the trained model; 1 is none"""
+
+
+def required(teacher: Network | None) -> Network:
+    """Return the teacher. Raise TypeError where the caller of `losses` passed none: no other network replaces it."""
+    if teacher is None:
+        raise TypeError("this objective learns from a trained network: pass losses(..., teacher=...)")
+    return teacher
+
+
 def draw_on_grid(batch: Batch, level: int, label_dropout: float, pairing: Pairing = "independent") -> Draws:
-    """Noise, times on the grid of step size 2^-level, and the rows that lose their condition."""
+    """Draw noise, times on the grid of step size 2^-level, and the rows that lose their condition."""
     t = grid_times(torch.full((len(batch),), level, device=batch.data.device))
     return Draws(paired_noise(batch, pairing), t, drop_rows(batch, label_dropout))
 
 
 def squared_error(prediction: X, target: X) -> T:
-    """The mean squared error of each row, in float32."""
+    """Return the mean squared error of each row, in float32."""
     return (prediction.float() - target.float()).square().flatten(1).mean(1)
 
 
 def drop_rows(batch: Batch, share: float) -> Bool[Tensor, "b"]:
-    """Which rows lose their condition: each on its own, with probability `share`; or those made without, where it says.
+    """Draw the rows that lose their condition, each with probability `share`; of pairs, they are those made without.
 
     A sample that was made with its condition must not stand for those without one.
     """
-    return torch.rand(len(batch), device=batch.data.device) < share if batch.drop is None else batch.drop
+    if isinstance(batch, PairBatch):
+        return batch.drop
+    return torch.rand(len(batch), device=batch.data.device) < share
 
 
 def even_times(steps: int, max_steps: int) -> list[float]:
-    """Times 0, 1/steps, ..., 1. Raises UserError where a number of sampling steps is not in 1..max_steps."""
+    """Return the times 0, 1/steps, ..., 1.
+
+    Raises:
+        UserError: steps is not in 1..max_steps.
+    """
     check_num_steps(steps, max_steps)
     return [i / steps for i in range(steps + 1)]

@@ -25,13 +25,16 @@ class BehaviourCloning(Objective):
 
     uses_target_net: ClassVar[bool] = False
     is_generative: ClassVar[bool] = False
+    conditioned_step_size = 1.0
 
     max_steps: PowerOfTwo = 1
     """the largest number of sampling steps that may be asked for; one is taken, whatever it is"""
     label_dropout: Fraction = 0.1
     """share of rows trained without their condition, so that guidance can be chosen when sampling"""
 
-    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
+    def losses(
+        self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None
+    ) -> Losses:
         drop = drop_rows(batch, self.label_dropout)
         start = torch.zeros(len(batch), device=batch.data.device)
         answer = net(torch.zeros_like(batch.data), start, torch.ones_like(start), net.encode(batch.cond, drop))

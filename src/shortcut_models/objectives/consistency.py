@@ -8,15 +8,15 @@ the next point of the line between noise and data, at a distance that shrinks as
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 
-from ..base import Batch, Cond, Losses, Network, Objective, T, X
+from ..base import Batch, Cond, Losses, Network, Objective, Requires, T, X
 from ..config import Fraction, PowerOfTwo
 from ..path import broadcast, interpolate, levels_of, stage_of, step
 from ..sampling import guided, last, renoise
-from ._shared import Draws, Weight, draw_on_grid, even_times, squared_error
+from ._shared import Draws, Weight, draw_on_grid, even_times, required, squared_error
 
 
 def consistency_target(target_net: Network, x: X, t: T, neighbour: X, d: T, step_cond: float, context: Any) -> X:
@@ -30,7 +30,7 @@ def consistency_target(target_net: Network, x: X, t: T, neighbour: X, d: T, step
 class ConsistencyDistillation(Objective):
     """Agree with oneself, after one small step of a trained flow model."""
 
-    requires: ClassVar[Literal["data", "teacher", "pairs"]] = "teacher"
+    requires: ClassVar[Requires] = "teacher"
 
     max_steps: PowerOfTwo = 128
     """the trained model takes steps of 1 / max_steps; also the largest number of sampling steps"""
@@ -69,11 +69,11 @@ class ConsistencyDistillation(Objective):
         context = target_net.encode(batch.cond, draws.drop)
         return x, consistency_target(target_net, x, draws.t, neighbour, d, self.conditioned_step_size, context)
 
-    def losses(  # type: ignore[override]  # see `requires`
-        self, net: Network, target_net: Network, batch: Batch, teacher: Network
+    def losses(
+        self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None
     ) -> Losses:
         draws = self.draw(batch)
-        x, target = self.targets(target_net, teacher, batch, draws)
+        x, target = self.targets(target_net, required(teacher), batch, draws)
         step_cond = torch.full_like(draws.t, self.conditioned_step_size)
         loss = squared_error(net(x, draws.t, step_cond, net.encode(batch.cond, draws.drop)), target)
         return Losses(loss, {"consistency": loss.detach()})
@@ -111,22 +111,25 @@ class ConsistencyTraining(Objective):
         """The distance between neighbours, 2^-level, at this share of the way."""
         return stage_of(progress, max(levels_of(self.max_steps), 1))
 
-    def draw(self, batch: Batch) -> Draws:
-        """Noise, times on the grid of the present distance, and the rows that lose their condition."""
-        return draw_on_grid(batch, self.level(batch.progress), self.label_dropout)
+    def draw(self, batch: Batch, level: int) -> Draws:
+        """Draw noise, times on the grid of the distance 2^-level, and the rows that lose their condition."""
+        return draw_on_grid(batch, level, self.label_dropout)
 
     @torch.no_grad()
-    def targets(self, target_net: Network, batch: Batch, draws: Draws) -> tuple[X, X]:
-        """(x_t, target) for every row; nothing in here is random."""
-        d = torch.full_like(draws.t, 2.0 ** -self.level(batch.progress))
+    def targets(self, target_net: Network, batch: Batch, draws: Draws, level: int) -> tuple[X, X]:
+        """Return (x_t, target) of every row; nothing in here is random."""
+        d = torch.full_like(draws.t, 2.0**-level)
         x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
         neighbour = interpolate(draws.noise, batch.data, draws.t + d, self.sigma_min)
         context = target_net.encode(batch.cond, draws.drop)
         return x, consistency_target(target_net, x, draws.t, neighbour, d, self.conditioned_step_size, context)
 
-    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
-        draws = self.draw(batch)
-        x, target = self.targets(target_net, batch, draws)
+    def losses(
+        self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None
+    ) -> Losses:
+        level = self.level(progress)
+        draws = self.draw(batch, level)
+        x, target = self.targets(target_net, batch, draws, level)
         step_cond = torch.full_like(draws.t, self.conditioned_step_size)
         loss = squared_error(net(x, draws.t, step_cond, net.encode(batch.cond, draws.drop)), target)
         return Losses(loss, {"consistency": loss.detach()})

@@ -33,6 +33,7 @@ class Diffusion(Objective):
     """Learn to remove noise, a thousand levels of it; generate by removing it in steps."""
 
     uses_target_net: ClassVar[bool] = False
+    conditioned_step_size = 0.0
 
     max_steps: PowerOfTwo = 128
     """the largest number of sampling steps offered"""
@@ -66,7 +67,9 @@ class Diffusion(Objective):
         """The time that the network gets: 0 for the last timestep, all noise."""
         return 1 - (timesteps.float() + 1) / TIMESTEPS
 
-    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
+    def losses(
+        self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None
+    ) -> Losses:
         data, scheduler = batch.data, self.scheduler()
         noise = torch.randn_like(data)
         timesteps = torch.randint(TIMESTEPS, (len(batch),), device=data.device)

@@ -20,6 +20,7 @@ class FlowMatching(Objective):
     """Learn the instantaneous velocity; generate by integrating it."""
 
     uses_target_net: ClassVar[bool] = False
+    learns_velocity: ClassVar[bool] = True
 
     max_steps: PowerOfTwo = 128
     """the largest number of sampling steps offered"""
@@ -47,7 +48,9 @@ class FlowMatching(Objective):
         x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
         return x, velocity(draws.noise, batch.data, self.sigma_min)
 
-    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
+    def losses(
+        self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None
+    ) -> Losses:
         draws = self.draw(batch)
         x, target = self.targets(batch, draws)
         context = net.encode(batch.cond, draws.drop)

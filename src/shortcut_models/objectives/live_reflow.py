@@ -71,7 +71,9 @@ class LiveReflow(Objective):
         times = [i / self.self_steps for i in range(self.self_steps + 1)]
         return last(euler(net, noise, cond, times, step_cond=1 / self.max_steps, guidance=self.guidance, drop=drop))
 
-    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
+    def losses(
+        self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None
+    ) -> Losses:
         draws, num_self_rows = self.draw(batch), self.num_self_rows(len(batch))
         x, target, step_cond = self.targets(target_net, batch, draws, num_self_rows)
         loss = squared_error(net(x, draws.t, step_cond, net.encode(batch.cond, draws.drop)), target)

@@ -7,22 +7,22 @@ from typing import Literal
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from ..base import Batch, Cond, X
+from ..base import Batch, Cond, PairBatch, X
 from ..errors import UserError
 
 Pairing = Literal["independent", "transport"]
 
 
 def paired_noise(batch: Batch, pairing: Pairing) -> X:
-    """Standard normal noise for each example of a batch, paired with it as asked; its own where it has one."""
-    if batch.noise is not None:
+    """Return standard normal noise for each example of a batch, paired with it as asked; of pairs, their own."""
+    if isinstance(batch, PairBatch):
         return batch.noise
     noise = torch.randn_like(batch.data)
     return noise if pairing == "independent" else transport(noise, batch.data, batch.cond)
 
 
 def transport(noise: X, data: X, cond: Cond) -> X:
-    """The same noises in the order that brings each nearest to its example: least sum of squared distances.
+    """Return the noises in the order that brings each nearest to its example: least sum of squared distances.
 
     Minibatch optimal transport (Pooladian et al. 2023; Tong et al. 2023; for shortcut models arXiv 2510.21250): paths
     cross less, so that large steps have less to learn. Examples trade noises only with others of their own label;
@@ -34,7 +34,7 @@ def transport(noise: X, data: X, cond: Cond) -> X:
     """
     others = sorted(set(cond) - {"label"})
     if others:
-        raise UserError(f"pairing transport needs examples that share a condition, and {others[0]!r} is no label")
+        raise UserError(f"pairing transport needs examples that share a condition, and {others[0]!r} is not a label")
     labels = cond["label"].cpu() if "label" in cond else torch.zeros(len(data), dtype=torch.int64)
     cost = torch.cdist(data.flatten(1).float(), noise.flatten(1).float()).square().cpu()
     cost = cost.nan_to_num()  # an example that is not finite costs the step its loss, not the run

@@ -7,23 +7,23 @@ it becomes the target_net of the next, whose steps are twice as large. At the en
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import annotated_types as at
 import torch
 
-from ..base import Batch, Cond, Losses, Network, Objective, X
+from ..base import Batch, Cond, Losses, Network, Objective, Requires, X
 from ..config import Fraction, PowerOfTwo
 from ..path import interpolate, levels_of, stage_of, step
 from ..sampling import euler, guided, last
-from ._shared import Draws, Weight, draw_on_grid, even_times, squared_error
+from ._shared import Draws, Weight, draw_on_grid, even_times, required, squared_error
 
 
 @dataclass(frozen=True)
 class ProgressiveDistillation(Objective):
     """Halve the number of steps that a trained flow model needs, until it is one."""
 
-    requires: ClassVar[Literal["data", "teacher", "pairs"]] = "teacher"
+    requires: ClassVar[Requires] = "teacher"
     has_schedule: ClassVar[bool] = True
 
     max_steps: PowerOfTwo = 128
@@ -57,28 +57,29 @@ class ProgressiveDistillation(Objective):
         """The level of the steps learned at this share of the way: one below the finest first, 0 last."""
         return max(levels_of(self.max_steps) - 1 - stage_of(progress, self.stages), 0)
 
-    def draw(self, batch: Batch) -> Draws:
-        """Noise, times on the grid of the stage, and the rows that lose their condition."""
-        return draw_on_grid(batch, self.level(batch.progress), self.label_dropout)
+    def draw(self, batch: Batch, level: int) -> Draws:
+        """Draw noise, times on the grid of the stage, and the rows that lose their condition."""
+        return draw_on_grid(batch, level, self.label_dropout)
 
     @torch.no_grad()
-    def targets(self, teacher: Network, batch: Batch, draws: Draws) -> tuple[X, X]:
-        """(x_t, target) for every row; nothing in here is random."""
+    def targets(self, teacher: Network, batch: Batch, draws: Draws, level: int) -> tuple[X, X]:
+        """Return (x_t, target) of every row; nothing in here is random."""
         x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
-        half = torch.full_like(draws.t, 2.0 ** -(self.level(batch.progress) + 1))
+        half = torch.full_like(draws.t, 2.0 ** -(level + 1))
         step_cond = torch.full_like(draws.t, self.conditioned_step_size)
-        weight = self.guidance if stage_of(batch.progress, self.stages) == 0 else 1.0
+        weight = self.guidance if level == self.level(0.0) else 1.0  # of the first stage alone
         average_velocity = guided(teacher, batch.cond, weight, len(batch), x.device, draws.drop)
         bound = lambda x: x if self.clip is None else x.clamp(-self.clip, self.clip)
         first = average_velocity(x, draws.t, step_cond)
         second = average_velocity(bound(step(x, half, first)), draws.t + half, step_cond)
         return x, bound((first + second) / 2)
 
-    def losses(  # type: ignore[override]  # see `requires`
-        self, net: Network, target_net: Network, batch: Batch, teacher: Network
+    def losses(
+        self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None
     ) -> Losses:
-        draws = self.draw(batch)
-        x, target = self.targets(teacher, batch, draws)
+        level = self.level(progress)
+        draws = self.draw(batch, level)
+        x, target = self.targets(required(teacher), batch, draws, level)
         step_cond = torch.full_like(draws.t, self.conditioned_step_size)
         loss = squared_error(net(x, draws.t, step_cond, net.encode(batch.cond, draws.drop)), target)
         return Losses(loss, {"distillation": loss.detach()})

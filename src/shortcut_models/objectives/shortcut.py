@@ -115,7 +115,9 @@ class Shortcut(Objective):
             target = torch.cat([bootstrap.to(target.dtype), target])
         return x, target
 
-    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
+    def losses(
+        self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None
+    ) -> Losses:
         draws = self.draw(batch)
         x, target = self.targets(target_net, batch, draws)
         context = net.encode(batch.cond, draws.drop)

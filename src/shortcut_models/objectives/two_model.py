@@ -7,37 +7,29 @@ the regression, and one trains twice.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import torch
 
-from ..base import Batch, Cond, Losses, Network, Objective, X
-from ..config import Fraction, PositiveInt, PowerOfTwo
+from ..base import Batch, Cond, Losses, Network, X
+from ..config import PowerOfTwo
 from ..path import check_num_steps, velocity
 from ..sampling import euler, last
-from ._shared import Weight, drop_rows, squared_error
+from ._shared import FromPairs, drop_rows, squared_error
 from .pairing import paired_noise
 
 
 @dataclass(frozen=True)
-class TwoModel(Objective):
+class TwoModel(FromPairs):
     """Regress a trained model's sample from its noise, in one step."""
 
-    uses_target_net: ClassVar[bool] = False
-    requires: ClassVar[Literal["data", "teacher", "pairs"]] = "pairs"
+    conditioned_step_size = 1.0
 
     max_steps: PowerOfTwo = 128
-    """the largest number of sampling steps that may be asked for; one is taken, whatever it is"""
-    label_dropout: Fraction = 0.1
-    """share of pairs made and learned without their condition, so that guidance can be chosen when sampling"""
-    pairs: PositiveInt = 50_000
-    """number of noises whose samples are learned from, written to the run's directory"""
-    pair_steps: PositiveInt = 128
-    """sampling steps of the trained model, for each of them"""
-    pair_guidance: Weight = 1.0
-    """guidance weight of the trained model; 1 is none"""
+    """the largest number of sampling steps that can be requested; one is taken, whatever it is"""
 
-    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
+    def losses(
+        self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None
+    ) -> Losses:
         noise = paired_noise(batch, "independent")
         drop = drop_rows(batch, self.label_dropout)
         start = torch.zeros(len(batch), device=noise.device)

@@ -1,7 +1,7 @@
-"""What a checkpoint of the paper's own code holds: arrays by name, out of the pickle that it is.
+"""The arrays in a checkpoint of the paper's own code, by name.
 
-The arrays in it are those of NumPy, or of JAX around those of NumPy; of their classes nothing is needed but the
-shape, the kind of number and the bytes, and these are checked against one another before anything is made.
+They are arrays of NumPy, or of JAX around those of NumPy. Only their shape, kind of number and bytes are used, and
+these are checked against one another before an array is made.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import UserError
-from ..system.unpickle import LONGEST, Made, Name
-from .parse import parse
+from .unpickle import CHOOSE, LONGEST, Inert, read_pickle
 
 KINDS = frozenset({"f2", "f4", "f8"})
 """the kinds of number that a parameter may be of, besides bfloat16"""
@@ -25,10 +24,10 @@ LARGEST_STEP = 10**12
 
 
 class Stored(NamedTuple):
-    """An array as the file has it."""
+    """An array as it is in the file."""
 
     rows: tuple[int, ...]
-    """its shape as its bytes lie"""
+    """its shape in the order of its bytes"""
     axes: tuple[int, ...]
     """which of those axes each axis of the array is"""
     kind: str
@@ -42,7 +41,7 @@ class Stored(NamedTuple):
         return tuple(self.rows[axis] for axis in self.axes)
 
     def numbers(self) -> np.ndarray:
-        """The array, its bytes those of the file where they can be."""
+        """Return the array, on the bytes of the file where possible."""
         if self.kind == "bfloat16":  # the upper half of a float32
             flat = (np.frombuffer(self.content, f"{self.order}u2").astype(np.uint32) << 16).view(np.float32)
         else:
@@ -50,36 +49,37 @@ class Stored(NamedTuple):
         return flat.reshape(self.rows).transpose(self.axes)
 
 
-def _is(value: Any, name: str, library: str = "numpy") -> bool:
-    """Whether a value is the name of something of a library, in whichever module of it."""
-    return isinstance(value, Name) and value.name == name and value.module.partition(".")[0] == library
+def _name(value: Any, library: str = "numpy") -> str:
+    """Return the name of what a stand-in stands for in a library, in whichever module of it; "" for another's."""
+    if isinstance(value, type) and issubclass(value, Inert) and value.module.partition(".")[0] == library:
+        return value.name
+    return ""
 
 
 def _content(value: Any) -> bytes | memoryview | None:
-    """Bytes, also those that an old protocol wrote as text."""
-    if isinstance(value, Made) and str(value.by) == "_codecs.encode" and isinstance(value.args, tuple):
+    """Return bytes, also those that an old protocol wrote as text."""
+    if isinstance(value, Inert) and _name(type(value), "_codecs") == "encode":
         value = value.args[0] if value.args[1:] in (("latin1",), ("latin-1",)) else None
     if isinstance(value, str):
         value = value.encode("latin-1")  # raises ValueError for a text that no bytes were written as
-    return bytes(value) if isinstance(value, bytearray) else value if isinstance(value, (bytes, memoryview)) else None
+    return value if isinstance(value, (bytes, memoryview)) else None
 
 
 def _kind(value: Any) -> tuple[str, str]:
-    """The kind of number and the order of bytes of a NumPy dtype. Raises ValueError for one of no use."""
-    if not (isinstance(value, Made) and _is(value.by, "dtype") and isinstance(value.args, tuple) and value.args):
+    """Return the kind of number and the order of bytes of a NumPy dtype. Raises ValueError for one of no use."""
+    if not (isinstance(value, Inert) and _name(type(value)) == "dtype" and value.args):
         raise ValueError("its kind of number is not understood")
-    kind, state = value.args[0], value.state
-    order = "<"
+    kind, state, order = value.args[0], value.state, "<"
     if isinstance(state, tuple) and len(state) > 1:
         order = ">" if state[1] == ">" else "<"
         if any(part is not None for part in state[2:5]):
             raise ValueError("its numbers are records")
-    if isinstance(kind, Name) and kind.name == "bfloat16":
+    if isinstance(kind, type) and issubclass(kind, Inert) and kind.name == "bfloat16":  # it has had several homes
         return "bfloat16", order
     found = re.fullmatch(r"([<>=|]?)(\w\d)", kind) if isinstance(kind, str) else None
     if found and found[2] in KINDS | INTEGERS:
         return found[2], ">" if found[1] == ">" else order
-    shown = str(kind)[:40] if isinstance(kind, (str, Name)) else type(kind).__name__
+    shown = kind[:40] if isinstance(kind, str) else getattr(kind, "name", type(kind).__name__)
     raise ValueError(f"it holds {shown!r}, not floating-point numbers")
 
 
@@ -94,24 +94,25 @@ class _Parts(NamedTuple):
 
 
 def _parts(value: Any) -> _Parts | None:
-    """The parts of an array, in any of the ways to write one; None for anything else."""
-    if not isinstance(value, Made) or not isinstance(value.args, tuple):
+    """Return the parts of an array, in any of the ways to write one; None for anything else."""
+    if not isinstance(value, Inert):
         return None
-    by, args, state = value.by, value.args, value.state
-    if by.module.partition(".")[0] in ("jax", "jaxlib") and len(args) >= 3 and _is(args[0], "_reconstruct"):
+    by, args, state = type(value), value.args, value.state
+    if by.module.partition(".")[0] in ("jax", "jaxlib") and len(args) >= 3 and _name(args[0]) == "_reconstruct":
         by, args, state = args[:3]  # an array of JAX is one of NumPy, taken apart
-    if _is(by, "_reconstruct") and isinstance(state, tuple) and len(state) in (4, 5):
+    name = _name(by)
+    if name == "_reconstruct" and isinstance(state, tuple) and len(state) in (4, 5):
         shape, kind, by_columns, content = state[-4:]
         return _Parts(shape, kind, "F" if by_columns else "C", content)
-    if _is(by, "_frombuffer") and len(args) in (4, 5):
+    if name == "_frombuffer" and len(args) in (4, 5):
         return _Parts(args[2], args[1], args[-1], args[0])
-    if _is(by, "scalar") and len(args) == 2:
+    if name == "scalar" and len(args) == 2:
         return _Parts((), args[0], "C", args[1])
     return None
 
 
 def _axes(shape: Any, order: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The shape as the bytes lie, and the axes in it. Raises ValueError for what is no shape, or no order."""
+    """Return the shape in the order of the bytes, and the axes in it. Raises ValueError for anything else."""
     if not isinstance(shape, tuple) or len(shape) > 8 or not all(type(n) is int and 0 <= n < 2**40 for n in shape):
         raise ValueError("its shape is not understood")
     axes = tuple(range(len(shape)))
@@ -126,9 +127,10 @@ def _axes(shape: Any, order: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def stored(value: Any) -> Stored | None:
-    """The array that a value of the pickle stands for; None where it stands for something else.
+    """Return the array that a value of the pickle stands for, or None.
 
-    Raises ValueError for an array that is no use, or whose parts do not fit one another.
+    Raises:
+        ValueError: an array of another kind, or one whose parts do not fit one another.
     """
     parts = _parts(value)
     if parts is None:
@@ -142,15 +144,14 @@ def stored(value: Any) -> Stored | None:
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:
-    """The dicts that a value of the pickle is made of: itself, what a frozen one holds, or an object's fields."""
+    """Return the dicts that a value is made of: itself, what a frozen one holds, or an object's fields."""
     if isinstance(value, dict):
         return [value]
-    if not isinstance(value, Made) or _parts(value) is not None:
+    if not isinstance(value, Inert) or _parts(value) is not None:
         return []
-    args = value.args if isinstance(value.args, tuple) else ()
     # Fields that are slots come as the second of two dicts.
     state = value.state if isinstance(value.state, tuple) and len(value.state) == 2 else (value.state,)
-    return [part for part in (value.items, *args[:1], *state) if isinstance(part, dict) and part]
+    return [part for part in (value.items, *value.args[:1], *state) if isinstance(part, dict) and part]
 
 
 def _merged(dicts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -158,15 +159,16 @@ def _merged(dicts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def mapping(value: Any) -> dict[str, Any] | None:
-    """The names and values that a value of the pickle stands for: a dict, a frozen one, an object's fields."""
+    """Return the names and values of a dict, a frozen dict, or an object with fields; None for anything else."""
     found = _dicts(value)
     return _merged(found) if found else None
 
 
 def leaves(tree: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Everything in nested dicts that is no dict, by names such as "DiTBlock_0.Dense_0.kernel".
+    """Yield all in nested dicts that is not a dict, by names such as "DiTBlock_0.Dense_0.kernel".
 
-    Raises ValueError where a name is too long or a dict is there twice: following such, one would not come to an end.
+    Raises:
+        ValueError: a name is too long, or a dict is there twice, which could make the walk endless.
     """
     seen: set[int] = set()
     waiting = [("", [tree])]
@@ -188,15 +190,16 @@ class Checkpoint(NamedTuple):
 
     arrays: dict[str, Stored]
     step: int
-    """training steps behind it; 0 where the file does not say"""
+    """training steps so far; 0 where the file does not say"""
 
 
 def read_checkpoint(path: Path, *, ema: bool) -> Checkpoint:
-    """The parameters, or their average, of a checkpoint of the original code; nothing in it is run.
+    """Read the parameters of a checkpoint of the original code, or their average; nothing in it is run.
 
-    Raises UserError: no such file, not a pickle, a damaged or hostile one, or one without these parameters.
+    Raises:
+        UserError: the file does not exist, is not a pickle, is damaged or hostile, or lacks these parameters.
     """
-    content = parse(path)
+    content = read_pickle(path)
     try:
         top = mapping(content) or {}
         state = mapping(top.get("train_state"))
@@ -209,19 +212,19 @@ def read_checkpoint(path: Path, *, ema: bool) -> Checkpoint:
         return Checkpoint(_arrays(tree, path.stat().st_size), _step(state.get("step")))
     except ValueError as error:
         text = " ".join(str(error).split())
-        raise UserError(f"{path}: {text}: give a checkpoint of the original code") from None
+        raise UserError(f"{path}: {text}: {CHOOSE}") from None
 
 
 def _arrays(tree: dict[str, Any], file_size: int) -> dict[str, Stored]:
-    """The arrays of a set of parameters. Raises ValueError, with the name, for what is no array of numbers."""
+    """Return the arrays of a set of parameters. Raises ValueError, with the name, for anything else in it."""
     found, total = {}, 0
     for name, value in leaves(tree):
         try:
             array = stored(value)
         except ValueError as error:
-            raise ValueError(f"{name} is of no use: {error}") from None
+            raise ValueError(f"{name} cannot be used: {error}") from None
         if array is None or array.kind in INTEGERS:
-            raise ValueError(f"{name} is no array of floating-point numbers")
+            raise ValueError(f"{name} is not an array of floating-point numbers")
         found[name] = array
         total += len(array.content)
         if total > file_size:
@@ -230,12 +233,12 @@ def _arrays(tree: dict[str, Any], file_size: int) -> dict[str, Stored]:
 
 
 def _step(value: Any) -> int:
-    """A training step: a number, or an array of one. Raises ValueError for anything else."""
+    """Return a training step: a number, or an array of one. Raises ValueError for anything else."""
     array = stored(value)
     if array is not None and array.kind in INTEGERS and math.prod(array.rows) == 1:
         value = array.numbers().item()
     if value is None:
         return 0
     if type(value) is not int or not 0 <= value < LARGEST_STEP:
-        raise ValueError("its step is no whole number")
+        raise ValueError("its step is not a whole number")
     return value

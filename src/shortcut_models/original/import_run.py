@@ -1,4 +1,4 @@
-"""A checkpoint of the paper's own code becomes a run that samples."""
+"""Convert a checkpoint of the paper's own code to a run that samples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import UserError
 
 RECIPE = "original"
-"""what stands in the run's records for a recipe"""
+"""the recipe in the run's configuration"""
 
 
 def import_original(
@@ -21,20 +21,20 @@ def import_original(
     Args:
         file: the checkpoint; see `shortcut_models.original.load_network` for this and the sizes.
         out: a directory that does not exist or is empty.
-        num_heads, image_size: what no array of the checkpoint tells.
+        num_heads, image_size: sizes that no array of the checkpoint shows.
         ema: the average of the parameters, or the parameters themselves.
-        objective: the method it was trained by, which decides what its network is told when sampling.
+        objective: the method it was trained by, which decides which step size its network gets when sampling.
 
     Returns:
         The path of the model's file.
 
     Raises:
-        UserError: a file that is no such checkpoint, sizes that do not fit it, a directory that is not empty.
+        UserError: the file is not such a checkpoint, the sizes do not fit it, or the directory is not empty.
     """
     if out.is_dir() and any(out.iterdir()):
-        raise UserError(f"{out} is not empty: give another directory with --out")
+        raise UserError(f"{out} is not empty: choose another directory with --out")
     if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file: give another directory with --out")
+        raise UserError(f"{out} is a file: choose another directory with --out")
     method = _original_objective(objective)
 
     from ..models import checkpoint
@@ -46,28 +46,28 @@ def import_original(
 
     network, sizes, step = read_network(file, num_heads=num_heads, image_size=image_size, ema=ema)
     task = ImportedModel((sizes.channels, image_size, image_size), sizes.classes)
-    # How it was trained is not known, so the run says nothing of it.
+    # How it was trained is not known, so the configuration leaves it out.
     config = run_config(network, method, task, Training(), RECIPE) | {"training": {"name": RECIPE}}
     whole = out.resolve()
     temporary = whole.with_name(f".{whole.name}.{os.getpid()}.tmp")
-    try:  # under another name until all is there
+    try:  # under another name until it is complete
         run = Run(temporary)
         path = checkpoint.save(run.checkpoints, step, network.state_dict(), {}, config | {"step": step}, keep=1)
-        (path / checkpoint.STATE).unlink()  # of training there is nothing to go on with
+        (path / checkpoint.STATE).unlink()  # there is no training to resume
         run.write_config(config)
         temporary.rename(whole)
     except OSError as error:
-        raise UserError(f"{out}: {error.strerror}: mend that, or give another directory with --out") from None
+        raise UserError(f"{out}: {error.strerror}: fix this, or choose another directory with --out") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return out / path.relative_to(temporary) / checkpoint.MODEL
 
 
 def _original_objective(name: str) -> Any:
-    """A method as the original has it. Raises UserError where the original does not have it."""
+    """Return a method with the original's options. Raises UserError if the original does not have it."""
     from ..objectives import OBJECTIVES
 
     known = [name for name, cls in OBJECTIVES.items() if hasattr(cls, "original")]
     if name not in known:
-        raise UserError(f"the original code has no method {name!r}: choose one of {', '.join(known)}")
+        raise UserError(f"the original code does not have the method {name!r}: choose one of {', '.join(known)}")
     return OBJECTIVES[name].original()  # type: ignore[attr-defined]

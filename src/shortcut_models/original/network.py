@@ -1,8 +1,8 @@
-"""Networks of the paper's own code, as networks of ours: read from its checkpoints, and named as it names them.
+"""Networks of the paper's own code: read from its checkpoints, and converted to and from its names and layout.
 
 A checkpoint is a pickle of {"train_state": {"params", "params_ema", "opt_state", "step"}}, with parameters in nested
-dicts named as Flax names them. The network that comes out is a plain DiT (`DiTConfig.original`): it computes the
-same numbers, trains as the original does, and is saved and loaded as any other network of ours.
+dicts named as Flax names them. The result is a plain DiT (`DiTConfig.original`): it computes the same numbers, trains
+as the original does, and is saved and loaded as any other network.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from ..base import Label, Network
 from ..errors import UserError
 from ..networks import DiT, DiTConfig
 from .arrays import Stored, read_checkpoint
+from .unpickle import CHOOSE
 
 UNUSED = "Embed_0.embedding"
-"""a table of log-variances that nothing in the original depends on; our network has none"""
+"""a table of log-variances that the original does not use; our network does not have it"""
 FEATURES = 256
 """sinusoids of a time"""
 MOST_TOKENS = 2**20
@@ -35,7 +36,7 @@ PATCHES, OUTLET, LABELS = "PatchEmbed_0.Conv_0", "FinalLayer_0.Dense_1", "LabelE
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the shapes of a checkpoint's arrays say of its network."""
+    """The sizes of a network, as the shapes of its arrays show them."""
 
     width: int
     depth: int
@@ -47,24 +48,26 @@ class Sizes:
 
     @classmethod
     def of(cls, shapes: Mapping[str, tuple[int, ...]]) -> Sizes:
-        """Read off the shapes of arrays. Raises UserError where one that decides is missing or has other axes."""
+        """Derive the sizes from the shapes. Raises UserError if an array is missing or has other axes."""
 
         def shape(name: str, axes: int) -> tuple[int, ...]:
             if name not in shapes:
-                raise UserError(f"it has no array {name}: give a checkpoint of the original DiT")
+                raise UserError(f"it does not have the array {name}: {CHOOSE}")
             if len(shapes[name]) != axes or 0 in shapes[name]:
-                raise UserError(f"{name} has shape {shapes[name]}, not {axes} axes: give a checkpoint of the original")
+                raise UserError(
+                    f"{name} has shape {shapes[name]}, not {axes} axes: choose a checkpoint of the original"
+                )
             return shapes[name]
 
         patch_size, _, channels, width = shape(f"{PATCHES}.kernel", 4)
         hidden = shape("DiTBlock_0.MlpBlock_0.Dense_0.kernel", 2)[1]
         blocks = {name.split(".")[0] for name in shapes if re.match(r"DiTBlock_\d+\.", name)}
         if len(blocks) > MOST_BLOCKS:
-            raise UserError(f"it has more than {MOST_BLOCKS:,} blocks: give a checkpoint of the original DiT")
+            raise UserError(f"it has more than {MOST_BLOCKS:,} blocks: {CHOOSE}")
         return cls(width, len(blocks), patch_size, channels, hidden, shape(LABELS, 2)[0] - 1)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Every array that the original's network of these sizes has, less the unused one."""
+        """Return the shape of every array of the original's network of these sizes, without the unused one."""
         width, p, c = self.width, self.patch_size, self.channels
         units = {"proj_in": (0, 0), "proj_out": (width, p * p * c), "modulation": (width, 2 * width)}
         for name in ("time", "level"):
@@ -80,24 +83,24 @@ class Sizes:
         return found | {f"{PATCHES}.kernel": (p, p, c, width), f"{PATCHES}.bias": (width,)}
 
     def check(self, heads: int, image_size: int) -> None:
-        """Raise UserError where what no array tells does not fit."""
+        """Raise UserError if sizes that no array shows do not fit."""
         for name, value in (("num-heads", heads), ("image-size", image_size)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise UserError(f"{name} must be a whole number of at least 1, not {value!r}")
         if self.width % heads:
             raise UserError(
-                f"num-heads {heads} does not divide its width {self.width}: give the number it was trained with"
+                f"num-heads {heads} does not divide its width {self.width}: pass the number it was trained with"
             )
         if image_size % self.patch_size:
             raise UserError(
-                f"image-size {image_size} is no multiple of its patch size {self.patch_size}: give the size it was "
+                f"image-size {image_size} is not a multiple of its patch size {self.patch_size}: pass the size it was "
                 f"trained with"
             )
         if (image_size // self.patch_size) ** 2 > MOST_TOKENS:
-            raise UserError(f"image-size {image_size} makes more than {MOST_TOKENS:,} tokens: give the size in pixels")
+            raise UserError(f"image-size {image_size} makes more than {MOST_TOKENS:,} tokens: pass the size in pixels")
 
     def config(self, heads: int) -> DiTConfig:
-        """The configuration of our network of these sizes."""
+        """Return the configuration of our network of these sizes."""
         ratio = self.hidden / self.width
         if int(self.width * ratio) != self.hidden:  # rounded down to one unit less
             ratio = (self.hidden + 0.5) / self.width
@@ -107,7 +110,7 @@ class Sizes:
 
 
 def layers(depth: int) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Our linear layers, and the original's that each holds, one after another."""
+    """Yield our linear layers, each with those of the original that it holds, in order."""
     yield "proj_in", (PATCHES,)
     for name, theirs in (("time", "TimestepEmbedder_0"), ("level", "TimestepEmbedder_1")):
         yield f"embed.{name}.0", (f"{theirs}.Dense_0",)
@@ -124,7 +127,7 @@ def layers(depth: int) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def to_state(arrays: Mapping[str, np.ndarray], sizes: Sizes) -> dict[str, Tensor]:
-    """The original's arrays -> our network's state. Kernels are transposed; a patch is (c, p, q), theirs (p, q, c)."""
+    """Return our network's state from the original's arrays: kernels transposed, and patches as (c, p, q)."""
     p, c = sizes.patch_size, sizes.channels
     linear = dict(arrays)
     linear[f"{PATCHES}.kernel"] = arrays[f"{PATCHES}.kernel"].transpose(2, 0, 1, 3).reshape(c * p * p, -1)
@@ -144,12 +147,15 @@ def to_state(arrays: Mapping[str, np.ndarray], sizes: Sizes) -> dict[str, Tensor
 
 
 def flat_parameters(network: Network) -> dict[str, np.ndarray]:
-    """The parameters of a network of the original's variant, under the original's names and in its layout.
+    """Return the parameters of a network of the original's variant, under the original's names and in its layout.
 
-    "DiTBlock_0.Dense_0.kernel" is one; the unused table Embed_0 is not among them. Raises UserError for other networks.
+    "DiTBlock_0.Dense_0.kernel" is one; the unused table Embed_0 is not among them.
+
+    Raises:
+        UserError: the network is of another variant.
     """
     if not isinstance(network, DiT) or network.config.variant != "original":
-        raise UserError("only a DiT of the original's variant has the original's names: give DiTConfig.original(...)")
+        raise UserError("only a DiT of the original's variant has the original's names: pass DiTConfig.original(...)")
     state = {name: value.detach().float().cpu().numpy() for name, value in network.state_dict().items()}
     p = network.config.patch_size
     names = ("conditions.embed.label.weight", "conditions.null.label")
@@ -170,12 +176,12 @@ def flat_parameters(network: Network) -> dict[str, np.ndarray]:
 
 
 def load_network(path: Path | str, *, num_heads: int, image_size: int, ema: bool = True) -> Network:
-    """The network of a checkpoint of the original code.
+    """Load the network of a checkpoint of the original code.
 
     Args:
         path: the pickle. It is read without JAX, Flax and Optax, and nothing in it is run.
-        num_heads: attention heads, which no array tells; as in the training's configuration.
-        image_size: side of the images or latents in pixels, which none tells either.
+        num_heads: attention heads, as in the configuration of the training; no array shows them.
+        image_size: side of the images or latents in pixels; no array shows it either.
         ema: the average of the parameters, or the parameters themselves.
 
     Returns:
@@ -183,8 +189,8 @@ def load_network(path: Path | str, *, num_heads: int, image_size: int, ema: bool
         where the label num_classes, one more than the last class, stands for no label.
 
     Raises:
-        UserError: a file that is no such checkpoint, is damaged or up to something, lacks an array or has one more
-            than expected, holds a number that is not finite, or sizes that do not fit it.
+        UserError: the file is not such a checkpoint, is damaged or hostile, lacks an array, has an unknown one or a
+            number that is not finite, or the sizes do not fit it.
     """
     return read_network(path, num_heads=num_heads, image_size=image_size, ema=ema).network
 
@@ -195,11 +201,11 @@ class Original(NamedTuple):
     network: Network
     sizes: Sizes
     step: int
-    """training steps behind it"""
+    """training steps so far"""
 
 
 def read_network(path: Path | str, *, num_heads: int, image_size: int, ema: bool = True) -> Original:
-    """As `load_network`, with its sizes and the number of training steps behind it."""
+    """Load a network as `load_network`, with its sizes and its number of training steps."""
     path = Path(path)
     arrays, step = read_checkpoint(path, ema=ema)
     try:
@@ -217,26 +223,27 @@ def read_network(path: Path | str, *, num_heads: int, image_size: int, ema: bool
 
 
 def check_shapes(arrays: Mapping[str, Stored], expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise UserError that names what is missing, what is there besides, or whose shape is another."""
-    for what, names in (("no", expected.keys() - arrays.keys()), ("an unknown", arrays.keys() - expected.keys())):
+    """Raise UserError, with the name, for an array that is missing, unknown or of another shape."""
+    lacking, unknown = expected.keys() - arrays.keys(), arrays.keys() - expected.keys()
+    for what, names in (("does not have the", lacking), ("has an unknown", unknown)):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             named = ", ".join(heapq.nsmallest(3, names, key=_in_order)) + more
-            raise UserError(f"it has {what} array {named}: give a checkpoint of the original DiT")
+            raise UserError(f"it {what} array {named}: {CHOOSE}")
     for name, shape in expected.items():
         if arrays[name].shape != shape:
-            raise UserError(f"{name} has shape {arrays[name].shape}, not {shape}: give a checkpoint of the original")
+            raise UserError(f"{name} has shape {arrays[name].shape}, not {shape}: {CHOOSE}")
 
 
 def _in_order(name: str) -> list[str | int]:
-    """A key by which DiTBlock_2 comes before DiTBlock_10."""
+    """Return a key by which DiTBlock_2 comes before DiTBlock_10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def to_numbers(name: str, array: Stored) -> np.ndarray:
-    """An array as float32. Raises UserError where a number in it is not finite."""
+    """Return an array as float32. Raises UserError if a number in it is not finite."""
     with np.errstate(over="ignore"):
         numbers = array.numbers().astype(np.float32)
     if not np.isfinite(numbers).all():
-        raise UserError(f"{name} holds numbers that are not finite: give a checkpoint from before training diverged")
+        raise UserError(f"{name} holds numbers that are not finite: choose a checkpoint from before training diverged")
     return numbers

@@ -196,6 +196,6 @@ class Policy:
         seen = {name: np.stack([[frame[name] for frame in frames] for _, frames in due]) for name in self.task.names}
         cond = self.task.raw_conditions(seen)
         noise = torch.cat([sample_noise(state.seed, [state.decisions], self.task.shape) for state, _ in due])
-        for (state, _), chunk in zip(due, self.model.generate(noise, steps, cond, guidance), strict=True):
+        for (state, _), chunk in zip(due, self.model.sample_from(noise, steps, cond, guidance), strict=True):
             state.actions.extend(chunk[: self.execute])
             state.decisions += 1

@@ -1,1 +1,1 @@
-"""Named configurations, their words on a command line, and training one."""
+"""Named configurations, the commands that reproduce their runs, and training one."""

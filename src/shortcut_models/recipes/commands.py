@@ -1,4 +1,4 @@
-"""The commands that make a run and its figures again."""
+"""The commands that reproduce a run and its figures."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ..arguments import flag, settable
+from ..config import options, word
 from ..evaluation.results import precision_of
 from ..models.parts import REGISTRIES, describe
 from .library import RECIPES
 
 PREFIXES = {"task": "task.", "network": "network.", "objective": "objective.", "training": ""}
-"""of the options of each part of a configuration"""
+"""first part of the options' names, for each part of a recipe"""
 
 
 def train_command(config: dict[str, Any], run: Path) -> str | None:
-    """The command that a run's configuration stands for; None where parts of it are from elsewhere, as a teacher is."""
+    """Return the command that trains a run with this configuration.
+
+    None where a command cannot name all of its parts: one that is not registered, or a teacher.
+    """
     name = config.get("recipe")
     if name not in RECIPES or "teacher" in config:
         return None
@@ -34,23 +37,22 @@ def train_command(config: dict[str, Any], run: Path) -> str | None:
 
 
 def _changes(entry: dict[str, Any], default: Any, prefix: str) -> list[str]:
-    """The options that turn a part of a recipe into the one of a configuration."""
+    """Return the options that turn a part of a recipe into that of a configuration."""
     words = []
-    for option, _ in settable(default):
-        value, name = entry.get(option.name), flag(option, prefix)
+    for option in options(default):
+        value = entry.get(option.name)
         value = tuple(value) if isinstance(value, list) else value
-        if option.name not in entry or value == getattr(default, option.name):
+        if not option.settable or option.name not in entry or value == getattr(default, option.name):
             continue
         if isinstance(value, bool):
-            words.append(name if value else f"--no-{name.removeprefix('--')}")
+            words.append(option.flag(prefix, value))
         else:
-            text = ",".join(value) if isinstance(value, tuple) else "none" if value is None else str(value)
-            words += ["--data" if option.name == "data" else name, text]
+            words += ["--data" if option.name == "data" else option.flag(prefix), word(value)]
     return words
 
 
 def evaluate_command(evaluation: dict[str, Any] | None, run: Path) -> str:
-    """The command that an evaluation came from, or that would make a first one."""
+    """Return the command that made an evaluation, or that makes a first one."""
     words = ["shortcut", "evaluate", str(run)]
     if evaluation is not None:
         words += ["--steps", *evaluation["steps"], "--num", str(evaluation["num"]), "--seed", str(evaluation["seed"])]
@@ -60,5 +62,5 @@ def evaluate_command(evaluation: dict[str, Any] | None, run: Path) -> str:
 
 
 def join(*words: object) -> str:
-    """Words as a shell takes them."""
+    """Return words quoted for a shell."""
     return shlex.join(map(str, words))

@@ -1,4 +1,4 @@
-"""Named configurations, each with the result that was measured with it. A new one is an entry below."""
+"""The recipes: named configurations, each with its measured result. A new one is an entry of RECIPES."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Recipe:
     objective: Objective
     training: Training
     measured: str = "not measured yet"
-    """the result, with its command, machine and date"""
+    """result, with its command, machine and date"""
 
 
 def _toy(distribution: str, measured: str = "not measured yet") -> Recipe:
@@ -59,7 +59,7 @@ def _images(about: str, steps: int, measured: str = "not measured yet") -> Recip
 
 
 def _paper(about: str, size: str, classes: int, batch_size: int, steps: int) -> Recipe:
-    """As the paper trains on latents of 256-pixel images; `--objective flow` is its flow-matching baseline."""
+    """Return the paper's training on latents of 256-pixel images; `--objective flow` is its flow-matching baseline."""
     width, depth, heads = SIZES[size]
     return Recipe(
         about=about,
@@ -94,7 +94,7 @@ def _policy(
     measured: str = "not measured yet",
     **task: Any,
 ) -> Recipe:
-    """A policy that learns from demonstrations; the chunk and what is carried out of it are Diffusion Policy's."""
+    """Return a policy's training on demonstrations, with the chunks of Diffusion Policy."""
     task = {"history": 2, "chunk": 16, "execute": 8, **task}
     return Recipe(
         about=about,

@@ -1,4 +1,4 @@
-"""Training a recipe into a run directory, with the teacher's phase before it where the method has one."""
+"""Train a recipe into a run directory, after a teacher where the method learns from one."""
 
 from __future__ import annotations
 
@@ -31,17 +31,20 @@ def train_recipe(
     init_from: Path | None = None,
     quiet: bool = False,
 ) -> Model:
-    """Train a recipe, or go on with a run of it that was stopped.
+    """Train a recipe, or resume a run of it that was stopped.
 
     Args:
-        name: the recipe's name.
+        name: name of the recipe.
         recipe: what to train.
-        run: the run's directory.
-        teacher: a trained run or model file, for objectives that learn from one. Where they have none, half of the
-            steps train one with flow matching first, in `RUN-teacher` beside it.
-        init_from: a trained run or model file whose weights the network begins with, for objectives that learn from
+        run: run directory.
+        teacher: trained run or model file, for objectives that learn from one. Without it, half of the steps first
+            train one by flow matching, in `RUN-teacher` beside the run.
+        init_from: trained run or model file whose weights the network starts with, for objectives that learn from
             data.
-        quiet: no progress bar.
+        quiet: whether to leave out the progress bar.
+
+    Returns:
+        The trained model.
 
     Raises:
         UserError, Stopped: as `fit`.
@@ -59,7 +62,7 @@ def train_recipe(
             beside = run.with_name(f"{run.name}-teacher")
             processes.run_on_main(lambda: _check_runs(name, of_teacher, recipe, task, Run(beside), Run(run)))
             trained = train_recipe(name, of_teacher, beside, quiet=quiet)
-        torch.manual_seed(seed_of(recipe.training.seed))  # of the first weights; `fit` takes care of everything else
+        torch.manual_seed(seed_of(recipe.training.seed))  # of the first weights; `fit` seeds everything else
         network = recipe.network.build(task.shape, task.conditions)
         return fit(
             network,
@@ -75,9 +78,12 @@ def train_recipe(
 
 
 def two_phases(recipe: Recipe) -> tuple[Recipe, Recipe]:
-    """The recipe of a teacher, trained by flow matching with half of the steps, and that of the rest.
+    """Return the recipe of a teacher, trained by flow matching with half of the steps, and that of the student.
 
-    Pairs are made in no more steps than that teacher has. Raises UserError where the steps are too few for both.
+    Pairs are made in at most the number of sampling steps that the teacher has.
+
+    Raises:
+        UserError: the steps are too few for both.
     """
     steps, objective = recipe.training.train_steps, recipe.objective
     least = max(2 * objective.stages - 1, 2)
@@ -87,17 +93,15 @@ def two_phases(recipe: Recipe) -> tuple[Recipe, Recipe]:
             f"train-steps must be >= {least}, as half of them train a teacher{stages}, not {steps}: "
             f"choose more, or pass --teacher"
         )
-    pair_steps = getattr(objective, "pair_steps", 1)
-    if pair_steps > objective.max_steps:
-        objective = dataclasses.replace(objective, pair_steps=objective.max_steps)  # type: ignore[type-var]
+    objective = objective.with_options(pair_steps=min(objective.pair_steps, objective.max_steps))
     rest = dataclasses.replace(recipe, objective=objective, training=with_steps(recipe, steps - steps // 2))
     return teacher_of(recipe, steps // 2), rest
 
 
 def _check_runs(name: str, of_teacher: Recipe, of_student: Recipe, task: Task, teacher: Run, student: Run) -> None:
-    """Raise UserError, before a teacher is trained, where either directory holds anything but the run of its phase."""
+    """Raise UserError, before a teacher is trained, where a directory holds another run than that of its phase."""
     if student.config.exists() and not teacher.config.exists() and "teacher" in student.read_config():
-        raise UserError(f"{student.path} learned from a model that is not in {teacher.path}: give it with --teacher")
+        raise UserError(f"{student.path} learned from a model that is not in {teacher.path}: pass it with --teacher")
     if teacher.config.exists():
         steps = teacher.read_config()["training"].get("train_steps")
         if steps != of_teacher.training.train_steps:
@@ -110,18 +114,18 @@ def _check_runs(name: str, of_teacher: Recipe, of_student: Recipe, task: Task, t
         network = recipe.network.build(task.shape, task.conditions)
         config = run_config(network, recipe.objective, task, recipe.training, name)
         if run.config.exists() and "teacher" in (earlier := run.read_config()):
-            config["teacher"] = earlier["teacher"]  # which it is, is known once it is there
+            config["teacher"] = earlier["teacher"]  # which is known once the teacher is trained
         run.check(config)
 
 
 def teacher_of(recipe: Recipe, steps: int) -> Recipe:
-    """The recipe of a flow matching teacher with so many steps."""
+    """Return the recipe of a flow-matching teacher with a number of optimiser steps."""
     objective = with_shared_options(recipe.objective, FlowMatching)
     return dataclasses.replace(recipe, objective=objective, training=with_steps(recipe, steps))
 
 
 def with_steps(recipe: Recipe, steps: int) -> Training:
-    """The recipe's training with another number of steps; a warm-up that is too long for them is cut to an eighth."""
+    """Return the training with another number of optimiser steps, and a warm-up of at most an eighth of them."""
     return dataclasses.replace(
         recipe.training, train_steps=steps, warmup=min(recipe.training.warmup, steps // 8), snapshots=0
     )

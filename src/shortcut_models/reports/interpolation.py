@@ -40,5 +40,5 @@ def interpolate(
     n = torch.linspace(0, 1, points).view(points, *[1] * len(shape))
     noise = (n * z0 + (1 - n**2).sqrt() * z1).flatten(0, 1)
     rows = [slice(begin, begin + BATCH) for begin in range(0, len(noise), BATCH)]
-    made = [model.generate(noise[r], steps, model.conditions(range(len(noise))[r], labels[r])) for r in rows]
+    made = [model.sample_from(noise[r], steps, model.conditions(range(len(noise))[r], labels[r])) for r in rows]
     return model.task.draw(np.concatenate(made), points)

@@ -1,7 +1,6 @@
-"""Several processes that train as one: those that torchrun starts, and what they tell each other.
+"""The processes that torchrun starts, and the exchanges between them.
 
-A process of its own takes the same path through the code, with no process group behind it: every exchange is then
-the identity.
+A single process takes the same path through the code without a process group: each exchange is then the identity.
 """
 
 from __future__ import annotations
@@ -27,28 +26,28 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that torchrun started, seen from one of them. Each method but `share` is a meeting: all call it."""
+    """The processes that torchrun started, seen from one of them. All of them must call each method but `share`."""
 
     rank: int = 0
     """of this process, in [0, world)"""
     world: int = 1
     """number of processes"""
     group: dist.ProcessGroup | None = None
-    """what they talk through; none: the group that they joined"""
+    """the process group; None: the default one"""
 
     def with_timeout(self, limit: datetime.timedelta) -> Processes:
-        """The same processes, but they wait a day for one another: while one works for all, or each for itself."""
+        """Return the same processes with another limit for waiting, as one may work for all, or each for itself."""
         if self.world == 1:
             return self
         return dataclasses.replace(self, group=dist.new_group(backend="gloo", timeout=limit))
 
     @property
     def main(self) -> bool:
-        """Whether this is the process that writes and speaks for all."""
+        """Whether this is the process that writes and prints for all."""
         return self.rank == 0
 
     def share(self, items: Sequence[Value]) -> Sequence[Value]:
-        """This process's part of work that all know: item i is done by rank i mod world."""
+        """Return this process's part of the work: rank i mod world does item i."""
         return items[self.rank :: self.world]
 
     def wait(self) -> None:
@@ -57,7 +56,7 @@ class Processes:
             dist.barrier(self.group)
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean of a floating-point tensor over the processes, elementwise."""
+        """Return the mean of a floating-point tensor over the processes, elementwise."""
         if self.world == 1:
             return value
         total = value.clone()
@@ -65,7 +64,7 @@ class Processes:
         return total / self.world
 
     def all_reduce_max(self, value: int) -> int:
-        """The largest of the processes' numbers."""
+        """Return the largest of the processes' numbers."""
         if self.world == 1:
             return value
         found = torch.tensor(value)
@@ -73,7 +72,7 @@ class Processes:
         return int(found)
 
     def gather(self, value: Value) -> list[Value]:
-        """The value of each process, in the order of their ranks; anything that can be pickled."""
+        """Return the value of each process in the order of their ranks; it must be picklable."""
         if self.world == 1:
             return [value]
         found: list[Any] = [None] * self.world
@@ -81,7 +80,7 @@ class Processes:
         return found
 
     def run_on_main(self, act: Callable[[], Value]) -> Value:
-        """What `act` returns in the main process, for all. Where it raises UserError or OSError there, all do."""
+        """Return what `act` returns in the main process. If it raises UserError or OSError there, all raise it."""
         if self.world == 1:
             return act()
         outcome: list[Any] = [None, None]
@@ -96,7 +95,7 @@ class Processes:
         return cast(Value, outcome[0])
 
     def run_on_all(self, act: Callable[[], Value]) -> Value:
-        """What `act` returns here. Where it raises UserError in any process, all raise the first one's."""
+        """Return what `act` returns here. If it raises UserError in a process, all raise the first one's."""
         if self.world == 1:
             return act()
         result, complaint = None, None
@@ -110,29 +109,29 @@ class Processes:
         return cast(Value, result)
 
     def broadcast_parameters(self, module: nn.Module) -> None:
-        """Give every process the main one's parameters and buffers."""
+        """Copy the main process's parameters and buffers to every process."""
         if self.world > 1:
             for tensor in module.state_dict().values():
                 dist.broadcast(tensor, 0, self.group)
 
 
 ALONE = Processes()
-"""one process, and no process group"""
+"""a single process, without a process group"""
 
 
 @contextlib.contextmanager
 def process_group(device: str, limit: datetime.timedelta = TIME_LIMIT) -> Iterator[Processes]:
-    """The processes that torchrun started, as a group for the time of the block; within another block, its group.
+    """Join the processes that torchrun started into a group during the block; within another block, use its group.
 
-    Each process takes the GPU of its place on its machine, and NCCL carries what GPUs tell each other; on CPUs, gloo.
+    Each process uses the GPU of its local rank. GPUs exchange tensors by NCCL, CPUs by gloo.
 
     Args:
         device: the training option: auto, cuda or cpu.
-        limit: how long they wait for one another.
+        limit: how long the processes wait for one another.
 
     Raises:
         UserError: a single GPU is named for several processes, or there are fewer GPUs than processes.
-        PeerLost: another process ended in the middle of the block.
+        PeerLost: another process ended during the block.
     """
     if dist.is_initialized():
         yield Processes(dist.get_rank(), dist.get_world_size())
@@ -157,26 +156,26 @@ def process_group(device: str, limit: datetime.timedelta = TIME_LIMIT) -> Iterat
     except (dist.DistError, RuntimeError) as error:
         if not isinstance(error, dist.DistError) and not any(sign in str(error) for sign in _SIGNS_OF_LOSS):
             raise
-        raise PeerLost("another process has ended or does not answer: see what it said") from error
-    # After an error the others may wait in some meeting: to leave the group could mean to wait for them.
+        raise PeerLost("another process has ended or does not answer: see its error message") from error
+    # Not after an error: the others may be in an exchange, and leaving the group could wait for them.
     dist.destroy_process_group()
 
 
 _groups = itertools.count()
 _SIGNS_OF_LOSS = ("gloo/", "Connection closed by peer", "Connection reset by peer")
-"""what gloo says when a process is gone"""
+"""in gloo's messages when a process is gone"""
 
 
 def _take_gpu(device: str) -> torch.device | None:
-    """Make the GPU of this process's place on its machine the current one; None where it is to compute on the CPU."""
+    """Make the GPU of this process's local rank the current one, and return it; None for the CPU."""
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
         return None
     if device not in ("auto", "cuda"):
-        raise UserError(f"device {device!r} is one for all processes: give cuda, and each takes its own, or cpu")
+        raise UserError(f"device {device!r} is one for several processes: use cuda, where each takes its own, or cpu")
     local, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if local >= count:
         raise UserError(
-            f"there are {count} GPUs here, and more processes: give torchrun --nproc-per-node {max(count, 1)}, "
+            f"there are {count} GPUs here, and more processes: use torchrun --nproc-per-node {max(count, 1)}, "
             f"or --device cpu"
         )
     gpu = torch.device("cuda", local)

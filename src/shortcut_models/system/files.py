@@ -1,24 +1,82 @@
-"""Files that are written whole or not at all, and the folder of files that may be deleted at any time."""
+"""Write files whole or not at all, lock them, and find the folder of files that may be deleted at any time."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import json
 import os
+import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import platformdirs
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""errors of a file system without locks"""
+
 
 def cache_folder(kind: str = "images") -> Path:
-    """$XDG_CACHE_HOME/shortcut-models/KIND, by default under ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "shortcut-models" / kind
+    """Return the folder of cached files of a kind, by default $XDG_CACHE_HOME/shortcut-models/KIND on Linux."""
+    try:
+        base = platformdirs.user_cache_path("shortcut-models", appauthor=False)
+    except (OSError, RuntimeError, KeyError):
+        base = Path()
+    return (base if base.is_absolute() else _temporary_cache()) / kind
+
+
+@functools.cache
+def _temporary_cache() -> Path:
+    warnings.warn("this user does not have a home: files are cached until this process ends", stacklevel=3)
+    _TEMPORARY.append(tempfile.TemporaryDirectory(prefix="shortcut-models-", ignore_cleanup_errors=True))
+    return Path(_TEMPORARY[0].name)
+
+
+_TEMPORARY: list[tempfile.TemporaryDirectory[str]] = []
+"""removed when the process ends"""
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a lock on a file until the end of the block or of this process, even if processes that it started live on.
+
+    On a file system without locks, warn and continue.
+
+    Args:
+        path: a file for the lock alone.
+        wait: wait while another process holds the lock.
+
+    Raises:
+        BlockingIOError: another process holds the lock.
+        OSError: the file cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    # A soft lock, a file that stays after a kill, would be worse than none.
+    lock = FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), str(path)) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        warnings.warn(
+            f"{path.parent} is on a file system without locks: do not run two commands there at the same time",
+            stacklevel=4,
+        )
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """A file that gets its name, whole, at the end, and is removed if anything goes wrong before."""
+    """Open a file that gets its name at the end of the block, complete, and is removed after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -32,7 +90,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment either the old or the new content is there, whole.
+    """Write a file so that it has either the old or the new content, complete, at any moment.
 
     Raises:
         OSError: the disk refused; it names the file.
@@ -50,8 +108,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Flush the names of a directory's files to the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Flush the names of a directory's files to the disk, where the system lets a directory be opened."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:  # Windows
+        return
     try:
         os.fsync(handle)
     finally:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 HASH = "sha256"
-"""the name of a hash in a file's header"""
+"""the key of a hash in a file's header"""
 
 
 def hash_tensors(tensors: Mapping[str, Tensor], header: str = "") -> str:

@@ -1,4 +1,4 @@
-"""The memory that tensors on a CPU are freed to."""
+"""The machine: its devices, the name of its processor, and how its memory is reused."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from typing import Any
 
 import torch
 
+from ..errors import UserError
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
 _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what its tensors free; only glibc has this choice, elsewhere nothing happens.
+    """Let this process keep the memory that tensors free, with glibc; with other C libraries do nothing.
 
-    By default the C library gives large pieces back to the system, which clears them page by page when the next
-    step asks for them again: a tenth to a fifth of a training step on a CPU.
+    By default the C library returns large blocks to the system, which clears them page by page when the next step
+    allocates them again: a tenth to a fifth of a training step on a CPU.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
@@ -28,15 +30,30 @@ def keep_freed_memory() -> None:
         mallopt(_MMAP_THRESHOLD, _NEVER)
 
 
+def torch_device(name: str) -> torch.device:
+    """Return the device of this name; auto is a CUDA GPU where there is one.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    try:
+        # No other kind of GPU has been tried.
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        float(torch.zeros((), device=device))
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError):
+        raise UserError(f"device {name!r} is not available here: use cpu, or leave it out") from None
+    return device
+
+
 def machine(device: torch.device) -> dict[str, Any]:
-    """What a figure was measured on."""
+    """Describe the machine that a figure was measured on."""
     facts = {"system": platform.system(), "architecture": platform.machine(), "cores": os.cpu_count()}
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return facts | {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
 def processor(device: torch.device) -> str:
-    """The name of the GPU, or that of the processor where the system tells it."""
+    """Return the name of the GPU, or that of the processor if the system has it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     found = None

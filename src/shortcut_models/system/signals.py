@@ -1,4 +1,4 @@
-"""Stopping a training between two steps."""
+"""Stop training between two steps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class StopRequest(contextlib.AbstractContextManager["StopRequest"]):
-    """Turns the first SIGINT or SIGTERM into a request to save and stop; a second one acts as ever."""
+    """Turn the first SIGINT or SIGTERM into a request to save and stop; the second one acts as usual."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None

@@ -1,4 +1,4 @@
-"""What torchrun tells the processes that it starts; and without it, that there is one."""
+"""What torchrun sets in the environment of the processes that it starts, if it started this one."""
 
 from __future__ import annotations
 
@@ -7,34 +7,33 @@ import functools
 import os
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # a command that needs no tensors should not wait for torch
+if TYPE_CHECKING:  # not imported otherwise, as a command without tensors should start fast
     from torch.distributed import Store
 
 TIME_LIMIT = datetime.timedelta(minutes=30)
 """how long processes that train wait for one another before they give up"""
 DAY = datetime.timedelta(days=1)
-"""the same where one may have much more left to do than the others: where they share work without a word between, and
-where data is downloaded, listed or decoded"""
+"""the same if one process may have much more to do than the others, as when data is downloaded or decoded"""
 
 
 def is_distributed() -> bool:
-    """Whether torchrun has started this process as one of several."""
+    """Return whether torchrun has started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @functools.cache
 def rendezvous_store() -> tuple[Store, int, int]:
-    """The store that torchrun's processes meet at, the rank of this one, and how many there are."""
+    """Return the store that torchrun's processes share, the rank of this one, and their number."""
     from torch.distributed.rendezvous import rendezvous
 
     return next(rendezvous("env://", timeout=TIME_LIMIT))
 
 
 def once_per_job(text: str) -> bool:
-    """Whether no other process has said this yet; always, where there is only one."""
+    """Return whether this process is the first to print a text; True for a single process."""
     if not is_distributed():
         return True
     try:
         return rendezvous_store()[0].add(f"said/{text}", 1) == 1
-    except (RuntimeError, ValueError):  # nobody to ask: better twice than never
+    except (RuntimeError, ValueError):  # without a store: twice is better than never
         return True

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..base import Label, Task, X
 from ..config import DERIVED
 from ..data.arrays import ArrayDataset
-from ..data.images import ImageSet, InPlaceDataset, InPlaceSet, Reading, load
+from ..data.images import ImageSet, ImageSource, InPlaceSet, Reading
 from ..data.images.hugging_face import PREFIX
 from ..data.images.layout import ACCEPTED
 from ..errors import UserError
@@ -78,21 +78,26 @@ class Images(Task):
     and labels. Filled in from the data"""
 
     def resolve(self) -> Images:
-        """The same task with its size, channels and classes; the path to the data stays as it was given.
+        """Return the task with its size, channels and classes; the path to the data stays as it was given.
 
-        Reads all images, or the copy of them in the cache folder; where they stay in place, only some. Raises UserError
-        for whatever is wrong with them.
+        Reads all images, or the copy of them in the cache folder; where they stay in place, only some. They stay with
+        the task that is returned.
+
+        Raises:
+            UserError: the data is missing, or something is wrong with it.
         """
         if self.data is None:
             raise UserError(f"images needs data: pass --data with {ACCEPTED}")
-        train = load(self.location, "train", self.image_size, self.channels, self.skip_damaged, self.reading)
+        if self.images_sha256 and "_source" in vars(self):
+            return self
+        source = self._new_source()
+        train, test = source.train, source.test
         channels, size, _ = train.shape
-        test = load(self.location, "test", size, channels, self.skip_damaged, self.reading)
         skipped = train.skipped + test.skipped
         if skipped:
             warnings.warn(f"{skipped} damaged image{'s' * (skipped > 1)} in {self.data} left out", stacklevel=2)
         classes = 0 if self.classes == 0 else self._count_classes(train, test)
-        return dataclasses.replace(
+        resolved = dataclasses.replace(
             self,
             image_size=size,
             channels=1 if channels == 1 else 3,
@@ -100,6 +105,20 @@ class Images(Task):
             class_names=train.class_names if classes else (),
             images_sha256=hash_bytes(train.sha256.encode(), test.sha256.encode()),
         )
+        vars(resolved)["_source"] = source
+        return resolved
+
+    def _new_source(self) -> ImageSource:
+        return ImageSource(self.location, self.image_size, self.channels, self.skip_damaged, self.reading)
+
+    @functools.cached_property
+    def _source(self) -> ImageSource:
+        """The images; see `Task.__getstate__`."""
+        return self._new_source()
+
+    @functools.cached_property
+    def _judge(self) -> PixelJudge:
+        return PixelJudge(self._source.train, self._source.test, labelled=bool(self.classes))
 
     def _count_classes(self, train: ImageSet | InPlaceSet, test: ImageSet | InPlaceSet) -> int:
         """The number of classes, after a look at whether the labels make sense."""
@@ -147,14 +166,10 @@ class Images(Task):
         data = str(self.data)
         return data if data.startswith(PREFIX) else os.path.abspath(os.path.expanduser(data))
 
-    def _load(self, split: str) -> ImageSet | InPlaceSet:
-        _, size, _ = self.shape
-        return load(self.location, split, size, self.channels, self.skip_damaged, self.reading)
-
-    def dataset(self, split: str) -> ArrayDataset | InPlaceDataset:
-        found = self._load(split)
+    def dataset(self, split: str) -> ArrayDataset | InPlaceSet:
+        found = self._source.train if split == "train" else self._source.test
         if isinstance(found, InPlaceSet):
-            return InPlaceDataset(found, labelled=bool(self.classes))
+            return found if self.classes else dataclasses.replace(found, labels=None)
         cond = {"label": torch.from_numpy(found.labels)} if self.classes and found.labels is not None else {}
         return ArrayDataset(torch.from_numpy(found.pixels), cond)
 
@@ -176,7 +191,7 @@ class Images(Task):
 
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Closeness to the held-out images in pixels; with labels, whether a classifier sees the one asked for."""
-        return _judge(self)(samples, labels)
+        return self._judge(samples, labels)
 
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
         from ..drawing.sheets import grid
@@ -190,8 +205,3 @@ def check_classes(data: str | None, found: int, asked: int) -> None:
         raise UserError(
             f"{data} has {found} classes, not {asked}: pass --task.classes {found}, or 0 to leave labels out"
         )
-
-
-@functools.lru_cache(maxsize=2)
-def _judge(task: Images) -> PixelJudge:
-    return PixelJudge(task._load("train"), task._load("test"), labelled=bool(task.classes))

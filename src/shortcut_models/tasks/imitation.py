@@ -91,14 +91,19 @@ class Imitation(Task):
         return tuple(parse(text)[0] for text in self.observations)
 
     def resolve(self) -> Imitation:
-        """The same task with the shapes, statistics, bounds and seeds of its data; the path stays as it was given.
+        """Return the task with the shapes, statistics, bounds and seeds of its data; the path stays as it was given.
 
-        Statistics are of the training episodes alone. Raises UserError for whatever is wrong with the data.
+        Statistics are of the training episodes alone. The demonstrations stay with the task that is returned.
+
+        Raises:
+            UserError: the data is missing, or something is wrong with it.
         """
         if self.data is None:
             raise UserError(f"imitation needs demonstrations: pass --data with {ACCEPTED}")
-        named = self if self.observations else dataclasses.replace(self, observations=tuple(self._read().observations))
-        found = named._read()
+        if self.action_scale and "_demonstrations" in vars(self):
+            return self
+        found = self._read()
+        named = self if self.observations else dataclasses.replace(self, observations=tuple(found.observations))
         if self.environment and found.environment not in ("", self.environment):
             raise UserError(f"{self.data} is of {found.environment}, not of {self.environment}: give others")
         train, held_out = self._split(found)
@@ -116,7 +121,7 @@ class Imitation(Task):
             for array in arrays
         ]
         centre, scale = fit_normalization(actions, self.normalisation)
-        return dataclasses.replace(
+        resolved = dataclasses.replace(
             named, environment=self.environment or found.environment,
             shapes=tuple(_shape(array) for array in arrays),
             centres=tuple(centre for centre, _ in fits), scales=tuple(scale for _, scale in fits),
@@ -124,6 +129,13 @@ class Imitation(Task):
             action_low=as_numbers(actions.min(0)), action_high=as_numbers(actions.max(0)),
             seeds=() if found.seeds is None else tuple(found.seeds.tolist()),
         )._check_crop()  # fmt: skip
+        vars(resolved)["_demonstrations"] = found
+        return resolved
+
+    @functools.cached_property
+    def _demonstrations(self) -> Demonstrations:
+        """What `_read` returns; see `Task.__getstate__`."""
+        return self._read()
 
     def _read(self) -> Demonstrations:
         """The observations that are seen, vectors cut, and the actions."""
@@ -180,7 +192,7 @@ class Imitation(Task):
 
     def dataset(self, split: str) -> Windows:
         """Windows of the training episodes, or of those that are held out, these in an order of no meaning."""
-        found = self._read()
+        found = self._demonstrations
         if (
             tuple(_shape(array) for array in found.observations.values()) != self.shapes
             or found.actions.shape[1:] != self.shape[1:]

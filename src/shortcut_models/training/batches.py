@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import signal
+import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -115,7 +117,7 @@ class Batches:
         self._waited += time.perf_counter() - begin
         return found
 
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> dict[str, float | int]:
         """What the log says of reading.
 
         waiting_per_second: seconds in a second, since the last call, that were spent waiting for batches, from 0 to 1.
@@ -133,9 +135,23 @@ def _whole(batch: Any) -> Any:
     return batch
 
 
-def _leave_signals_to_the_trainer(worker: int) -> None:
+def _prepare_worker(worker: int) -> None:
+    """Leave signals to the trainer, and end in silence after it."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    sys.excepthook = _report_unless_disconnected
+
+
+def _report_unless_disconnected(
+    kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
+) -> None:
+    """Print an error of the thread that hands memory to the trainer, unless the connection broke.
+
+    A trainer that is killed breaks it, and one that lives reports the error itself.
+    """
+    torn = isinstance(error, OSError) and error.errno is None  # "got end of file during message"
+    if not (torn or isinstance(error, (ConnectionError, EOFError))):
+        sys.__excepthook__(kind, error, trace)
 
 
 def batches(
@@ -155,6 +171,6 @@ def batches(
         collate_fn=_whole,
         num_workers=0 if on_gpu else workers,
         pin_memory=torch.cuda.is_available() and not on_gpu,
-        worker_init_fn=_leave_signals_to_the_trainer,
+        worker_init_fn=_prepare_worker,
     )
     return Batches(dataset, loader)

@@ -12,12 +12,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from ..errors import UserError
 from ..models.run import Run
 from ..system.distributed import Processes
 from ..system.progress import progress
 from .options import Training
+from .sharding import whole
+from .state import State
 
 
 def require_tensorboard() -> None:
@@ -30,6 +33,20 @@ def _tensorboard(run: Run, step: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(run.path / "tensorboard"), purge_step=step + 1)
+
+
+Line = dict[str, float | int]
+"""Figures by their names, as a line of metrics.jsonl holds them."""
+
+
+def measures(state: State, training: Training) -> Line:
+    """Return what is measured only when a line is logged."""
+    return {
+        "learning_rate": training.learning_rate_at(state.step - 1, state.stages),
+        "parameter_norm": float(whole(get_total_norm([p.detach() for p in state.network.parameters()]))),
+        "skipped": int(state.skipped),
+        "seconds": state.seconds,
+    }
 
 
 class Log(contextlib.AbstractContextManager["Log"]):
@@ -46,20 +63,23 @@ class Log(contextlib.AbstractContextManager["Log"]):
         self.bar = progress(training.train_steps, "step", quiet=quiet or not processes.main, initial=start)
 
     def add(self, figures: dict[str, Tensor]) -> None:
-        """Figures of one step: scalars or [b], in which NaN means not applicable."""
+        """Add the figures of one step: scalars or [b], in which NaN means not applicable."""
         for name, value in figures.items():
             self.pending[name].append(value.detach().flatten())
         self.bar.update()
 
-    def write(self, step: int, **figures: float | int) -> None:
-        """One line: the means since the last one, and these. All processes must call it."""
-        means = self._means()
-        now = time.perf_counter()
-        line = {"step": step, **means, **figures, "steps_per_second": (step - self.since_step) / (now - self.since)}
-        line = {name: value for name, value in line.items() if math.isfinite(value)}  # JSON has no others
+    def line(self, step: int, figures: Line) -> Line:
+        """Return a line: the means since the last one, and these figures. All processes must call it."""
+        means, now = self._means(), time.perf_counter()
+        rate = (step - self.since_step) / (now - self.since)
         self.since, self.since_step = now, step
+        return {"step": step, **means, **figures, "steps_per_second": rate}
+
+    def write(self, step: int, line: Line) -> None:
+        """Write a line, in the main process."""
         if not self.processes.main:
             return
+        line = {name: value for name, value in line.items() if math.isfinite(value)}  # JSON has no others
         with open(self.run.metrics, "a") as file:
             file.write(json.dumps(line) + "\n")
         if self.writer is not None:
@@ -69,7 +89,7 @@ class Log(contextlib.AbstractContextManager["Log"]):
             self.bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
 
     def _means(self) -> dict[str, float]:
-        """The mean of all that is pending, over all processes, which may have seen different numbers of it."""
+        """Return the mean of all that is pending, over all processes, which may have seen different numbers of it."""
         mine = {}
         for name, values in self.pending.items():
             value = torch.cat(values).double()

@@ -79,25 +79,26 @@ class Training:
             raise UserError(f"accumulate {self.accumulate} does not divide batch-size {self.batch_size}")
 
     def part_size(self, world: int) -> int:
-        """Examples that go through the network at once, where so many processes share a batch.
+        """Return how many examples go through the network at once, where so many processes share a batch.
 
-        Raises UserError where they cannot share it evenly.
+        Raises:
+            UserError: the processes cannot share a batch evenly.
         """
         parts = world * self.accumulate
         if self.batch_size % parts:
             raise UserError(
                 f"batch-size {self.batch_size} cannot be shared evenly by {world} processes of {self.accumulate} "
-                f"parts: give a multiple of {parts}, or another number of processes"
+                f"parts: use a multiple of {parts}, or another number of processes"
             )
         return self.batch_size // parts
 
     def stage(self, step: int, stages: int) -> range:
-        """The steps of the stage that a step belongs to, where training is cut into so many equal stages."""
+        """Return the steps of the stage that a step belongs to, where training is cut into so many equal stages."""
         stage = stage_of(step / self.train_steps, stages)
         return range(-(-stage * self.train_steps // stages), -(-(stage + 1) * self.train_steps // stages))
 
     def learning_rate_at(self, step: int, stages: int = 1) -> float:
-        """The learning rate of step 0, 1, ..., steps - 1; every stage has the whole schedule, with a short warm-up."""
+        """Return the learning rate of step 0, 1, ...; every stage has the whole schedule, with a short warm-up."""
         within = self.stage(step, stages)
         warmup, done = self.warmup if stages == 1 else min(self.warmup, len(within) // 10), step - within.start
         rise = min(1.0, (done + 1) / warmup) if warmup else 1.0
@@ -107,25 +108,13 @@ class Training:
         return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * progress))
 
     def snapshot_steps(self) -> frozenset[int]:
-        """The steps after which snapshots are taken, evenly spaced on a logarithmic scale."""
+        """Return the steps after which snapshots are taken, evenly spaced on a logarithmic scale."""
         if self.snapshots < 2:
             return frozenset({self.train_steps} if self.snapshots else ())
         return frozenset(round(self.train_steps ** (i / (self.snapshots - 1))) for i in range(self.snapshots))
 
-    def torch_device(self) -> torch.device:
-        """The device that `device` names. Raises UserError where there is no such device."""
-        name = self.device
-        if name == "auto":
-            name = "cuda" if torch.cuda.is_available() else "cpu"  # no other kind of GPU has been tried
-        try:
-            device = torch.device(name)
-            float(torch.zeros((), device=device))
-        except (RuntimeError, AssertionError, NotImplementedError, ImportError):
-            raise UserError(f"device {self.device!r} is not available here: use cpu, or leave it out") from None
-        return device
-
     def bfloat16(self, device: torch.device) -> bool:
-        """Whether the network computes in bfloat16 on this device."""
+        """Return whether the network computes in bfloat16 on this device."""
         if self.precision != "auto":
             return self.precision == "bf16"
         if device.type == "cuda":

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from ..base import Batch, Cond, Dataset, X
+from ..base import Cond, Dataset, Objective, PairBatch, X
 from ..errors import Stopped, UserError
 from ..models.model import Model
 from ..randomness import generator, sample_noise, seed_of
@@ -41,16 +41,18 @@ class PairDataset:
     def __len__(self) -> int:
         return len(self.tensors["data"])
 
-    def __getitems__(self, indices: list[int]) -> Batch:
+    def __getitems__(self, indices: list[int]) -> PairBatch:
         rows = torch.as_tensor(indices)
         found = {name: value[rows] for name, value in self.tensors.items()}
-        data, noise, drop = found.pop("data"), found.pop("noise"), found.pop("drop", None)
-        return Batch(data, {name.removeprefix("cond."): value for name, value in found.items()}, noise, drop=drop)
+        data, noise = found.pop("data"), found.pop("noise")
+        drop = found.pop("drop", torch.zeros(len(rows), dtype=torch.bool))
+        cond = {name.removeprefix("cond."): value for name, value in found.items()}
+        return PairBatch(data=data, cond=cond, noise=noise, drop=drop)
 
 
 def make_pairs(
     teacher: Model,
-    objective: Any,
+    objective: Objective,
     dataset: Dataset,
     folder: Path,
     seed: int,
@@ -69,8 +71,8 @@ def make_pairs(
         Stopped: a signal came; the shards made so far are kept.
     """
     count = objective.pairs
-    about = {"pairs": count, "steps": objective.pair_steps, "guidance": objective.pair_guidance, "seed": seed}
-    about["teacher"] = describe_teacher(teacher)
+    about: dict[str, Any] = {"pairs": count, "steps": objective.pair_steps, "guidance": objective.pair_guidance}
+    about |= {"seed": seed, "teacher": describe_teacher(teacher)}
     if share := dropout_of(objective, teacher.task):
         about["label_dropout"] = share
     processes.run_on_main(lambda: _note(folder, about))
@@ -96,15 +98,18 @@ def _note(folder: Path, about: dict[str, Any]) -> None:
     if not note.exists():
         write_atomically(note, json.dumps(about).encode())
         return
-    found = json.loads(note.read_bytes())
-    if "source" in found:  # its name in version 0.1
+    try:
+        found = json.loads(note.read_bytes())
+    except ValueError:
+        found = None
+    if isinstance(found, dict) and "source" in found:  # its name in version 0.1
         found["teacher"] = found.pop("source")
     if found != about:
         raise UserError(f"{folder} holds pairs made with other options: remove it, or choose another --run")
 
 
 def _shard(
-    teacher: Model, objective: Any, dataset: Dataset, rows: range, seed: int, stop: StopRequest
+    teacher: Model, objective: Objective, dataset: Dataset, rows: range, seed: int, stop: StopRequest
 ) -> dict[str, Tensor] | None:
     """The pairs of some rows: noise, data, the conditions, and which samples were made without (`drop`).
 
@@ -129,7 +134,7 @@ def _shard(
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _samples(teacher: Model, objective: Any, noise: X, cond: Cond, drop: Bool[Tensor, "b"]) -> X:
+def _samples(teacher: Model, objective: Objective, noise: X, cond: Cond, drop: Bool[Tensor, "b"]) -> X:
     """The teacher's samples of these noises, guided; those of the rows `drop` without their condition."""
     network, samples = teacher.network.eval(), torch.empty_like(noise)
     for rows, guidance in ((~drop, objective.pair_guidance), (drop, 0.0)):

@@ -44,7 +44,7 @@ def snapshot(network: Network, model: Model, path: Path) -> None:
     np.savez(
         content,
         noise=noise.numpy(),
-        ema=np.stack([model.generate(noise, steps) for steps in budgets]),
-        raw=raw.generate(noise, most),
+        ema=np.stack([model.sample_from(noise, steps) for steps in budgets]),
+        raw=raw.sample_from(noise, most),
     )
     write_atomically(path, content.getvalue())

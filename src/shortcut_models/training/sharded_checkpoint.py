@@ -106,12 +106,14 @@ def check(path: Path, processes: Processes) -> None:
         hashes: dict[str, str] = json.loads((path / HASHES).read_bytes())
         names = sorted(hashes)
     except (ValueError, TypeError):
-        raise UserError(f"{path / HASHES} is damaged: give another") from None
+        raise UserError(f"{path / HASHES} is damaged: choose another") from None
     found = {path.name for path in (path / FOLDER).iterdir()}
     bad = [name for name in names[processes.rank :: processes.world] if not _is_whole(path / FOLDER / name, hashes)]
     damaged = sorted({name for part in processes.gather(bad) for name in part} | set(names) - found)
     if damaged:
-        raise UserError(f"{path / FOLDER / damaged[0]} is damaged (its content does not match its hash): give another")
+        raise UserError(
+            f"{path / FOLDER / damaged[0]} is damaged (its content does not match its hash): choose another"
+        )
 
 
 def _is_whole(path: Path, hashes: dict[str, str]) -> bool:

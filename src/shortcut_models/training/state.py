@@ -22,14 +22,8 @@ class LossModule(nn.Module):
         super().__init__()
         self.network, self.objective = network, objective
 
-    def forward(self, target_net: Network, batch: Batch, teacher: Network | None = None) -> Losses:
-        return losses(self.objective, self.network, target_net, batch, teacher)
-
-
-def losses(objective: Objective, net: Network, target_net: Network, batch: Batch, teacher: Network | None) -> Losses:
-    """The objective's losses; the teacher goes to those that learn from one."""
-    more = {"teacher": teacher} if objective.requires == "teacher" else {}
-    return objective.losses(net, target_net, batch, **more)
+    def forward(self, target_net: Network, batch: Batch, progress: float, teacher: Network | None) -> Losses:
+        return self.objective.losses(self.network, target_net, batch, progress=progress, teacher=teacher)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from ..base import Batch, Dataset, Task
 from ..randomness import seed_of
 from .options import Training
 from .sharding import check_gradients, unsynchronised, whole
-from .state import State, losses
+from .state import State
 
 MAX_BAD_STEPS = 10
 """steps in a row without a finite loss and gradient that end a run"""
@@ -36,18 +37,15 @@ def train_step(state: State, batch: Batch, task: Task, training: Training) -> di
     """
     device, processes = state.skipped.device, state.processes
     state.enter_stage(training)
-    batch.progress = state.step / training.train_steps
+    progress = state.step / training.train_steps
     rows, part_rows = len(batch), -(-len(batch) // training.accumulate)
     total, logs = torch.zeros((), device=device), []
     for part, begin in enumerate(range(0, rows, part_rows)):
         torch.manual_seed(seed_of(training.seed, 0, state.step, processes.rank * training.accumulate + part))
-        raw = batch[begin : begin + part_rows].to(device)
-        if raw.noise is None:
-            raw.data = task.augment(task.encode(raw.data))
-        raw.cond = task.preprocess_cond(raw.cond, training=True)
+        some = encoded(batch[begin : begin + part_rows].to(device), task, training=True)
         with contextlib.nullcontext() if begin + part_rows >= rows else unsynchronised(state.loss):
             with torch.autocast(device.type, torch.bfloat16, enabled=training.bfloat16(device)):
-                found = state.loss(state.target_net, raw, state.teacher)
+                found = state.loss(state.target_net, some, progress, state.teacher)
             share = found.per_example.sum() / rows
             share.backward()
         total += share.detach()
@@ -55,6 +53,14 @@ def train_step(state: State, batch: Batch, task: Task, training: Training) -> di
     check_gradients(state.loss)
     figures = update(state, processes.mean(total), training)
     return figures | {name: torch.cat([log[name].flatten() for log in logs]) for name in logs[0]}
+
+
+def encoded(batch: Batch, task: Task, *, training: bool) -> Batch:
+    """Return a batch as the network sees it; varied at random for training."""
+    data = batch.data
+    if not batch.is_encoded:
+        data = task.augment(task.encode(data)) if training else task.encode(data)
+    return dataclasses.replace(batch, data=data, cond=task.preprocess_cond(batch.cond, training=training))
 
 
 def update(state: State, loss: Tensor, training: Training) -> dict[str, Tensor]:
@@ -87,17 +93,14 @@ def heldout_loss(state: State, dataset: Dataset, task: Task, training: Training)
     rows, total = range(min(len(dataset), HELD_OUT)), torch.zeros((), dtype=torch.float64)
     size = training.part_size(processes.world)
     begins = rows[::size]
+    progress = max(state.step - 1, 0) / training.train_steps  # as in the step just made: its stage, its teacher
     # Where parts are left over, processes without one repeat another's, as a sharded network needs all of them.
     for place in range(processes.rank, -(-len(begins) // processes.world) * processes.world, processes.world):
         begin = begins[place % len(begins)]
         torch.manual_seed(seed_of(training.seed, 1, begin))
-        raw = dataset.__getitems__(list(rows[begin : begin + size])).to(device)
-        raw.progress = max(state.step - 1, 0) / training.train_steps  # as in the step just made: its stage, its teacher
-        if raw.noise is None:
-            raw.data = task.encode(raw.data)
-        raw.cond = task.preprocess_cond(raw.cond)
+        batch = encoded(dataset.__getitems__(list(rows[begin : begin + size])).to(device), task, training=False)
         with torch.autocast(device.type, torch.bfloat16, enabled=training.bfloat16(device)):
-            found = losses(state.objective, state.ema, state.ema, raw, state.teacher)
+            found = state.objective.losses(state.ema, state.ema, batch, progress=progress, teacher=state.teacher)
         if place < len(begins):
             total += float(found.per_example.sum())
     return float(processes.mean(total)) * processes.world / len(rows)

@@ -7,7 +7,6 @@ from typing import Any
 from ..base import Network, Objective, Task
 from ..errors import UserError
 from ..models.model import Model
-from ..objectives import FlowMatching, Reflow
 from ..system.hashing import hash_tensors
 from .warm_start import other_size
 
@@ -37,7 +36,7 @@ def init_from_teacher(network: Network, objective: Objective, task: Task, teache
     if objective.requires == "teacher":
         _check_velocity(objective, teacher.objective)
     _check_null(objective, teacher)
-    if getattr(objective, "pair_steps", 1) > teacher.objective.max_steps:
+    if objective.requires == "pairs" and objective.pair_steps > teacher.objective.max_steps:
         raise UserError(
             f"the teacher takes at most {teacher.objective.max_steps} steps: give fewer --objective.pair-steps"
         )
@@ -55,9 +54,11 @@ def init_from_teacher(network: Network, objective: Objective, task: Task, teache
 
 def _check_velocity(objective: Objective, trained_by: Objective) -> None:
     """Raise UserError where a model does not give the velocity that a method asks it for."""
-    if not isinstance(trained_by, (FlowMatching, Reflow)):
-        raise UserError("the teacher of this objective must be trained with --objective flow (or reflow): give another")
-    theirs, ours = (getattr(method, "conditioned_step_size", 0.0) for method in (trained_by, objective))
+    if not trained_by.learns_velocity:
+        raise UserError(
+            "the teacher of this objective must be trained with --objective flow (or reflow): choose another"
+        )
+    theirs, ours = (method.conditioned_step_size or 0.0 for method in (trained_by, objective))
     if theirs != ours:
         raise UserError(
             f"the teacher was trained with step size {theirs:g}: pass --objective.conditioned-step-size {theirs:g}"
@@ -66,10 +67,10 @@ def _check_velocity(objective: Objective, trained_by: Objective) -> None:
 
 def _check_null(objective: Objective, teacher: Model) -> None:
     """Raise UserError where a model that was never trained without its condition is asked to do without."""
-    if not teacher.task.conditions or getattr(teacher.objective, "label_dropout", None) != 0:
+    if not teacher.task.conditions or teacher.objective.label_dropout:
         return
     for name in ("guidance", "pair_guidance"):
-        if getattr(objective, name, 1) != 1:
+        if getattr(objective, name) != 1:
             raise UserError(
                 f"the teacher was trained with label-dropout 0, and cannot be guided: leave "
                 f"--objective.{name.replace('_', '-')} out, or give another"
@@ -82,5 +83,5 @@ def _check_null(objective: Objective, teacher: Model) -> None:
 
 
 def dropout_of(objective: Objective, task: Task) -> float:
-    """The share of examples that lose their condition; 0 where there is none to lose."""
-    return float(getattr(objective, "label_dropout", 0.0)) if task.conditions else 0.0
+    """Return the share of examples that lose their condition; 0 where there is none to lose."""
+    return objective.label_dropout if task.conditions else 0.0

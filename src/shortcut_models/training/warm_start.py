@@ -12,10 +12,6 @@ from ..base import Network, Objective
 from ..errors import UserError
 from ..models.model import Model
 from ..networks.layers import OriginalTimeStepEmbedding, TimeStepEmbedding
-from ..objectives import BehaviourCloning, Diffusion, Reflow, TwoModel
-
-_CONDITIONED_ON: dict[type[Objective], float] = {Reflow: 0.0, Diffusion: 0.0, TwoModel: 1.0, BehaviourCloning: 1.0}
-"""The one step size that these methods condition their networks on; others keep it in `conditioned_step_size`."""
 
 _MAY_DIFFER = ("conditions.", "skip.")
 """layers that may be missing or of another shape: tables of conditions, and a path that is silent at first"""
@@ -51,9 +47,8 @@ def load_initial_weights(network: Network, objective: Objective, model: Model) -
     if fresh:
         warnings.warn(f"--init-from leaves {', '.join(fresh)} to be learned from the start", stacklevel=2)
     network.load_state_dict(ours | taken)
-    step_size = getattr(model.objective, "conditioned_step_size", _CONDITIONED_ON.get(type(model.objective)))
-    if step_size is not None:
-        freeze_step_embedding_at(network, step_size)
+    if model.objective.conditioned_step_size is not None:
+        freeze_step_embedding_at(network, model.objective.conditioned_step_size)
 
 
 def check_objective(objective: Objective) -> None:

@@ -31,7 +31,7 @@ FILES = ["table.md", "results.csv", "results.json", "quality.png", "samples.png"
 @pytest.fixture(scope="module")
 def nine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("nine") / "comparison"
-    outcome, names = compare(out, "--workers", 2)
+    outcome, names = compare(out, "--jobs", 2)
     assert outcome.code == 0, outcome.err
     assert outcome.out.splitlines() == [
         "10 trainings of 3,000 network evaluations at most", *(str(out / name) for name in FILES)
@@ -142,12 +142,12 @@ def test_a_trial_is_the_training_that_train_would_do(nine: Path, tmp_path: Path)
     words = ("train", "four-gaussians", *SIZES, *cut, "--objective.pairing", "independent")
     train(tmp_path / "run", options=words)
     assert same(tensors(run), tensors(tmp_path / "run"))
-    assert training["workers"] == 0  # --workers of `compare` is not that of a training
+    assert training["workers"] == 0  # the trainer reads its data itself
 
 
 def test_the_same_call_again_trains_nothing(nine: Path) -> None:
     before, table = times(nine), (nine / "table.md").read_text()
-    outcome, names = compare(nine, "--workers", 3)  # however many at a time
+    outcome, names = compare(nine, "--jobs", 3)  # however many at a time
     assert outcome.code == 0, outcome.err
     assert names == []
     assert times(nine) == before
@@ -157,7 +157,7 @@ def test_the_same_call_again_trains_nothing(nine: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--budget", 7000), "holds a comparison with another budget: give another --out"),
+        (("--nfe-budget", 7000), "holds a comparison with another budget: give another --out"),
         (("--batch-size", 16), "holds a comparison with another training: give another --out"),
         (("--network.width", 8), "holds a comparison with another network: give another --out"),
         (("--objectives", "flow", "magic"), "there is no objective 'magic': choose one of flow, "),
@@ -166,16 +166,18 @@ def test_the_same_call_again_trains_nothing(nine: Path) -> None:
         (("--objectives", "flwo"), "there is no objective 'flwo': did you mean flow?"),
         (("--steps", 0), "--steps must be whole numbers from 1 to 8, not 0"),
         (("--objective.max-steps", 128, "--steps", 1, 129), "--steps must be whole numbers from 1 to 128, not 129"),
-        (("--steps", "four"), "--steps: must be a whole number, not 'four'"),
-        (("--seeds", 0), "--seeds must be a whole number >= 1, not 0"),
-        (("--num", 0), "--num must be a whole number >= 1, not 0"),
-        (("--budget", 0), "--budget must be a whole number >= 1, not 0"),
-        (("--budget", 1), "--budget 1 is not enough for one step of each method: give more"),
-        (("--budget", 150), "--budget 150 is not enough for one step of each method: give more"),
-        (("--workers", 0), "--workers must be a whole number >= 1, not 0"),
+        (("--steps", "four"), "--steps must be a whole number, not 'four'"),
+        (("--seeds", 0), "--seeds must be >= 1, not 0"),
+        (("--num", 0), "--num must be >= 1, not 0"),
+        (("--nfe-budget", 0), "--nfe-budget must be >= 1, not 0"),
+        (("--nfe-budget", 1), "--nfe-budget 1 is not enough for one step of each method: choose more"),
+        (("--nfe-budget", 150), "--nfe-budget 150 is not enough for one step of each method: choose more"),
+        (("--jobs", 0), "--jobs must be >= 1, not 0"),
+        (("--train-steps", 9), "--train-steps is not an option here: --nfe-budget decides the optimiser steps"),
+        (("--keep", 9), "--keep is not an option here: a comparison saves at each quarter of a training"),
         (("--out", "notes"), "notes is not empty and holds no comparison: give another --out"),
         (("--out", "notes/thesis.tex"), "holds no comparison: give another --out"),
-        (("--nonsense", 1), "unrecognized arguments: --nonsense 1"),
+        (("--nonsense", 1), "there is no option --nonsense"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(

@@ -42,7 +42,7 @@ def test_a_budget_that_leaves_a_stage_without_a_step_is_refused(tmp_path: Path) 
 
 
 def test_a_budget_that_is_not_enough_for_one_step_says_so() -> None:
-    with pytest.raises(UserError, match="--budget 1000 is not enough for one step of flow: give more"):
+    with pytest.raises(UserError, match="--nfe-budget 1000 is not enough for one step of flow: choose more"):
         comparison(["flow"], Shortcut(), 1000)
 
 

@@ -29,7 +29,7 @@ def test_methods_and_seeds_are_added_and_only_they_are_trained(tmp_path: Path) -
         (("flow", "reflow", "--seeds", 2), {"flow-seed1", "teacher-seed1", "reflow-seed1"}),
     ):
         before = times(out)
-        outcome, names = compare(out, "--workers", 2, "--objectives", *words)
+        outcome, names = compare(out, "--jobs", 2, "--objectives", *words)
         assert outcome.code == 0, outcome.err
         assert set(names) == expected
         assert len(names) == len(expected)
@@ -104,7 +104,7 @@ def test_a_damaged_run_is_named_with_what_to_do(copied: Path, trial: str, file: 
 def test_a_trial_that_fails_in_a_process_is_named_in_one_line(copied: Path) -> None:
     Run(copied / "runs" / "two-model-seed0").evaluation.unlink()
     (copied / "runs" / "two-model-seed0" / "config.json").write_text("{")
-    outcome, _ = compare(copied, *ONE, "--workers", 2)
+    outcome, _ = compare(copied, *ONE, "--jobs", 2)
     assert outcome.code == 2
     assert re.match(r"shortcut: error: two-model-seed0: .*two-model-seed0 is damaged: remove it", outcome.complaint)
 
@@ -120,7 +120,7 @@ def test_what_cannot_be_trained_leaves_nothing_behind(tmp_path: Path, words: tup
 
 def test_a_method_in_a_file_of_the_users_own_is_known_to_the_processes(tmp_path: Path) -> None:
     program = [sys.executable, "examples/my_objective.py", "compare", "four-gaussians"]
-    words = (*SIZES, "--budget", BUDGET, "--num", 20, "--steps", 1, "--objectives", "split", "flow", "--workers", 2,
+    words = (*SIZES, "--nfe-budget", BUDGET, "--num", 20, "--steps", 1, "--objectives", "split", "flow", "--jobs", 2,
              "--out", tmp_path / "out")  # fmt: skip
     done = subprocess.run([*program, *map(str, words)], capture_output=True, text=True, env=environment(), cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -131,8 +131,8 @@ def test_a_method_in_a_file_of_the_users_own_is_known_to_the_processes(tmp_path:
 def test_stopped_in_the_middle_it_saves_and_the_same_command_goes_on(tmp_path: Path, workers: int) -> None:
     """With processes as a shell starts them: the command alone, and one that it waits for."""
     out = tmp_path / "out"
-    words = ("compare", "four-gaussians", *SIZES, "--budget", 3 * 32 * 800, "--num", 20, "--steps", 1, "--objectives",
-             "flow", "--out", out, "--log-every", 10, "--workers", workers)  # fmt: skip
+    words = ("compare", "four-gaussians", *SIZES, "--nfe-budget", 3 * 32 * 800, "--num", 20, "--steps", 1,
+             "--objectives", "flow", "--out", out, "--log-every", 10, "--jobs", workers)  # fmt: skip
     process = subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True, env=environment())
     run = Run(out / "runs" / "flow-seed0")
     while len(run.read_metrics()) < 3:
@@ -141,7 +141,7 @@ def test_stopped_in_the_middle_it_saves_and_the_same_command_goes_on(tmp_path: P
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, said
-    assert re.match(r"shortcut: stopped.*, and saved; run the same command again to go on$", said.splitlines()[-1])
+    assert re.match(r"shortcut: stopped.*, and saved; run the same command again to resume$", said.splitlines()[-1])
     (saved,) = steps_of(run.path)
     assert 30 <= saved < 800
     earlier = [line for line in run.read_metrics() if line["step"] <= saved]

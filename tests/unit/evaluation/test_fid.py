@@ -20,9 +20,9 @@ from helpers.runs import DIGITS, die_at, fork, shortcut, train
 from shortcut_models import load
 from shortcut_models.evaluation.fid import evaluate_fid, report
 from shortcut_models.evaluation.fid_reference import Reference, read_reference
-from shortcut_models.evaluation.fid_samples import Maker
+from shortcut_models.evaluation.fid_samples import FidSampler
 from shortcut_models.evaluation.inception import Inception
-from shortcut_models.evaluation.results import together
+from shortcut_models.evaluation.results import merge_fid_results
 from shortcut_models.metrics import frechet_distance, gaussian_fit, kernel_distance, manifold_measures
 from shortcut_models.models.model import Model
 from shortcut_models.system.distributed import Processes
@@ -39,18 +39,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
         train(place / "run", options=("train", "images", *DIGITS[2:], "--data", data))
-        words = ("--data", data, "--inception", place / "tiny.pt", "--out", place / "stats.npz")
+        words = ("--data", data, "--inception", place / "tiny.pt", "--trust-file", "--out", place / "stats.npz")
         done = shortcut("fid-stats", *words)
         assert done == (0, f"{place / 'stats.npz'}: 54 images, {FEATURES} features\n", done.err)
     return place
 
 
-def maker_of(place: Path, folder: Path, seed: int = 0, guidance: float = 1.0) -> Maker:
-    return Maker(load(place / "run"), Inception(place / "tiny.pt"), seed, guidance, folder)
+def sampler_of(place: Path, folder: Path, seed: int = 0, guidance: float = 1.0) -> FidSampler:
+    return FidSampler(load(place / "run"), Inception(place / "tiny.pt", trust=True), seed, guidance, folder)
 
 
-def evaluate(maker: Maker, place: Path, budgets: Sequence[int] = (4, 1), num: int = NUM, **more: Any) -> dict[str, Any]:
-    found = evaluate_fid(maker, read_reference(place / "stats.npz"), budgets, num, quiet=True, **more)
+def evaluate(
+    sampler: FidSampler, place: Path, step_counts: Sequence[int] = (4, 1), num: int = NUM, **more: Any
+) -> dict[str, Any]:
+    found = evaluate_fid(sampler, read_reference(place / "stats.npz"), step_counts, num, quiet=True, **more)
     assert found is not None
     return found
 
@@ -72,14 +74,14 @@ def spy_on(model: Model) -> list[int]:
 
 
 def test_the_measures_are_those_of_exactly_these_samples(place: Path, tmp_path: Path) -> None:
-    maker, reference = maker_of(place, tmp_path), read_reference(place / "stats.npz")
-    passes = spy_on(maker.model)
-    result = evaluate(maker, place, batch_size=10)
+    sampler, reference = sampler_of(place, tmp_path), read_reference(place / "stats.npz")
+    passes = spy_on(sampler.model)
+    result = evaluate(sampler, place, batch_size=10)
     assert sum(passes) == NUM * (4 + 1)
     assert list(result["steps"]) == ["4", "1"]
     assert reference.features is not None
     for steps in (4, 1):
-        features = maker.network(load(place / "run").sample(NUM, steps=steps))
+        features = sampler.network(load(place / "run").sample(NUM, steps=steps))
         expected = {
             "fid": frechet_distance(*gaussian_fit(features), reference.mu, reference.sigma),
             "kid": kernel_distance(reference.features, features),
@@ -91,69 +93,69 @@ def test_the_measures_are_those_of_exactly_these_samples(place: Path, tmp_path: 
         assert found["guidance"] == 1
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert result["num"] == NUM
-    assert result["parameters"] == sum(parameter.numel() for parameter in maker.model.network.parameters())
+    assert result["parameters"] == sum(parameter.numel() for parameter in sampler.model.network.parameters())
 
 
 def test_samples_do_not_depend_on_how_the_work_is_cut(place: Path, tmp_path: Path) -> None:
-    results = [evaluate(maker_of(place, tmp_path / str(size)), place, batch_size=size) for size in (250, 7, 1)]
+    results = [evaluate(sampler_of(place, tmp_path / str(size)), place, batch_size=size) for size in (250, 7, 1)]
     assert all(same(result, results[0]) for result in results)
 
 
 def test_what_is_there_is_not_made_again(place: Path, tmp_path: Path) -> None:
-    maker = maker_of(place, tmp_path)
-    passes = spy_on(maker.model)
-    first = evaluate(maker, place, [1], 11, batch_size=4)
+    sampler = sampler_of(place, tmp_path)
+    passes = spy_on(sampler.model)
+    first = evaluate(sampler, place, [1], 11, batch_size=4)
     assert sum(passes) == 11
-    assert evaluate(maker, place, [1], 11, batch_size=3) == first
-    more = evaluate(maker, place, [1], NUM)
+    assert evaluate(sampler, place, [1], 11, batch_size=3) == first
+    more = evaluate(sampler, place, [1], NUM)
     assert sum(passes) == NUM
-    assert same(more, evaluate(maker_of(place, tmp_path / "fresh"), place, [1], NUM))
-    assert same(evaluate(maker, place, [1], 11), first)
+    assert same(more, evaluate(sampler_of(place, tmp_path / "fresh"), place, [1], NUM))
+    assert same(evaluate(sampler, place, [1], 11), first)
     assert sum(passes) == NUM
 
 
 @pytest.mark.parametrize("change", ["seed", "guidance", "precision", "weights", "network", "steps"])
 def test_samples_of_anything_else_are_made_anew(place: Path, tmp_path: Path, change: str) -> None:
-    evaluate(maker_of(place, tmp_path), place, [1], 5)
-    maker = maker_of(place, tmp_path, int(change == "seed"), 2.0 if change == "guidance" else 1.0)
+    evaluate(sampler_of(place, tmp_path), place, [1], 5)
+    sampler = sampler_of(place, tmp_path, int(change == "seed"), 2.0 if change == "guidance" else 1.0)
     if change == "weights":
         with torch.no_grad():
-            next(maker.model.network.parameters()).add_(0.1)
+            next(sampler.model.network.parameters()).add_(0.1)
     elif change == "network":
-        maker.network.fingerprint = "another"
+        sampler.network.fingerprint = "another"
     elif change == "precision":
-        maker.model.precision = "bf16"
-    passes = spy_on(maker.model)
+        sampler.model.precision = "bf16"
+    passes = spy_on(sampler.model)
     reference = Reference(np.zeros(FEATURES), np.eye(FEATURES))
-    evaluate_fid(maker, reference, [2 if change == "steps" else 1], 5, quiet=True)
+    evaluate_fid(sampler, reference, [2 if change == "steps" else 1], 5, quiet=True)
     assert sum(passes) == {"guidance": 10, "steps": 10}.get(change, 5)
 
 
 def test_an_interrupted_evaluation_goes_on(place: Path, tmp_path: Path) -> None:
-    maker = maker_of(place, tmp_path)
+    sampler = sampler_of(place, tmp_path)
 
     def stop(module: Any, inputs: Any) -> None:
         if len(passes) == 3:
             raise KeyboardInterrupt
 
-    passes = spy_on(maker.model)
-    hook = maker.model.network.register_forward_pre_hook(stop)
+    passes = spy_on(sampler.model)
+    hook = sampler.model.network.register_forward_pre_hook(stop)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(maker, place, [1], NUM, batch_size=5)
+        evaluate(sampler, place, [1], NUM, batch_size=5)
     hook.remove()
-    result = evaluate(maker, place, [1], NUM, batch_size=5)
+    result = evaluate(sampler, place, [1], NUM, batch_size=5)
     assert sum(passes) == NUM
-    assert same(result, evaluate(maker_of(place, tmp_path / "whole"), place, [1], NUM, batch_size=5))
+    assert same(result, evaluate(sampler_of(place, tmp_path / "whole"), place, [1], NUM, batch_size=5))
 
 
 def test_damaged_samples_are_made_again(place: Path, tmp_path: Path) -> None:
-    maker = maker_of(place, tmp_path)
-    first = evaluate(maker, place, [1], NUM, batch_size=5)
+    sampler = sampler_of(place, tmp_path)
+    first = evaluate(sampler, place, [1], NUM, batch_size=5)
     torn = sorted(tmp_path.rglob("*.npz"))[2]
     torn.write_bytes(torn.read_bytes()[:-99])
-    passes = spy_on(maker.model)
+    passes = spy_on(sampler.model)
     with pytest.warns(UserWarning, match="is damaged: its samples are made again"):
-        assert same(evaluate(maker, place, [1], NUM, batch_size=5), first)
+        assert same(evaluate(sampler, place, [1], NUM, batch_size=5), first)
     assert sum(passes) == 5
 
 
@@ -166,7 +168,18 @@ def test_ranks_share_the_batches() -> None:
 
 
 def words_of(place: Path, run: Path, *more: object) -> tuple[object, ...]:
-    own = ("--fid-stats", place / "stats.npz", "--inception", place / "tiny.pt", "--steps", 4, 1, "--num", NUM)
+    own = (
+        "--fid-stats",
+        place / "stats.npz",
+        "--inception",
+        place / "tiny.pt",
+        "--trust-file",
+        "--steps",
+        4,
+        1,
+        "--num",
+        NUM,
+    )
     return ("evaluate", run, *own, "--batch-size", 5, "--device", "cpu", *more)
 
 
@@ -230,8 +243,8 @@ def test_rows_of_anything_else_are_not_put_together(tmp_path: Path, fact: str) -
     before |= {"guidance": 1.0, "steps": {"4": row}, "checks": []}
     (tmp_path / "fid.json").write_text(json.dumps(before))
     after = before | {"steps": {"1": row}}
-    assert list(together(tmp_path / "fid.json", after)["steps"]) == ["4", "1"]
-    assert list(together(tmp_path / "fid.json", after | {fact: 7})["steps"]) == ["1"]
+    assert list(merge_fid_results(tmp_path / "fid.json", after)["steps"]) == ["4", "1"]
+    assert list(merge_fid_results(tmp_path / "fid.json", after | {fact: 7})["steps"]) == ["1"]
 
 
 def finish(process: Any) -> int | None:
@@ -246,7 +259,7 @@ def test_a_killed_evaluation_goes_on(place: Path, run: Path, event: int) -> None
     assert not (run / "fid.json").exists()
     assert shortcut(*words).code == 0
     result = json.loads((run / "fid.json").read_text())
-    assert same(result, evaluate(maker_of(place, run / "again"), place, batch_size=5))
+    assert same(result, evaluate(sampler_of(place, run / "again"), place, batch_size=5))
 
 
 def be_rank(rank: int, port: int) -> None:
@@ -263,6 +276,6 @@ def test_two_processes_find_what_one_does(place: Path, run: Path) -> None:
     ]
     assert [finish(process) for process in processes] == [0, 0], (run / "said0").read_text()
     result = json.loads((run / "fid.json").read_text())
-    assert same(result, evaluate(maker_of(place, run / "alone"), place, batch_size=5))
+    assert same(result, evaluate(sampler_of(place, run / "alone"), place, batch_size=5))
     assert report(result) in (run / "said0").read_text()
     assert (run / "said1").read_text() == ""

@@ -13,60 +13,60 @@ from helpers.image_files import make_folder, make_npz, pictures, png
 from helpers.runs import DIGITS, POINTS, shortcut, train
 from shortcut_models.evaluation.fid import checks
 from shortcut_models.evaluation.fid_reference import Reference, brightness
-from shortcut_models.evaluation.fid_samples import Made, Maker
+from shortcut_models.evaluation.fid_samples import FidSampler, SampleFeatures
 from shortcut_models.models.model import Model
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching
 from shortcut_models.tasks import Images
 
-FID = "--fid-stats good.npz --inception tiny.pt --num 20 --steps 1"
-STATS = "fid-stats --inception tiny.pt --out new.npz"
+FID = "--fid-stats good.npz --inception tiny.pt --trust-file --num 20 --steps 1"
+STATS = "fid-stats --inception tiny.pt --trust-file --out new.npz"
 TABLE: dict[str, tuple[str, str]] = {
     "no statistics": (
         f"evaluate run {FID} --fid-stats none.npz",
         "none.npz does not exist: make it with `shortcut fid",
     ),
     "statistics are a folder": (f"evaluate run {FID} --fid-stats data", "data: Is a directory"),
-    "statistics are a text": (f"evaluate run {FID} --fid-stats text.npz", "text.npz is damaged or no .npz file"),
-    "statistics without mu": (f"evaluate run {FID} --fid-stats images.npz", "images.npz holds no array mu"),
+    "statistics are a text": (f"evaluate run {FID} --fid-stats text.npz", "text.npz is damaged or not an .npz file"),
+    "statistics without mu": (f"evaluate run {FID} --fid-stats images.npz", "images.npz does not have the array mu"),
     "statistics of more features": (
         f"evaluate run {FID} --fid-stats more.npz",
         f"more.npz holds moments of 2048 features, and the network makes {FEATURES}: make statistics with",
     ),
     "statistics of another network": (
         f"evaluate run {FID} --inception other.pt",
-        "good.npz was made with another Inception network: give that one with --inception",
+        "good.npz was made with another Inception network: pass that one with --inception",
     ),
     "no network": (f"evaluate run {FID} --inception none.pt", "none.pt does not exist: pip install"),
-    "damaged network": (f"evaluate run {FID} --inception text.npz", "text.npz is damaged or no TorchScript file"),
-    "a run of points": (f"evaluate points {FID}", "FID is for images, and this task's data are none: leave out"),
+    "damaged network": (f"evaluate run {FID} --inception text.npz", "text.npz is damaged or not a TorchScript file"),
+    "a run of points": (f"evaluate points {FID}", "FID is for images, and this task's data are not images: leave out"),
     "no run": (f"evaluate nowhere {FID}", "nowhere does not exist: give a run directory or a model file"),
-    "no samples": (f"evaluate run {FID} --num 0", "num must be a whole number of at least 1, not 0"),
-    "minus one sample": (f"evaluate run {FID} --num -1", "num must be a whole number of at least 1, not -1"),
-    "no batch": (f"evaluate run {FID} --batch-size 0", "batch-size must be a whole number of at least 1, not 0"),
+    "no samples": (f"evaluate run {FID} --num 0", "--num must be >= 1, not 0"),
+    "minus one sample": (f"evaluate run {FID} --num -1", "--num must be >= 1, not -1"),
+    "no batch": (f"evaluate run {FID} --batch-size 0", "--batch-size must be >= 1, not 0"),
     "a batch too large": (f"evaluate run {FID} --num {10**12} --batch-size {10**12}", "make fewer at a time"),
-    "seed": (f"evaluate run {FID} --seed -1", "seed must be a whole number of at least 0, not -1"),
+    "seed": (f"evaluate run {FID} --seed -1", "--seed must be >= 0, not -1"),
     "guidance": (f"evaluate run {FID} --guidance 2", "guidance needs a model with labels"),
     "budget": (f"evaluate run {FID} --steps 129", "--steps must be whole numbers from 1 to 128, not 129"),
     "data besides": (f"evaluate run {FID} --data data", "--data is for measures without FID"),
     "json": (f"evaluate run {FID} --json f.txt", "f.txt must end in .json"),
-    "stats of what": (STATS, "the following arguments are required: --data"),
+    "stats of what": (STATS, "--data is missing"),
     "stats of nothing": (f"{STATS} --data nowhere", "nowhere does not exist"),
     "stats of a damaged image": (f"{STATS} --data torn", "cannot be read as an image"),
     "stats of mixed sizes": (f"{STATS} --data mixed", "images are of mixed size"),
     "stats into another kind": (f"{STATS} --data data --out s.txt", "s.txt must end in .npz"),
-    "stats of two channels": (f"{STATS} --data data --task.channels 2", "--task.channels: invalid choice: 2"),
+    "stats of two channels": (f"{STATS} --data data --task.channels 2", "--task.channels must be one of 1, 3, none"),
     "stats of size 0": (f"{STATS} --data data --task.image-size 0", "image-size must be >= 1, not 0"),
-    "stats of another part": (f"{STATS} --data data --split val", "--split: invalid choice: 'val'"),
-    "stats keep": (f"{STATS} --data data --keep -1", "--keep must be a whole number >= 0, not -1"),
+    "stats of another part": (f"{STATS} --data data --split val", "--split must be one of train, test, all, not 'val'"),
+    "stats keep": (f"{STATS} --data data --keep -1", "--keep must be >= 0, not -1"),
     "stats without network": (f"{STATS} --data data --inception none.pt", "none.pt does not exist: pip install"),
     "stats device": (f"{STATS} --data data --device warp", "device 'warp' is not available here"),
-    "plot of nothing": ("plot nowhere --out p.png", "nowhere is no run, as it has no config.json"),
+    "plot of nothing": ("plot nowhere --out p.png", "nowhere is not a run, as it does not have a config.json"),
     "plot before": ("plot points --out p.png", "points has not been evaluated: run `shortcut evaluate points` first"),
     "plot of a damaged result": ("plot damaged --out p.png", "evaluation.json is damaged: run `shortcut evaluate"),
     "plot of other steps": ("plot run --steps 64 --out p.png", "no run has results of these steps and measures"),
     "plot into another kind": ("plot run --out p.gif", "p.gif must end in .png"),
-    "plot against time": ("plot run --against time --out p.png", "--against: invalid choice: 'time'"),
+    "plot against time": ("plot run --against time --out p.png", "--against must be one of steps, size, not 'time'"),
 }
 
 
@@ -88,7 +88,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
         train(place / "run", options=("train", "images", *DIGITS[2:], "--data", data))
         train(place / "points", options=POINTS)
-        words = ("fid-stats", "--data", data, "--inception", place / "tiny.pt", "--out", place / "good.npz")
+        words = (
+            "fid-stats",
+            "--data",
+            data,
+            "--inception",
+            place / "tiny.pt",
+            "--trust-file",
+            "--out",
+            place / "good.npz",
+        )
         assert shortcut(*words).code == 0
         assert shortcut("evaluate", place / "run", "--num", 10, "--steps", 1).code == 0
     (place / "damaged").mkdir()
@@ -113,12 +122,12 @@ def test_what_is_wrong_is_said_in_one_line(place: Path, monkeypatch: pytest.Monk
 def test_too_few_samples_or_images_are_warned_of(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     np.savez("few.npz", mu=np.zeros(FEATURES), sigma=np.eye(FEATURES), count=FEATURES)
-    words = ("--inception", "tiny.pt", "--steps", 1, "--num", FEATURES, "--fid-stats", "few.npz")
+    words = ("--inception", "tiny.pt", "--trust-file", "--steps", 1, "--num", FEATURES, "--fid-stats", "few.npz")
     done = shortcut("evaluate", "run", *words)
     assert done.code == 0
     warned = [line for line in done.err.splitlines() if "shortcut: warning: " in line]
     for line, what in zip(warned, ("samples", "reference images"), strict=True):
-        assert f"FID with {FEATURES} {what} comes out too high, as there are {FEATURES} features" in line
+        assert f"FID with {FEATURES} {what} is too high, as there are {FEATURES} features" in line
     enough = next(c for c in json.loads(Path("run/fid.json").read_text())["checks"] if c["what"] == "enough")
     assert not enough["ok"]
 
@@ -138,9 +147,9 @@ def found(images: np.ndarray, reference: Reference, best: float = 1.0) -> dict[s
             raise NotImplementedError
 
     digests = np.array([hash(image.tobytes()) & (2**63 - 1) for image in images], np.uint64)
-    made = Made(np.zeros((0, 4), np.float32), digests, brightness(images), 0.0)
-    maker = Maker(Model(network, FlowMatching(), task), Four(), 0, 1.0, Path("none"))
-    lines = checks(maker, {1: made}, reference, len(images), best)
+    made = SampleFeatures(np.zeros((0, 4), np.float32), digests, brightness(images), 0.0)
+    sampler = FidSampler(Model(network, FlowMatching(), task), Four(), 0, 1.0, Path("none"))
+    lines = checks(sampler, {1: made}, reference, len(images), best)
     return {line["what"]: line["ok"] for line in lines}
 
 

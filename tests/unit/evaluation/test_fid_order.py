@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from shortcut_models.evaluation import fid
-from shortcut_models.evaluation.fid import floor, measures
+from shortcut_models.evaluation.fid import measures, real_vs_real_fid
 from shortcut_models.evaluation.fid_reference import Reference
-from shortcut_models.evaluation.fid_samples import Made
+from shortcut_models.evaluation.fid_samples import SampleFeatures
 from shortcut_models.metrics import frechet_distance, gaussian_fit, manifold_measures
 
 CLASSES, IMAGES, AMONG = 20, 4000, 1000
@@ -33,7 +33,7 @@ def test_neighbourhoods_are_those_of_all_classes(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(fid, "NEIGHBOURS_AMONG", AMONG)
     rows = np.sort(np.random.default_rng(3).permutation(IMAGES)[:kept])
     made = features_of(np.arange(IMAGES) % CLASSES, 2)
-    found = measures(Made(made, np.zeros(IMAGES), np.zeros((IMAGES, 2)), 0.0), reference(REAL[rows]))
+    found = measures(SampleFeatures(made, np.zeros(IMAGES), np.zeros((IMAGES, 2)), 0.0), reference(REAL[rows]))
     every_fourth = manifold_measures(REAL[:: IMAGES // AMONG], made[:AMONG])  # as many of each class
     assert {name: found[name] for name in every_fourth} == pytest.approx(every_fourth, abs=0.06)
 
@@ -42,7 +42,7 @@ def test_neighbourhoods_are_those_of_all_classes(monkeypatch: pytest.MonkeyPatch
 def test_the_floor_is_that_of_a_fair_sample(num: int) -> None:
     """Within its scatter: a prefix, of some of the classes, is hundreds away."""
     expected = frechet_distance(*gaussian_fit(REAL[:: IMAGES // num]), *gaussian_fit(REAL))
-    found = floor(reference(REAL), num)
+    found = real_vs_real_fid(reference(REAL), num)
     assert found is not None
     assert abs(found - expected) < 4
     if num < IMAGES:
@@ -56,6 +56,6 @@ def test_good_samples_are_not_below_the_floor() -> None:
     assert frechet_distance(*gaussian_fit(few.features), few.mu, few.sigma) > frechet_distance(
         *gaussian_fit(good), few.mu, few.sigma
     )
-    assert floor(few, IMAGES) is None
-    assert floor(Reference(np.zeros(8), np.eye(8)), 10) is None
-    assert floor(few, 100) is not None
+    assert real_vs_real_fid(few, IMAGES) is None
+    assert real_vs_real_fid(Reference(np.zeros(8), np.eye(8)), 10) is None
+    assert real_vs_real_fid(few, 100) is not None

@@ -103,14 +103,14 @@ def test_files_of_others_hold_moments_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"sigma": np.eye(3)}, "holds no array mu: statistics have mu"),
-        ({"mu": np.zeros(3)}, "holds no array sigma"),
+        ({"sigma": np.eye(3)}, "does not have the array mu: statistics have mu"),
+        ({"mu": np.zeros(3)}, "does not have the array sigma"),
         ({"mu": np.zeros(3), "sigma": np.eye(4)}, r"mu \[3\] and sigma \[4, 4\] in .* do not fit"),
         ({"mu": np.zeros((3, 1)), "sigma": np.eye(3)}, r"mu \[3, 1\] and"),
         ({"mu": np.zeros(3), "sigma": np.full((3, 3), np.nan)}, "must be finite numbers"),
         ({"mu": np.array(["a"]), "sigma": np.eye(1)}, "must be finite numbers"),
         ({"mu": np.zeros(2), "sigma": np.array([[1.0, 0.5], [0.0, 1.0]])}, "is not symmetric"),
-        ({"mu": np.array([{}], object), "sigma": np.eye(1)}, "is damaged or no .npz file"),
+        ({"mu": np.array([{}], object), "sigma": np.eye(1)}, "is damaged or not an .npz file"),
     ],
 )
 def test_statistics_that_make_no_sense(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
@@ -128,7 +128,7 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
     np.save(tmp_path / "array.npy", np.zeros(3))
     (tmp_path / "array.npy").rename(tmp_path / "array.npz")
     for name in ("short", "flipped", "text", "array"):
-        with pytest.raises(UserError, match=f"{name}.npz is damaged or no .npz file: make it with"):
+        with pytest.raises(UserError, match=f"{name}.npz is damaged or not an .npz file: make it with"):
             read_reference(tmp_path / f"{name}.npz")
     with pytest.raises(UserError, match=r"none.npz does not exist: make it with `shortcut fid-stats --data"):
         read_reference(tmp_path / "none.npz")
@@ -136,5 +136,5 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("task", [Digits(), Toy(size=50)])
 def test_a_task_without_images(task: Digits | Toy) -> None:
-    with pytest.raises(UserError, match="FID is for images, and this task's data are none"):
+    with pytest.raises(UserError, match="FID is for images, and this task's data are not images"):
         measure(task, "train", Mean(), quiet=True)

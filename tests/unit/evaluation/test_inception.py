@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import http.server
 import sys
 import threading
@@ -13,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from helpers.fid_files import FEATURES, real_inception, save, tiny_inception, weights
 from shortcut_models.errors import UserError
-from shortcut_models.evaluation.inception import Inception, find, resize
+from shortcut_models.evaluation.inception import SHA256, Inception, find, resize
 
 
 def images(count: int, height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
@@ -63,7 +65,7 @@ def test_the_resize_is_neither_centred_nor_smoothed() -> None:
 def test_features_are_those_of_the_torchscript_as_it_is() -> None:
     """Folded batch norms and another memory layout change rounding only."""
     path = real_inception()
-    network, script = Inception(path), torch.jit.load(path).eval()
+    network, script = Inception(), torch.jit.load(path).eval()
     given = images(2, 40, 32)
     with torch.no_grad(), torch.jit.optimized_execution(False):
         expected = script((resize(torch.from_numpy(given)) - 128) / 128).numpy()
@@ -74,7 +76,7 @@ def test_features_are_those_of_the_torchscript_as_it_is() -> None:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Inception:
-    return Inception(tiny_inception(tmp_path_factory.mktemp("tiny") / "tiny.pt"))
+    return Inception(tiny_inception(tmp_path_factory.mktemp("tiny") / "tiny.pt"), trust=True)
 
 
 def test_features_do_not_depend_on_the_batch(tiny: Inception) -> None:
@@ -92,8 +94,8 @@ def test_grey_is_colour_without_any(tiny: Inception) -> None:
 
 
 def test_other_weights_have_another_fingerprint(tiny: Inception, tmp_path: Path) -> None:
-    assert Inception(tiny_inception(tmp_path / "same.pt")).fingerprint == tiny.fingerprint
-    assert Inception(tiny_inception(tmp_path / "other.pt", seed=1)).fingerprint != tiny.fingerprint
+    assert Inception(tiny_inception(tmp_path / "same.pt"), trust=True).fingerprint == tiny.fingerprint
+    assert Inception(tiny_inception(tmp_path / "other.pt", seed=1), trust=True).fingerprint != tiny.fingerprint
 
 
 def test_the_package_is_not_imported() -> None:
@@ -104,8 +106,74 @@ def test_the_package_is_not_imported() -> None:
 
 def test_a_missing_package_has_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"an extra: pip install 'shortcut-models\[fid\]', or give .* --inception"):
+    with pytest.raises(UserError, match=r"an extra: pip install 'shortcut-models\[fid\]', or pass .* --inception"):
         Inception()
+
+
+class Hostile(nn.Module):
+    """Runs code when it is opened."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[int, bool]:
+        return (0, self.training)
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[int, bool]) -> None:
+        self.training = state[1]
+        print("run by the file")
+
+
+def hash_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_file_is_opened_only_by_its_hash_or_on_trust(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.pt"
+    torch.jit.script(Hostile()).save(str(path))
+    sha256 = hash_of(path)
+    capfd.readouterr()
+    unknown = (
+        rf"^{path} is not opened, as opening a TorchScript file runs code in it: if you know that its SHA-256 is "
+        rf"{sha256}, pass --inception-sha256 {sha256}; if you trust the file whatever it holds, --trust-file$"
+    )
+    other = "0" * 64
+    for given, said in (
+        ({}, unknown),
+        ({"sha256": other}, f"x.pt has the SHA-256 {sha256}, not {other}: choose another file"),
+        ({"sha256": other, "trust": True}, f"x.pt has the SHA-256 {sha256}, not {other}: choose another file"),
+    ):
+        with pytest.raises(UserError, match=said) as error:
+            Inception(path, **given)
+        assert "\n" not in str(error.value)
+    assert capfd.readouterr().out == ""
+    for known in ({"sha256": sha256}, {"sha256": sha256.upper()}, {"trust": True}):
+        with pytest.raises(UserError, match="it does not have layers"):
+            Inception(path, **known)
+        assert "run by the file" in capfd.readouterr().out
+
+
+def test_one_changed_byte_is_enough(tmp_path: Path) -> None:
+    path = tiny_inception(tmp_path / "tiny.pt")
+    sha256 = hash_of(path)
+    assert Inception(path, sha256=sha256).size == FEATURES
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"tiny.pt has the SHA-256 {hash_of(path)}, not {sha256}"):
+        Inception(path, sha256=sha256)
+
+
+def test_the_file_of_the_package_is_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it stands in the place of the package's."""
+    assert hash_of(real_inception()) == SHA256
+    other = tiny_inception(tmp_path / "tiny.pt")
+    monkeypatch.setattr("shortcut_models.evaluation.inception.find", lambda: other)
+    with pytest.raises(UserError, match=f"tiny.pt has the SHA-256 {hash_of(other)}, not {SHA256}"):
+        Inception()
+    assert Inception(sha256=hash_of(other)).size == Inception(trust=True).size == FEATURES
 
 
 def test_files_that_are_something_else(tmp_path: Path) -> None:
@@ -119,15 +187,15 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
     torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "linear.pt"))
     for name, message in {
         "none": "none.pt does not exist: pip install",
-        "short": "short.pt is damaged or no TorchScript file: pip install",
-        "text": "text.pt is damaged or no TorchScript file",
-        "state": "state.pt is damaged or no TorchScript file",
+        "short": "short.pt is damaged or not a TorchScript file: pip install",
+        "text": "text.pt is damaged or not a TorchScript file",
+        "state": "state.pt is damaged or not a TorchScript file",
         "less": "less.pt is not the Inception network of 2015",
         "odd": "odd.pt is not the Inception network of 2015",
-        "linear": r"linear.pt is not the Inception network of 2015 \(it has no layers\)",
+        "linear": r"linear.pt is not the Inception network of 2015 \(it does not have layers\)",
     }.items():
         with pytest.raises(UserError, match=message):
-            Inception(tmp_path / f"{name}.pt")
+            Inception(tmp_path / f"{name}.pt", trust=True)
 
 
 @pytest.fixture
@@ -157,12 +225,14 @@ def test_the_network_of_the_web_is_fetched_once(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     address, asked = web
-    tiny_inception(tmp_path / "web" / "tiny.pt")
+    sha256 = hash_of(tiny_inception(tmp_path / "web" / "tiny.pt"))
+    with pytest.raises(UserError, match=f"opening a TorchScript file runs code in it: .* --inception-sha256 {sha256}"):
+        Inception(f"{address}/tiny.pt")
     (tmp_path / "web" / "page.pt").write_text("<html>Not found</html>")
     for _ in range(2):
-        assert Inception(f"{address}/tiny.pt").fingerprint == tiny.fingerprint
+        assert Inception(f"{address}/tiny.pt", sha256=sha256).fingerprint == tiny.fingerprint
     assert asked == ["/tiny.pt"]
-    with pytest.raises(UserError, match=r"page\.pt is no TorchScript file of a network: pip install"):
+    with pytest.raises(UserError, match=r"page\.pt is not a TorchScript file: pip install"):
         Inception(f"{address}/page.pt")
     with pytest.raises(UserError, match=r"cannot download .*none\.pt \(.*[Nn]ot found\): pip install"):
         Inception(f"{address}/none.pt")

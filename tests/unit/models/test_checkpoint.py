@@ -22,9 +22,9 @@ from shortcut_models.models.checkpoint import MODEL, STATE, list_checkpoints, ne
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching, Shortcut
 from shortcut_models.tasks import Toy
-from shortcut_models.training.fit import train_step
 from shortcut_models.training.options import Training
 from shortcut_models.training.state import State
+from shortcut_models.training.step import train_step
 
 CONFIG = {"recipe": "digits", "note": 'é ∞ " \n'}
 
@@ -101,10 +101,10 @@ def test_every_truncation_is_noticed(tmp_path: Path) -> None:
 def test_foreign_files_are_told_from_damaged_ones(tmp_path: Path) -> None:
     foreign, pickled = tmp_path / "foreign.safetensors", tmp_path / "model.pt"
     safetensors.torch.save_file({"w": torch.ones(2)}, foreign, {"format": "pt"})
-    with pytest.raises(UserError, match="is no model of shortcut-models"):
+    with pytest.raises(UserError, match="was not saved by shortcut-models"):
         read(foreign)
     torch.save({"w": torch.ones(2)}, pickled)
-    with pytest.raises(UserError, match="no safetensors file"):
+    with pytest.raises(UserError, match="not a safetensors file"):
         read(pickled)
 
 
@@ -155,7 +155,7 @@ def test_none_whole_is_an_error_and_none_at_all_is_not(tmp_path: Path) -> None:
     assert newest(tmp_path, (MODEL,)) is None
     write(tmp_path, 1)
     flip(tmp_path / "00000001" / MODEL)
-    with pytest.raises(UserError, match=r"does not match its hash.*, and no other checkpoint is whole"):
+    with pytest.raises(UserError, match=r"does not match its hash.*, and no other checkpoint is undamaged"):
         newest(tmp_path, (MODEL,))
 
 

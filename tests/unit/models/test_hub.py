@@ -102,9 +102,9 @@ def test_damaged_and_foreign_folders_are_one_line(
     assert "do not fit the network" in complaint()
     config.write_text(good[0])
     weights.unlink()
-    assert "has no model.safetensors" in complaint()
+    assert "does not have model.safetensors" in complaint()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="nobody/nothing cannot be had"):
+    with pytest.raises(UserError, match="could not load nobody/nothing from the Hub"):
         HubModel.from_pretrained("nobody/nothing")
 
 

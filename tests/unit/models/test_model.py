@@ -111,9 +111,9 @@ def test_labels_are_all_in_turn_one_for_all_or_one_each(model: Model) -> None:
 
 def test_guidance_is_linear_between_without_and_with_the_label(model: Model) -> None:
     noise, labels = sample_noise(0, range(6), (1, 8, 8)), torch.arange(6)
-    ends = {w: model.flow(noise, 1, {"label": labels}, w) for w in (0.0, 1.0, 2.5)}
+    ends = {w: model.sample_from(noise, 1, {"label": labels}, w, decode=False) for w in (0.0, 1.0, 2.5)}
     torch.testing.assert_close(ends[2.5], ends[0.0] + 2.5 * (ends[1.0] - ends[0.0]), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(ends[0.0], model.flow(noise, 1, {"label": (labels + 1) % 10}, 0.0))
+    torch.testing.assert_close(ends[0.0], model.sample_from(noise, 1, {"label": (labels + 1) % 10}, 0.0, decode=False))
     assert not torch.equal(ends[0.0], ends[1.0])
 
 
@@ -207,7 +207,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_gives_the_one_before(digits: P
 
 
 HEADERS: dict[str, tuple[Any, str]] = {
-    "no object": ([1], "is no JSON object"),
+    "no object": ([1], "is not a JSON object"),
     "empty": ({}, "is not understood"),
     "task missing": ({"task": None}, "is not understood"),
     "unknown task": ({"task": {"name": "dogs"}}, "task 'dogs' is unknown"),
@@ -240,7 +240,7 @@ def test_a_configuration_that_is_no_json_is_refused(digits: Path, tmp_path: Path
     text = '{"task": '
     metadata = {HEADER: text, HASH: hash_tensors(weights, text)}
     safetensors.torch.save_file(weights, tmp_path / "broken.safetensors", metadata)
-    with pytest.raises(UserError, match="is no JSON object"):
+    with pytest.raises(UserError, match="is not a JSON object"):
         load(tmp_path / "broken.safetensors")
 
 

@@ -12,9 +12,9 @@ from torch import nn
 
 from shortcut_models.cli import main
 from shortcut_models.errors import UserError
-from shortcut_models.evaluation.results import together
+from shortcut_models.evaluation.results import merge_fid_results
 from shortcut_models.models.loading import load
-from shortcut_models.models.model import PRECISIONS, Model
+from shortcut_models.models.model import PRECISIONS, Model, Precision
 from shortcut_models.recipes.commands import evaluate_command
 
 TRAINING = "--train-steps 12 --batch-size 64 --network.width 32 --network.depth 1 --sample-every 12"
@@ -45,7 +45,7 @@ def dtypes(model: Model, steps: int) -> tuple[set[torch.dtype], set[torch.dtype]
         if isinstance(layer, nn.Linear):
             layer.register_forward_hook(lambda _, given, made: products.add(made.dtype))
     model.network.register_forward_hook(lambda _, given, made: ways.update(x.dtype for x in (*given[:3], made)))
-    assert model.flow(torch.randn(2, *model.task.shape), steps).dtype == torch.float32
+    assert model.sample_from(torch.randn(2, *model.task.shape), steps, decode=False).dtype == torch.float32
     return products, ways
 
 
@@ -62,9 +62,9 @@ def test_bfloat16_is_for_products_alone(model: Model) -> None:
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
 def test_samples_differ_by_rounding_and_do_not_drift(model: Model, steps: int, guidance: float) -> None:
     noise, cond = torch.randn(32, *model.task.shape), model.conditions(range(32))
-    exact = model.flow(noise, steps, cond, guidance)
+    exact = model.sample_from(noise, steps, cond, guidance, decode=False)
     model.precision = "bf16"
-    rounded = model.flow(noise, steps, cond, guidance)
+    rounded = model.sample_from(noise, steps, cond, guidance, decode=False)
     gap, moved = (rounded - exact).norm() / (exact - noise).norm(), (exact - noise).norm() / noise.norm()
     assert moved > 0.1
     assert 0 < gap < 0.02
@@ -82,8 +82,8 @@ def test_another_precision_is_refused(model: Model) -> None:
 
 
 def test_commands_take_a_precision(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flow, seen = Model.flow, []
-    monkeypatch.setattr(Model, "flow", lambda self, *args: seen.append(self.precision) or flow(self, *args))
+    made, seen = Model.sample_from, []
+    monkeypatch.setattr(Model, "sample_from", lambda self, *a, **b: seen.append(self.precision) or made(self, *a, **b))
     for precision in PRECISIONS:
         assert main(f"sample {run} --num 20 --precision {precision} --out {tmp_path / 'samples.npz'}".split()) == 0
     assert tuple(seen) == PRECISIONS
@@ -128,13 +128,18 @@ def test_rows_of_unlike_precision_are_not_put_together(tmp_path: Path) -> None:
     old: dict[str, Any] = {"num": 5, "seed": 0, "reference": {}, "steps": {"4": {"guidance": 1.0}}, "checks": []}
     (tmp_path / "fid.json").write_text(json.dumps(old))
     new = old | {"guidance": 1.0, "steps": {"1": {"guidance": 1.0}}}
-    assert set(together(tmp_path / "fid.json", new | {"precision": "fp32"})["steps"]) == {"1", "4"}
-    assert set(together(tmp_path / "fid.json", new | {"precision": "bf16"})["steps"]) == {"1"}
+    assert set(merge_fid_results(tmp_path / "fid.json", new | {"precision": "fp32"})["steps"]) == {"1", "4"}
+    assert set(merge_fid_results(tmp_path / "fid.json", new | {"precision": "bf16"})["steps"]) == {"1"}
 
 
-def test_float32_asks_for_no_bfloat16(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "autocast", lambda *_: pytest.fail("a device without bfloat16 would refuse this"))
-    model.sample(1)
+@pytest.mark.parametrize(("precision", "enabled"), [("fp32", False), ("bf16", True)])
+def test_only_bfloat16_computes_under_autocast(model: Model, precision: Precision, enabled: bool) -> None:
+    """A device without bfloat16 refuses that context, even an empty one."""
+    seen: list[bool] = []
+    model.network.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    model.precision = precision
+    model.sample(1, steps=2)
+    assert seen == [enabled, enabled]
 
 
 def test_float32_leaves_the_autocast_around_it(model: Model) -> None:

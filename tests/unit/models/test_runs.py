@@ -96,7 +96,7 @@ def test_every_option_of_training_either_resumes_or_is_refused_by_name(tmp_path:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"recipe": "moons", "task": Toy("moons")}, "holds a run of recipe digits: give another directory"),
+        ({"recipe": "moons", "task": Toy("moons")}, "holds a run of recipe digits: choose another directory"),
         ({"task": Toy("moons")}, "started with --task digits, not toy"),
         ({"network": MLPConfig(width=16)}, "started with --network.width 8, not 16"),
         ({"network": DiTConfig(width=12, heads=2)}, "started with --network mlp, not dit"),
@@ -116,13 +116,13 @@ def test_other_parts_are_refused(tmp_path: Path, parts: dict[str, Any], message:
 def test_only_a_constant_rate_can_be_trained_for_longer(tmp_path: Path) -> None:
     longer = dataclasses.replace(TRAINING, train_steps=200)
     run = begin(tmp_path / "cosine")
-    with pytest.raises(UserError, match="--steps 100, not 200"):
+    with pytest.raises(UserError, match="--train-steps 100, not 200"):
         run.check(config(training=longer))
     constant = dataclasses.replace(TRAINING, schedule="constant")
     run = begin(tmp_path / "constant", training=constant)
     longer = dataclasses.replace(constant, train_steps=200)
     run = begin(tmp_path / "constant", training=longer)
-    assert run.read_config()["training"]["steps"] == 200
+    assert run.read_config()["training"]["train_steps"] == 200
 
 
 @pytest.mark.parametrize("objective", [ProgressiveDistillation(), ConsistencyTraining()])
@@ -130,7 +130,9 @@ def test_a_method_with_a_schedule_of_its_own_cannot_be_trained_for_longer(tmp_pa
     """Stages that were over would begin again, with another source."""
     constant = dataclasses.replace(TRAINING, schedule="constant")
     run = begin(tmp_path, objective=objective, training=constant)
-    with pytest.raises(UserError, match="--steps 100, not 200: use the same options to resume, or give another"):
+    with pytest.raises(
+        UserError, match="--train-steps 100, not 200: use the same options to resume, or choose another"
+    ):
         run.check(config(objective=objective, training=dataclasses.replace(constant, train_steps=200)))
     run.check(config(objective=objective, training=dataclasses.replace(constant, checkpoint_every=1)))
 
@@ -141,10 +143,10 @@ def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
     full.mkdir()
     (full / "thesis.tex").write_text("mine too")
     before = tree(tmp_path)
-    for path, message in ((file, "is a file"), (full, "is not empty and holds no run")):
+    for path, message in ((file, "is a file"), (full, "is not empty and is not a run directory")):
         with pytest.raises(UserError, match=message), Run(path).hold(config()):
             raise AssertionError
-    with pytest.raises(UserError, match="Not a directory: mend that, or give another"), Run(below).hold(config()):
+    with pytest.raises(UserError, match="Not a directory: fix this, or choose another"), Run(below).hold(config()):
         raise AssertionError
     assert tree(tmp_path) == before
 
@@ -167,7 +169,7 @@ def test_a_damaged_configuration_is_said_to_be(tmp_path: Path, content: bytes) -
 
 
 def test_a_directory_without_configuration_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no run"):
+    with pytest.raises(UserError, match="is not a run"):
         Run(tmp_path).read_config()
 
 

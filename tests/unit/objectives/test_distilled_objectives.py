@@ -1,4 +1,4 @@
-"""The methods that learn from a trained model or from themselves: their targets, and what the network is told."""
+"""Methods that learn from a trained model or from themselves: targets, and the step sizes the network is given."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from helpers.oracle import Call, ClassOracle, GaussianOracle, Spy, column
-from shortcut_models.base import Batch, Network, Objective, T, X
+from shortcut_models.base import Batch, Network, Objective, PairBatch, T, X
 from shortcut_models.objectives import (
     ConsistencyDistillation,
     ConsistencyTraining,
@@ -33,7 +33,7 @@ STAGES = [(i + 0.5) / 7 for i in range(7)]
 
 
 class Over(Network):
-    """The exact average velocity over a step of one size, or to the end of the path, whatever the network is told."""
+    """The exact average velocity over a step of one size, or to the end of the path; d does not matter."""
 
     def __init__(self, oracle: Network, d: float | None = None) -> None:
         super().__init__()
@@ -46,34 +46,35 @@ class Over(Network):
         return self.oracle(x, t, 1 - t if self.d is None else torch.full_like(t, self.d), context)
 
 
-def batch_of(rows: int = 200, progress: float = 0.0) -> Batch:
-    label = {"label": torch.arange(rows) % 3}
-    return Batch(2 * torch.randn(rows, 2, dtype=torch.float64), label, progress=progress)
+def batch_of(rows: int = 200) -> Batch:
+    return Batch(2 * torch.randn(rows, 2, dtype=torch.float64), {"label": torch.arange(rows) % 3})
 
 
-def paired(rows: int = 50) -> Batch:
-    batch = batch_of(rows)
-    batch.noise = torch.randn(rows, 2, dtype=torch.float64)
-    return batch
+def paired(rows: int = 50) -> PairBatch:
+    batch, drop = batch_of(rows), torch.zeros(rows, dtype=torch.bool)
+    return PairBatch(data=batch.data, cond=batch.cond, noise=torch.randn(rows, 2, dtype=torch.float64), drop=drop)
 
 
 @pytest.mark.parametrize("stage", range(7))
 def test_two_exact_half_steps_are_the_exact_step(stage: int) -> None:
-    objective, batch, d = ProgressiveDistillation(), batch_of(progress=STAGES[stage]), 2.0**stage / 64
-    draws = objective.draw(batch)
-    x, target = objective.targets(Over(ORACLE, d / 2), batch, draws)
+    objective, batch, d = ProgressiveDistillation(), batch_of(), 2.0**stage / 64
+    level = objective.level(STAGES[stage])
+    draws = objective.draw(batch, level)
+    x, target = objective.targets(Over(ORACLE, d / 2), batch, draws, level)
     assert torch.equal((draws.t / d).frac(), torch.zeros(200))
     assert len(draws.t.unique()) > min(1 / d, 20) / 2
     torch.testing.assert_close(target, ORACLE(x, draws.t, torch.full((200,), d)), rtol=0, atol=1e-5)
-    assert objective.losses(Over(ORACLE, d), Spy(), batch, Over(ORACLE, d / 2)).per_example.max() < 1e-10
+    losses = objective.losses(Over(ORACLE, d), Spy(), batch, progress=STAGES[stage], teacher=Over(ORACLE, d / 2))
+    assert losses.per_example.max() < 1e-10
 
 
 @pytest.mark.parametrize("stage", range(7))
 def test_only_the_first_stage_is_guided(stage: int) -> None:
     """Later ones would guide what is guided already, and the weight would compound."""
-    objective, batch = ProgressiveDistillation(guidance=3.0, label_dropout=0.4), batch_of(progress=STAGES[stage])
-    draws, d = objective.draw(batch), 2.0**stage / 64
-    x, target = objective.targets(Over(CLASSES, d / 2), batch, draws)
+    objective, batch = ProgressiveDistillation(guidance=3.0, label_dropout=0.4), batch_of()
+    level, d = objective.level(STAGES[stage]), 2.0**stage / 64
+    draws = objective.draw(batch, level)
+    x, target = objective.targets(Over(CLASSES, d / 2), batch, draws, level)
     weight = 3.0 if stage == 0 else 1.0
     mean = CLASSES.mean + weight * (CLASSES.encode(batch.cond, draws.drop) - CLASSES.mean)
     torch.testing.assert_close(target, CLASSES(x, draws.t, torch.full((200,), d), mean), rtol=0, atol=1e-9)
@@ -114,20 +115,21 @@ def test_the_source_of_a_consistency_model_is_guided_and_its_teacher_is_not() ->
 @pytest.mark.parametrize("level", range(7))
 def test_consistency_training_on_a_single_point(level: int) -> None:
     """All paths end there, so the exact target_net gives the straight line; one that answers 0 gives a share of it."""
-    objective, batch, d = ConsistencyTraining(), batch_of(progress=STAGES[level]), 2.0**-level
+    objective, batch, d = ConsistencyTraining(), batch_of(), 2.0**-level
     batch.data = MEAN.expand(200, 2).clone()
-    draws = objective.draw(batch)
+    draws = objective.draw(batch, level)
 
     def to_the_point(call: Call) -> Tensor:
         left = column(1 - call.t, call.x)
         return torch.where(left > 0, (MEAN - call.x) / torch.where(left > 0, left, 1), 0)
 
-    _, target = objective.targets(Spy(to_the_point), batch, draws)
+    _, target = objective.targets(Spy(to_the_point), batch, draws, level)
     line = MEAN - draws.noise
     torch.testing.assert_close(target, line, rtol=0, atol=1e-9)
-    _, target = objective.targets(Spy(), batch, draws)
+    _, target = objective.targets(Spy(), batch, draws, level)
     torch.testing.assert_close(target, d * line / column(1 - draws.t, line), rtol=0, atol=1e-9)
-    assert objective.losses(Spy(to_the_point), Spy(to_the_point), batch).per_example.max() < 1e-10
+    losses = objective.losses(Spy(to_the_point), Spy(to_the_point), batch, progress=STAGES[level])
+    assert losses.per_example.max() < 1e-10
 
 
 @pytest.mark.parametrize("max_steps", [2, 8, 128, 256])
@@ -136,13 +138,13 @@ def test_the_distance_shrinks_and_the_step_grows_as_training_goes_on(max_steps: 
     for stage in range(levels):
         for progress in (stage / levels, (stage + 0.5) / levels, (stage + 1) / levels - 1e-6):
             net, target_net, teacher = Spy(), Spy(), Spy()
-            batch = batch_of(64, progress)
-            ConsistencyTraining(max_steps=max_steps).losses(net, target_net, batch)
+            batch = batch_of(64)
+            ConsistencyTraining(max_steps=max_steps).losses(net, target_net, batch, progress=progress)
             assert set((target_net.calls[0].t - net.calls[0].t).tolist()) == {2.0**-stage}
-            ProgressiveDistillation(max_steps=max_steps).losses(Spy(), Spy(), batch, teacher)
+            ProgressiveDistillation(max_steps=max_steps).losses(Spy(), Spy(), batch, progress=progress, teacher=teacher)
             first, second = teacher.calls
             assert set((second.t - first.t).tolist()) == {2.0**stage / max_steps}
-    batch = batch_of(64, 1.0)  # as the held-out loss at the very end
+    # As for the held-out loss at the very end.
     assert ConsistencyTraining(max_steps=max_steps).level(1.0) == levels - 1
     assert ProgressiveDistillation(max_steps=max_steps).level(1.0) == 0
 
@@ -150,7 +152,6 @@ def test_the_distance_shrinks_and_the_step_grows_as_training_goes_on(max_steps: 
 @pytest.mark.parametrize("objective", [Reflow(label_dropout=0.0), TwoModel(label_dropout=0.0)])
 def test_pairs_are_learned_with_their_own_noise(objective: Objective) -> None:
     batch = paired()
-    assert batch.noise is not None
     line = batch.data - batch.noise
     spy = Spy(lambda call: line)
     assert objective.losses(spy, Spy(), batch).per_example.max() == 0
@@ -158,8 +159,8 @@ def test_pairs_are_learned_with_their_own_noise(objective: Objective) -> None:
     torch.testing.assert_close(seen.x, batch.noise + column(seen.t, line) * line)
     assert (seen.t == 0).all() == isinstance(objective, TwoModel)
     assert torch.equal(seen.label, batch.cond["label"])
-    batch.noise = None
-    assert objective.losses(Spy(lambda call: line), Spy(), batch).per_example.min() > 0
+    unpaired = Batch(batch.data, batch.cond)
+    assert objective.losses(Spy(lambda call: line), Spy(), unpaired).per_example.min() > 0
 
 
 @pytest.mark.parametrize(("guidance", "share"), [(1.0, 0.125), (0.0, 0.5), (2.0, 1.0)])
@@ -177,8 +178,8 @@ def test_live_reflow_learns_lines_to_its_own_samples(guidance: float, share: flo
     assert [len(losses.logs[name]) for name in ("flow", "own")] == [80 - own, own]
 
     draws = objective.draw(batch)
-    x, target, told = objective.targets(target_net, batch, draws, own)
-    assert torch.equal(told, seen.d)
+    x, target, step_cond = objective.targets(target_net, batch, draws, own)
+    assert torch.equal(step_cond, seen.d)
     mean = CLASSES.mean + guidance * (CLASSES.encode(batch.cond) - CLASSES.mean)
     data = torch.cat([(mean + CLASSES.std * draws.noise)[:own], batch.data[own:]])  # the exact end of the noise
     torch.testing.assert_close(target, data - draws.noise, rtol=0, atol=1e-9)
@@ -210,8 +211,8 @@ def test_live_reflow_keeps_its_share_in_small_batches(rows: int) -> None:
 
 
 QUARTERS = [0.0, 0.25, 0.5, 0.75]
-TOLD: list[tuple[Any, set[float], set[float], list[float]]] = [
-    # the step sizes told while training, those told in 4 of 128 steps, and at which times
+STEP_SIZES: list[tuple[Any, set[float], set[float], list[float]]] = [
+    # the step sizes while training, those in 4 of 128 steps, and at which times
     (FlowMatching(), {0.0}, {0.0}, QUARTERS),
     (FlowMatching.original(), {1.0}, {1.0}, QUARTERS),
     (Reflow(), {0.0}, {0.0}, QUARTERS),
@@ -228,13 +229,12 @@ TOLD: list[tuple[Any, set[float], set[float], list[float]]] = [
 ]
 
 
-@pytest.mark.parametrize(("objective", "training", "sampling", "times"), TOLD)
-def test_what_the_network_is_told(
+@pytest.mark.parametrize(("objective", "training", "sampling", "times"), STEP_SIZES)
+def test_the_step_sizes_that_the_network_is_conditioned_on(
     objective: Any, training: set[float], sampling: set[float], times: list[float]
 ) -> None:
     net, target_net, teacher = Spy(), Spy(), Spy()
-    more = {"teacher": teacher} if objective.requires == "teacher" else {}
-    objective.losses(net, target_net, paired(64), **more)
+    objective.losses(net, target_net, paired(64), teacher=teacher)
     assert set(net.calls[0].d.tolist()) == training
     others = training if not isinstance(objective, LiveReflow) else {1 / 128}
     assert {d for spy in (target_net, teacher) for call in spy.calls for d in call.d.tolist()} <= others
@@ -245,16 +245,16 @@ def test_what_the_network_is_told(
 
 
 def test_live_reflow_samples_what_it_learned_from_data_in_the_most_steps_alone() -> None:
-    for steps, told in ((1, 1.0), (2, 1.0), (8, 1.0), (15, 1.0), (16, 1 / 16)):
+    for steps, step_size in ((1, 1.0), (2, 1.0), (8, 1.0), (15, 1.0), (16, 1 / 16)):
         spy = Spy()
         LiveReflow(max_steps=16).sample(spy, torch.randn(3, 2), {}, steps)
-        assert {d for call in spy.calls for d in call.d.tolist()} == {told}
+        assert {d for call in spy.calls for d in call.d.tolist()} == {step_size}
         assert len(spy.calls) == steps
 
 
 def test_as_the_authors_have_it_mid_point_and_target_are_bounded_at_4() -> None:
     objective = ProgressiveDistillation.original()
     teacher = Spy(lambda call: torch.full_like(call.x, 600.0))
-    _, target = objective.targets(teacher, batch_of(), objective.draw(batch_of()))
+    _, target = objective.targets(teacher, batch_of(), objective.draw(batch_of(), 6), 6)
     assert teacher.calls[1].x.abs().max() <= 4
     assert set(target.flatten().tolist()) == {4.0}

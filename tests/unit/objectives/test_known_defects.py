@@ -33,7 +33,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,10 +68,8 @@ class Seen(NamedTuple):
     teacher: Spy
 
 
-def batch_of(rows: int, progress: float = 0.0) -> Batch:
-    made = Batch(torch.randn(rows, 2, dtype=torch.float64), {"label": torch.arange(rows) % 3}, progress=progress)
-    made.noise = torch.randn(rows, 2, dtype=torch.float64)
-    return made
+def batch_of(rows: int) -> Batch:
+    return Batch(torch.randn(rows, 2, dtype=torch.float64), {"label": torch.arange(rows) % 3})
 
 
 def network(seed: int) -> Network:
@@ -80,11 +77,12 @@ def network(seed: int) -> Network:
     return wake(MLPConfig(width=16, depth=1, condition_width=16).build((2,), {"label": Label(3)})).double()
 
 
-def watched(objective: Objective, batch: Batch, seeds: tuple[int, int, int] = (1, 2, 3), draw: int = 0) -> Seen:
+def watched(
+    objective: Objective, batch: Batch, seeds: tuple[int, int, int] = (1, 2, 3), draw: int = 0, progress: float = 0.0
+) -> Seen:
     net, target_net, teacher = (Spy(network(seed)) for seed in seeds)
-    more: dict[str, Any] = {"teacher": teacher} if objective.requires == "teacher" else {}
     torch.manual_seed(100 + draw)
-    return Seen(objective.losses(net, target_net, batch, **more), net, target_net, teacher)
+    return Seen(objective.losses(net, target_net, batch, progress=progress, teacher=teacher), net, target_net, teacher)
 
 
 every_variant = pytest.mark.parametrize("objective", [pytest.param(value, id=name) for name, value in VARIANTS.items()])
@@ -95,7 +93,7 @@ def test_times_are_on_the_grid_and_no_step_leads_over_the_end(name: str) -> None
     """Defect 3: whichever network is asked, at whichever time of training."""
     objective = VARIANTS[name]
     for draw in range(7):
-        seen = watched(objective, batch_of(40, (draw + 0.5) / 7), draw=draw)
+        seen = watched(objective, batch_of(40), draw=draw, progress=(draw + 0.5) / 7)
         for spy in (seen.net, seen.target_net, seen.teacher):
             for call in spy.calls:
                 samples = isinstance(objective, LiveReflow) and spy is seen.target_net  # a grid of its own, of 8 steps
@@ -129,13 +127,13 @@ def test_rows_of_both_kinds_weigh_the_same() -> None:
 @every_variant
 def test_targets_are_never_made_with_the_network_that_learns(objective: Objective) -> None:
     """Defect 5: it is called once, with its gradient; another target network or teacher changes only the targets."""
-    batch = batch_of(40, 0.3)
-    seen = watched(objective, batch)
+    batch = batch_of(40)
+    seen = watched(objective, batch, progress=0.3)
     assert len(seen.net.calls) == 1
     assert bool(seen.teacher.calls) == (objective.requires == "teacher")
     teacher_asked = objective.uses_target_net and not isinstance(objective, ProgressiveDistillation)
     assert bool(seen.target_net.calls) == teacher_asked  # its average teaches the next stage, and this one not at all
-    other = watched(objective, batch, (1, 4, 5))
+    other = watched(objective, batch, (1, 4, 5), progress=0.3)
     for mine, theirs in zip(seen.net.calls, other.net.calls, strict=True):
         rows = mine.d != 1 if isinstance(objective, LiveReflow) else torch.ones(40, dtype=torch.bool)
         assert torch.equal(mine.x[rows], theirs.x[rows])
@@ -153,7 +151,7 @@ def test_where_the_source_is_missing_no_other_network_stands_in_for_it(method: A
 def test_a_method_says_whether_its_targets_follow_a_schedule(objective: Objective) -> None:
     """Defect 7, for a run that is made longer: its schedule would restart."""
     batch = batch_of(40)
-    begin, end = (watched(objective, replace(batch, progress=progress)).losses.per_example for progress in (0.0, 0.99))
+    begin, end = (watched(objective, batch, progress=progress).losses.per_example for progress in (0.0, 0.99))
     assert objective.has_schedule != torch.equal(begin, end)
 
 
@@ -182,8 +180,8 @@ def test_the_rows_that_lose_their_label_lose_it_wherever_they_go(objective: Any)
     """Defect 6. Nor does live reflow make a sample with a label that it then learns without."""
     lost = 0
     for draw in range(10):
-        batch = batch_of(40, draw / 10)
-        seen = watched(objective, batch, draw=draw)
+        batch = batch_of(40)
+        seen = watched(objective, batch, draw=draw, progress=draw / 10)
         (own,) = seen.net.calls
         assert own.label is not None
         dropped = own.label < 0
@@ -251,7 +249,7 @@ def test_guidance_of_all_stages_together_is_that_of_the_first() -> None:
     teacher = Learned(1 / 128, 1.0)
     for stage in range(7):
         student = Learned(2.0**stage / 64, weight)
-        losses = objective.losses(student, Spy(), batch_of(60, (stage + 0.5) / 7), teacher)
+        losses = objective.losses(student, Spy(), batch_of(60), progress=(stage + 0.5) / 7, teacher=teacher)
         assert losses.per_example.max() < 1e-10
         teacher = student
     noise = torch.randn(3, 2, dtype=torch.float64)

@@ -59,7 +59,7 @@ def test_independent_noise_is_left_alone() -> None:
 
 
 def test_conditions_other_than_labels_are_refused() -> None:
-    with pytest.raises(UserError, match="'state' is no label"):
+    with pytest.raises(UserError, match="'state' is not a label"):
         transport(torch.randn(4, 2), torch.randn(4, 2), {"state": torch.randn(4, 3)})
 
 

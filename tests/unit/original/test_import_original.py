@@ -43,7 +43,7 @@ def test_the_command_makes_a_run(imported: Path) -> None:
     ]  # fmt: skip
     assert os.listdir(imported.parent) == ["run"]
     config = json.loads((imported / "config.json").read_text())
-    assert config["task"] == {"name": "events", "shape": [4, 8, 8], "classes": 10}
+    assert config["task"] == {"name": "imported", "shape": [4, 8, 8], "classes": 10}
     assert config["network"]["variant"] == "original"
     assert config["objective"]["name"] == "shortcut"
 
@@ -57,7 +57,7 @@ def test_the_run_gives_the_recorded_samples(imported: Path) -> None:
         assert (model.step, model.classes, model.task) == (301, 10, ImportedModel((4, 8, 8), 10))
         assert model.objective == Shortcut.original()
         for guidance in (0.0, 1.0, 1.5):
-            made = model.generate(noise, 8, cond, guidance).transpose(0, 2, 3, 1)
+            made = model.sample_from(noise, 8, cond, guidance).transpose(0, 2, 3, 1)
             expected = recorded[f"cfg{guidance}/steps8"]
             assert np.abs(made - expected).max() / np.abs(expected).max() < 1e-5
 
@@ -117,9 +117,9 @@ def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
     words = ("--num-heads", 2, "--image-size", 8)
     before = tree(tmp_path)
     for arguments, said in (
-        ((path, "--out", full, *words), f"{full} is not empty: give another directory with --out"),
-        ((path, "--out", path, *words), f"{path} is a file: give another directory with --out"),
-        ((path, "--out", path / "run", *words), f"error: {path}/run: Not a directory: mend that, or give another"),
+        ((path, "--out", full, *words), f"{full} is not empty: choose another directory with --out"),
+        ((path, "--out", path, *words), f"{path} is a file: choose another directory with --out"),
+        ((path, "--out", path / "run", *words), f"error: {path}/run: Not a directory: fix this, or choose another"),
         ((tmp_path / "none.pkl", "--out", tmp_path / "run", *words), "none.pkl does not exist"),
         ((path, "--out", tmp_path / "run", "--num-heads", 3, "--image-size", 8), "num-heads 3 does not divide"),
         ((path, "--out", tmp_path / "run", "--num-heads", "two", "--image-size", 8), "must be a whole number"),

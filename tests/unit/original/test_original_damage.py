@@ -16,7 +16,7 @@ import torch
 from helpers.hostile import CASE, named, refused, text
 from shortcut_models.errors import UserError
 from shortcut_models.original.arrays import read_checkpoint
-from shortcut_models.original.parse import parse
+from shortcut_models.original.unpickle import read_pickle
 
 STRANGE = {
     "an unset memo": b"\x80\x04h\x05.",
@@ -91,7 +91,7 @@ def test_no_file_an_empty_one_and_a_folder(tmp_path: Path) -> None:
     path.touch()
     refused(path, "is empty")
     refused(tmp_path, "is a folder")
-    refused(Path("/dev/zero"), "is no file")
+    refused(Path("/dev/zero"), "is not a file")
     path.unlink()
     path.symlink_to(tmp_path / "nowhere")
     refused(path, "does not exist")
@@ -103,8 +103,8 @@ def test_truncated_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pkl"
     for size in [*range(1, 400, 3), *range(400, len(whole), 397), len(whole) - 1]:
         path.write_bytes(whole[:size])
-        with pytest.raises(UserError, match="is damaged or no pickle"):
-            parse(path)
+        with pytest.raises(UserError, match="is damaged or not a pickle"):
+            read_pickle(path)
 
 
 @pytest.mark.parametrize("protocol", range(6))

@@ -1,9 +1,13 @@
-"""Pickles that would take all memory, or years: they are refused before."""
+"""Pickles that would take all memory, or years: they are refused before.
+
+Time is not measured: a machine may be busy. Where refusal is not immediate it takes years, or more memory than there
+is, so each of these tests would fail by its time limit or its memory limit.
+"""
 
 from __future__ import annotations
 
 import struct
-import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,7 @@ import pytest
 
 from helpers.hostile import CASE, KIND, refused, text
 from helpers.original_maker import write
-from shortcut_models.system import unpickle as inert_pickle
+from shortcut_models.original import unpickle
 
 
 def big(kind: str) -> bytes:
@@ -52,22 +56,25 @@ def test_claimed_sizes_cost_nothing(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("little_memory")
-def test_laughs_by_the_billion_end_at_once(tmp_path: Path) -> None:
-    """Dicts, tuples and lists that hold the next one twice: 2^60 of them, for whoever follows them all."""
-    path, begin = tmp_path / "checkpoint.pkl", time.perf_counter()
+def test_laughs_by_the_billion_are_not_followed(tmp_path: Path) -> None:
+    """Dicts and tuples that hold the next one twice: 2^60 of them, if each is followed or hashed."""
+    path = tmp_path / "checkpoint.pkl"
     made = b"}" + b"".join(
         b"q" + bytes([i]) + b"0}" + text("a") + b"h" + bytes([i]) + b"s" + text("b") + b"h" + bytes([i]) + b"s"
         for i in range(60)
     )
     for inner in (made, b"(" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(60))):
-        path.write_bytes(b"}" + text("train_state") + b"}" + text("params_ema") + inner.replace(b"(", b")") + b"ss.")
+        inner = inner.replace(b"(", b")")
+        path.write_bytes(b"}" + text("train_state") + b"}" + text("params_ema") + inner + b"ss.")
         refused(path)
-    assert time.perf_counter() - begin < 5
+        for hashed in (b"}" + inner + b"Ns", b"\x8f(" + inner + b"\x90", b"(" + inner + b"\x91", b"(" + inner + b"Nd"):
+            path.write_bytes(hashed + b".")
+            refused(path)
 
 
 @pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize("inside", [b"\x85", b"l", b"}" + text("a") + b"2"])
-def test_deep_nests_end_at_once(inside: bytes, tmp_path: Path) -> None:
+def test_deep_nests_are_refused(inside: bytes, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pkl"
     nest = {b"\x85": b")" + b"\x85" * 100_000, b"l": b"(" * 50_000 + b"l" * 50_000}.get(inside)
     if nest is None:  # a dict in a dict in a dict
@@ -75,6 +82,8 @@ def test_deep_nests_end_at_once(inside: bytes, tmp_path: Path) -> None:
     for key in ("params_ema", "opt_state"):
         path.write_bytes(b"}" + text("train_state") + b"}" + text(key) + nest + b"ss.")
         refused(path)
+    path.write_bytes(b"}" + nest + b"Ns.")  # as a key, whose hash would overflow the stack
+    refused(path)
 
 
 def test_a_dict_that_holds_itself_is_refused(tmp_path: Path) -> None:
@@ -97,20 +106,35 @@ def test_long_names_are_refused(tmp_path: Path) -> None:
 
 def test_endless_instructions_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty dict takes a byte in the file, and 64 in memory."""
-    assert inert_pickle.MOST <= 2_000_000
-    monkeypatch.setattr(inert_pickle, "MOST", 20_000)
+    assert unpickle.MOST_READS <= 2_000_000
+    monkeypatch.setattr(unpickle, "MOST_READS", 20_000)
     path = tmp_path / "checkpoint.pkl"
     path.write_bytes(b"}" * 30_000 + b".")
-    refused(path, "more than 20,000 instructions")
+    refused(path, "more than 20,000 parts")
 
 
-def test_keys_that_are_not_text_cost_nothing(tmp_path: Path) -> None:
+def test_endless_names_are_refused(tmp_path: Path) -> None:
+    """A stand-in is a class, of about a kilobyte."""
+    path = tmp_path / "checkpoint.pkl"
+    path.write_bytes(b"".join(b"coptax\nState%d\n" % i for i in range(2000)) + b".")
+    refused(path, "asks for more than 1,000 names")
+
+
+def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoint.pkl"
+    with open(path, "wb") as file:
+        file.truncate(unpickle.LARGEST + 1)  # which takes no place on the disk
+    monkeypatch.setattr(unpickle.mmap, "mmap", None)
+    refused(path, "is larger than any checkpoint")
+
+
+def test_keys_that_are_not_text_are_dropped(tmp_path: Path) -> None:
     """Whole numbers with the same hash would take a dict hours."""
-    path, begin = tmp_path / "checkpoint.pkl", time.perf_counter()
+    path = tmp_path / "checkpoint.pkl"
     keys = b"".join(b"\x8a\x0c" + (i * (2**61 - 1)).to_bytes(12, "little") + b"N" for i in range(30_000))
     path.write_bytes(b"}(" + keys + b"u.")
+    assert unpickle.read_pickle(path) == {}
     refused(path)
-    assert time.perf_counter() - begin < 10
 
 
 def put(index: int) -> bytes:
@@ -168,14 +192,14 @@ def flood(kind: str, count: int) -> bytes:
 
 
 FLOODS = {
-    "places of the memo with the same hash": "stores a value at a place beyond 2,000,000",
-    "places below 0 with the same hash": "stores a value at a place beyond 2,000,000",
+    "places of the memo with the same hash": "no train_state/params_ema",
+    "places below 0 with the same hash": "negative PUT argument",
     "a dict many times in a state": "no train_state/params_ema",
     "a dict as the state of many": "'a1' is too long, or there twice",
     "a dict in many frozen ones": "'a1' is too long, or there twice",
     "two long keys that are alike": "has a name of more than 200 letters",
-    "one long kind of number for many arrays": "a0 is of no use: it holds '<<<",
-    "an order of axes of two long numbers": "a0 is of no use: the order of its axes is not understood",
+    "one long kind of number for many arrays": "a0 cannot be used: it holds '<<<",
+    "an order of axes of two long numbers": "a0 cannot be used: the order of its axes is not understood",
     "long names for one array": "is too long, or there twice",
 }
 
@@ -184,9 +208,12 @@ FLOODS = {
 def test_floods_are_refused_before_they_rise(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pkl"
     path.write_bytes(flood(kind, 2000))
-    begin = time.process_time()
-    refused(path, FLOODS[kind])
-    assert time.process_time() - begin < 2
+    tracemalloc.start()
+    try:
+        refused(path, FLOODS[kind])
+        assert tracemalloc.get_traced_memory()[1] < 20 * path.stat().st_size + 10**6
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_of_many_blocks_is_refused(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ FORMS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_a_checkpoint_is_read(form: str, protocol: int, tmp_path: Path) -> None:
-    content = CASE.checkpoint(step=np.int32(12))
+    content = CASE.checkpoint(step=np.int32(12), opt_state=(frozenset({1, 2}), {3}, {4: b"x"}, [{"a": {}}]))
     content["train_state"]["params_ema"] = FORMS[form](content["train_state"]["params_ema"])
     path = tmp_path / "checkpoint.pkl"
     path.write_bytes(rehomed(content, protocol))

@@ -154,10 +154,10 @@ def changed(change: str) -> Any:
 
 
 WRONG = {
-    "no block": "no array DiTBlock_0.MlpBlock_0.Dense_0.kernel",
-    "no layer": "no array DiTBlock_1.Dense_3.bias, DiTBlock_1.Dense_3.kernel",
-    "no bias": "no array DiTBlock_1.Dense_3.bias",
-    "a block too many": "no array DiTBlock_2.Dense_0.bias, .* and 11 more",
+    "no block": "does not have the array DiTBlock_0.MlpBlock_0.Dense_0.kernel",
+    "no layer": "does not have the array DiTBlock_1.Dense_3.bias, DiTBlock_1.Dense_3.kernel",
+    "no bias": "does not have the array DiTBlock_1.Dense_3.bias",
+    "a block too many": "does not have the array DiTBlock_2.Dense_0.bias, .* and 11 more",
     "a layer too many": "unknown array DiTBlock_1.Dense_5.bias",
     "another shape": r"DiTBlock_1.Dense_3.kernel has shape \(16, 15\), not \(16, 16\)",
     "another axis": r"PatchEmbed_0.Conv_0.kernel has shape .*, not 4 axes",
@@ -166,18 +166,18 @@ WRONG = {
     "not a number": "DiTBlock_1.Dense_3.kernel holds numbers that are not finite",
     "infinite": "DiTBlock_1.Dense_3.bias holds numbers that are not finite",
     "too large": "DiTBlock_1.Dense_3.bias holds numbers that are not finite",
-    "whole numbers": "DiTBlock_1.Dense_3.bias is no array of floating-point numbers",
+    "whole numbers": "DiTBlock_1.Dense_3.bias is not an array of floating-point numbers",
     "complex": "DiTBlock_1.Dense_3.bias .* holds 'c8'",
     "texts": "DiTBlock_1.Dense_3.bias .* holds 'U1'",
     "objects": "DiTBlock_1.Dense_3.bias .* holds 'O8'",
     "records": "DiTBlock_1.Dense_3.bias .* its numbers are records",
-    "a list": "DiTBlock_1.Dense_3.bias is no array of floating-point numbers",
+    "a list": "DiTBlock_1.Dense_3.bias is not an array of floating-point numbers",
     "not by 4": "width 6 must be a multiple of 4",
     "no average": "no train_state/params_ema: train_state holds opt_state, params, step",
     "no state": "no train_state/params_ema: it holds DiTBlock_0, DiTBlock_1, Embed_0",
     "no dict": "no train_state/params_ema: it holds nothing",
-    "a step of text": "its step is no whole number",
-    "a negative step": "its step is no whole number",
+    "a step of text": "its step is not a whole number",
+    "a negative step": "its step is not a whole number",
 }
 
 
@@ -205,7 +205,7 @@ def test_what_is_not_asked_for_may_be_wrong(tmp_path: Path) -> None:
         ({"num_heads": 0, "image_size": 8}, "num-heads must be a whole number of at least 1, not 0"),
         ({"num_heads": True, "image_size": 8}, "num-heads must be a whole number of at least 1, not True"),
         ({"num_heads": 2.0, "image_size": 8}, r"num-heads must be a whole number of at least 1, not 2\.0"),
-        ({"num_heads": 2, "image_size": 7}, "image-size 7 is no multiple of its patch size 2"),
+        ({"num_heads": 2, "image_size": 7}, "image-size 7 is not a multiple of its patch size 2"),
         ({"num_heads": 2, "image_size": -8}, "image-size must be a whole number of at least 1, not -8"),
         ({"num_heads": 2, "image_size": 10**6}, "image-size 1000000 makes more than 1,048,576 tokens"),
     ],

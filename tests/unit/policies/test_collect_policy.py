@@ -124,11 +124,11 @@ def test_demonstrations_of_other_programs_are_not_added_to(place: Path) -> None:
     [
         ("--policy nowhere", "nowhere does not exist"),
         ("--policy digits", "digits: not a policy, as it was not trained on demonstrations"),
-        ("--policy policy --human", "not allowed with argument"),
+        ("--policy policy --human", "--human and --policy exclude each other: choose one"),
         ("--policy policy --steps 17", "--steps must be whole numbers from 1 to 16, not 17"),
         ("--policy policy --execute 5", "execute must be from 1 to 4, the actions of a chunk, not 5"),
-        ("--steps 4", "--steps says how a policy decides: give --policy RUN too"),
-        ("--execute 2", "--execute says how a policy decides: give --policy RUN too"),
+        ("--steps 4", "--steps is an option of a policy: pass --policy RUN too"),
+        ("--execute 2", "--execute is an option of a policy: pass --policy RUN too"),
     ],
 )
 def test_wrong_policies_are_refused(place: Path, words: str, expected: str) -> None:

@@ -54,7 +54,7 @@ def test_it_acts_on_the_windows_of_training(policy: Policy) -> None:
     done = episode(policy, states(len(windows)), seed=5)
     for decision, frame in enumerate(range(0, len(windows), EXECUTE)):
         noise = sample_noise(5, [decision], task.shape)
-        chunk = policy.model.generate(noise, 2, windows.__getitems__([frame]).cond)[0]
+        chunk = policy.model.sample_from(noise, 2, windows.__getitems__([frame]).cond)[0]
         np.testing.assert_allclose(done[frame : frame + EXECUTE], chunk[: len(done) - frame][:EXECUTE], rtol=1e-6)
     assert done.dtype == np.float32
 

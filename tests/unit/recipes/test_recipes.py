@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from shortcut_models import cli
 from shortcut_models.base import Label, Network
 from shortcut_models.objectives import FlowMatching, Shortcut
-from shortcut_models.recipes.arguments import parse_recipe
 from shortcut_models.recipes.library import RECIPES
 from shortcut_models.tasks import Latents
 
@@ -59,8 +59,7 @@ def test_training_is_the_published_one(name: str, batch_size: int, steps: int, g
 
 def test_each_is_also_flow_matching() -> None:
     for name in ("celebahq-256", "imagenet-256", "imagenet-256-xl"):
-        words = [name, "--objective", "flow", "--data", "photos", "--vae", "a/vae"]
-        _, recipe, _ = parse_recipe(words, "train", lambda parser: None)
+        recipe = cli.read(["train", name, "--objective", "flow", "--data", "photos", "--vae", "a/vae"]).recipe
         assert isinstance(recipe.objective, FlowMatching)
         assert recipe.objective.label_dropout == 0.1
         assert recipe.training == RECIPES[name].training

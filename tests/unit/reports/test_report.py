@@ -20,13 +20,12 @@ from PIL import Image
 
 from helpers.paths import ROOT
 from shortcut_models.base import Network, NetworkConfig, Objective, T, Task, X
-from shortcut_models.cli.train import add_train_options
+from shortcut_models.cli import read
 from shortcut_models.errors import UserError
 from shortcut_models.evaluation.evaluate import evaluate
 from shortcut_models.models.model import Model
 from shortcut_models.networks import DiTConfig, MLPConfig
 from shortcut_models.objectives import FlowMatching, Shortcut
-from shortcut_models.recipes.arguments import parse_recipe
 from shortcut_models.recipes.commands import evaluate_command, train_command
 from shortcut_models.recipes.library import RECIPES
 from shortcut_models.reports.report import write_report
@@ -241,11 +240,10 @@ def test_the_train_command_leads_back_to_the_configuration(config: dict[str, Any
         config["task"]["data"] = "photos"  # a run needs data
     command = train_command(config, Path("my runs/a"))
     assert command is not None
-    shortcut, train, *words = shlex.split(command)
-    assert (shortcut, train) == ("shortcut", "train")
-    name, recipe, args = parse_recipe(words, "train", add_train_options)
-    assert args.run == Path("my runs/a")
-    assert described(name, recipe) == config
+    shortcut, *words = shlex.split(command)
+    made: Any = read(words)
+    assert (shortcut, words[0], made.run) == ("shortcut", "train", Path("my runs/a"))
+    assert described(made.name, made.recipe) == config
 
 
 def test_the_command_of_a_recipe_as_it_stands_is_short() -> None:

@@ -74,7 +74,7 @@ def source_for(objective: Objective) -> dict[str, Any]:
 class Unreached(Regress):
     """A method that leaves a part of its network alone."""
 
-    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
+    def losses(self, net: Network, target_net: Network, batch: Batch, **context: Any) -> Losses:
         zeros = torch.zeros(len(batch))
         return Losses(net.skip(zeros[:, None].expand(-1, 8)).square().mean(1), {})  # type: ignore[operator]
 
@@ -85,10 +85,10 @@ class Interrupted(Shortcut):
 
     step: int = 0
 
-    def losses(self, net: Network, target_net: Network, batch: Batch) -> Losses:
-        if torch.is_grad_enabled() and batch.progress == (self.step - 1) / 6 and os.environ["RANK"] == "1":
+    def losses(self, net: Network, target_net: Network, batch: Batch, **context: Any) -> Losses:
+        if torch.is_grad_enabled() and context["progress"] == (self.step - 1) / 6 and os.environ["RANK"] == "1":
             os.kill(os.getpid(), signal.SIGTERM)
-        return super().losses(net, target_net, batch)
+        return super().losses(net, target_net, batch, **context)
 
 
 LEFT_IN_PEACE = Interrupted(max_steps=8, bootstrap_fraction=0.4)
@@ -138,9 +138,9 @@ def tear(run: Path) -> None:
 
 def refusals(folder: Path) -> None:
     """What is wrong is said by all processes alike, and none is left waiting."""
-    with pytest.raises(UserError, match="batch-size 15 cannot be shared evenly by 2 processes of 1 parts: give a mul"):
+    with pytest.raises(UserError, match="batch-size 15 cannot be shared evenly by 2 processes of 1 parts: use a mul"):
         train(folder / "new", Regress(), replace(TRAINING, batch_size=15))
-    with pytest.raises(UserError, match="snapshots are of networks that are not sharded: give --snapshots 0"):
+    with pytest.raises(UserError, match="snapshots need a network that is not sharded: pass --snapshots 0"):
         train(folder / "new", Regress(), replace(SHARDED, snapshots=2))
     with pytest.raises(UserError, match="parallel fsdp cannot cut up 'c', which has no axis"):
         fit(Scale(), Regress(), Line(), SHARDED, folder / "scalar", quiet=True)
@@ -231,16 +231,17 @@ class Slow(Line):
     """A task whose data takes longer to prepare than processes wait for one another while they train."""
 
     def resolve(self) -> Slow:
-        time.sleep(6)
+        time.sleep(3)
         return self
 
 
 def prepares_slowly(processes: Processes, folder: Path) -> None:
     recipe = Recipe("", Slow(), MLPConfig(width=8, depth=1), SHORTCUT, TRAINING)
-    hasty = replace(processes, group=dist.new_group(timeout=datetime.timedelta(seconds=3)))
-    training_runs.process_group = lambda device: contextlib.nullcontext(hasty)  # type: ignore[assignment]
-    training_runs.fit = lambda network, objective, task, *rest, **more: task  # type: ignore[assignment]
-    found = training_runs.train_recipe("slow", recipe, folder / "run")
+    hasty = replace(processes, group=dist.new_group(timeout=datetime.timedelta(seconds=1.5)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_runs, "process_group", lambda device: contextlib.nullcontext(hasty))
+        patch.setattr(training_runs, "fit", lambda network, objective, task, *rest, **more: task)
+        found = training_runs.train_recipe("slow", recipe, folder / "run")
     assert [type(task) for task in processes.gather(found)] == [Slow, Slow]
 
 

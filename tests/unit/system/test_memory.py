@@ -12,7 +12,7 @@ from shortcut_models.system import machine as memory
 
 SCRIPT = """
 import resource, torch
-from shortcut_models import memory
+from shortcut_models.system import machine as memory
 
 def fetched():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

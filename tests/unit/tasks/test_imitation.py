@@ -226,7 +226,7 @@ def test_a_policy_is_trained_and_acts_after_its_data_is_gone(tmp_path: Path) -> 
     assert alone.task == dataclasses.replace(task)
     place = np.random.default_rng(99).uniform(-0.5, 0.5, (64, 1, 2))
     cond = alone.task.raw_conditions({"state": place})  # type: ignore[attr-defined]
-    made = alone.generate(torch.randn(64, *alone.task.shape), 4, cond)
+    made = alone.sample_from(torch.randn(64, *alone.task.shape), 4, cond)
     np.testing.assert_allclose(made[:, 0], -0.1 * place[:, 0], atol=0.05)
     with pytest.raises(sm.UserError, match="walks: this does not exist"):
         alone.sample(4)

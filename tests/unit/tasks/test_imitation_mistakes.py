@@ -124,7 +124,7 @@ def test_from_the_command_line(data: str, monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setitem(RECIPES, "policy", recipe)
     words = ("train", "policy", "--run", tmp_path / "run")
     for more, message in (
-        ((), "recipe policy needs your data: give --data with a folder that `shortcut collect` wrote"),
+        ((), "recipe policy needs your data: pass --data with a folder that `shortcut collect` wrote"),
         (("--data", data, "--task.observations", "stat"), "did you mean state?"),
         (("--data", data, "--task.crop", "99"), "crop must be at most 16"),
         (("--data", data, "--task.chunk", "3"), "execute must be at most chunk (3), not 4"),

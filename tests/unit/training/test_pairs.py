@@ -79,7 +79,9 @@ def test_pairs_are_what_the_model_makes_of_their_noises(tmp_path: Path) -> None:
     model, pairs = digits(), made(tmp_path, objective=replace(OBJECTIVE, pair_guidance=1.5))
     assert [len(pairs[split]) for split in ("train", "test")] == [94, 6]  # one in sixteen is held out
     found = joined(pairs)
-    with_label, without = (model.flow(found["noise"], 3, {"label": found["cond.label"]}, w) for w in (1.5, 0.0))
+    with_label, without = (
+        model.sample_from(found["noise"], 3, {"label": found["cond.label"]}, w, decode=False) for w in (1.5, 0.0)
+    )
     torch.testing.assert_close(found["data"], torch.where(column(found["drop"], without).bool(), without, with_label))
     assert 1 <= int(found["drop"].sum()) <= 25  # of 100; a tenth is expected
     assert len(found["noise"].flatten(1).unique(dim=0)) == 100
@@ -87,7 +89,6 @@ def test_pairs_are_what_the_model_makes_of_their_noises(tmp_path: Path) -> None:
     assert torch.equal(batch.noise, found["noise"][[5, 2]])
     assert torch.equal(batch.data, found["data"][[5, 2]])
     assert torch.equal(batch.cond["label"], found["cond.label"][[5, 2]])
-    assert batch.drop is not None
     assert torch.equal(batch.drop, found["drop"][[5, 2]])
 
 
@@ -132,7 +133,7 @@ def test_a_single_pair_is_enough(tmp_path: Path) -> None:
 def test_pairs_of_other_options_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     made(tmp_path)
     seed = options.pop("seed", 0)
-    with pytest.raises(UserError, match="holds pairs made with other options: remove it, or give another --run"):
+    with pytest.raises(UserError, match="holds pairs made with other options: remove it, or choose another --run"):
         made(tmp_path, objective=replace(OBJECTIVE, **options), seed=seed)
 
 
@@ -230,7 +231,7 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 WRONG = {
     "another task": ("reflow", "digits", "events of shape (1, 8, 8) with conditions ['label'], not (2,) with []"),
     "another task, two models": ("two-model", "digits", "give one that was trained on this task"),
-    "another method": ("progressive", "shortcut", "must be trained with --objective flow (or reflow): give another"),
+    "another method": ("progressive", "shortcut", "must be trained with --objective flow (or reflow): choose another"),
     "another method, cd": ("consistency-distillation", "shortcut", "must be trained with --objective flow"),
     "conditioned_step_size": (
         "progressive --objective.conditioned-step-size 1",
@@ -267,4 +268,4 @@ def test_another_teacher_than_before_is_refused(teachers: Path, tmp_path: Path) 
     train(tmp_path / "run", *words, "--teacher", teachers / "flow", options=POINTS)  # the same again is none
     outcome = shortcut(*POINTS, *words, "--teacher", teachers / "shortcut", "--run", tmp_path / "run")
     assert outcome.code == 2
-    assert "was started with another --teacher: give that one" in outcome.complaint
+    assert "was started with another --teacher: pass that one" in outcome.complaint

@@ -177,10 +177,10 @@ def test_the_held_out_loss_at_a_boundary_is_of_the_stage_that_ends(tmp_path: Pat
     original = ProgressiveDistillation.draw
     levels: list[int] = []
 
-    def draw(self: ProgressiveDistillation, batch: object) -> object:
+    def draw(self: ProgressiveDistillation, batch: object, level: int) -> object:
         if not torch.is_grad_enabled():
-            levels.append(self.level(batch.progress))  # type: ignore[attr-defined]
-        return original(self, batch)  # type: ignore[arg-type]
+            levels.append(level)
+        return original(self, batch, level)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ProgressiveDistillation, "draw", draw)

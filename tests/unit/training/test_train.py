@@ -20,10 +20,12 @@ from shortcut_models.errors import UserError
 from shortcut_models.models.loading import load
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching, Shortcut
+from shortcut_models.system.machine import torch_device
 from shortcut_models.training.batches import IndexStream
-from shortcut_models.training.fit import fit, heldout_loss
+from shortcut_models.training.fit import fit
 from shortcut_models.training.options import Training
 from shortcut_models.training.state import State
+from shortcut_models.training.step import heldout_loss
 
 CPU = torch.device("cpu")
 
@@ -264,14 +266,14 @@ def test_snapshots_hold_the_same_noises_under_every_budget(tmp_path: Path) -> No
     assert last["ema"].shape == (4, 256, 2)
     assert last["raw"].shape == last["noise"].shape == (256, 2)
     assert np.array_equal(first["noise"], last["noise"])
-    np.testing.assert_allclose(last["ema"][0], model.generate(torch.tensor(last["noise"]), 1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(last["ema"][0], model.sample_from(torch.tensor(last["noise"]), 1), rtol=1e-5, atol=1e-6)
 
 
 def test_devices_that_are_not_there_are_named() -> None:
     for name in ("cuda:99", "warp-drive", "meta", "", "mps:7"):
         with pytest.raises(UserError, match="is not available here"):
-            Training(device=name).torch_device()
-    assert Training(device="cpu").torch_device() == CPU
+            torch_device(name)
+    assert torch_device("cpu") == CPU
 
 
 def test_a_gpu_of_another_make_is_taken_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +281,7 @@ def test_a_gpu_of_another_make_is_taken_only_when_asked_for(monkeypatch: pytest.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("mps"))
-    assert Training().torch_device() == CPU
+    assert torch_device("auto") == CPU
 
 
 @pytest.mark.slow

@@ -31,9 +31,9 @@ def test_where_no_teacher_is_given_half_of_the_steps_train_one(tmp_path: Path, o
     outcome = train(tmp_path / "run", *words, options=POINTS)
     teacher, student = (Run(tmp_path / name).read_config() for name in ("run-teacher", "run"))
     assert teacher["objective"]["name"] == "flow"
-    assert teacher["training"]["steps"] == 6
+    assert teacher["training"]["train_steps"] == 6
     assert student["objective"]["name"] == objective
-    assert student["training"]["steps"] == steps - 6
+    assert student["training"]["train_steps"] == steps - 6
     assert teacher["objective"]["max_steps"] == student["objective"]["max_steps"] == 8
     assert load(tmp_path / "run-teacher").step == student["teacher"]["step"] == 6
     assert f"{tmp_path / 'run'} is trained" in outcome.out
@@ -62,7 +62,7 @@ PAIRS = ("--objective", "reflow", "--objective.pairs", 50)
             "train-steps must be >= 5, as half of them train a teacher",
         ),
         ((*PAIRS, "--train-steps", 0), "train-steps must be"),
-        (("--objective", "two-model"), "run is not empty and holds no run: give another directory with --run"),
+        (("--objective", "two-model"), "run is not empty and is not a run directory: choose another with --run"),
     ],
 )
 def test_what_is_wrong_with_the_student_is_said_before_a_teacher_is_trained(
@@ -91,8 +91,9 @@ def test_other_steps_are_refused_before_anything_is_trained(tmp_path: Path) -> N
         outcome = shortcut(*POINTS, *words, "--train-steps", steps, "--run", tmp_path / "run")
         assert (outcome.code, outcome.complaint) == (
             2,
-            f"shortcut: error: {tmp_path}/run-teacher was trained for 6 steps, half of --steps, not {steps // 2}: use "
-            f"the same --steps to resume, or give --teacher {tmp_path}/run-teacher and the steps of the student alone",
+            f"shortcut: error: {tmp_path}/run-teacher was trained for 6 steps, half of --train-steps, not "
+            f"{steps // 2}: use the same --train-steps to resume, or pass --teacher {tmp_path}/run-teacher and the "
+            f"steps of the student alone",
         )
         assert tree(tmp_path) == before
     more = ("--teacher", tmp_path / "run-teacher", "--objective.pair-steps", 8, "--warmup", 0, "--train-steps", 9)

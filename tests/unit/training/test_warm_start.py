@@ -36,7 +36,7 @@ def begun(config: NetworkConfig, model: Model) -> Network:
 
 
 def answers(network: Network, d: float) -> torch.Tensor:
-    """Velocities of the same few points, told a step size d."""
+    """Velocities of the same few points, conditioned on a step size d."""
     draw = torch.Generator().manual_seed(0)
     x, t = torch.randn(3, *SHAPE, generator=draw), torch.tensor([0.0, 0.25, 0.75])
     with torch.no_grad():
@@ -55,14 +55,14 @@ def answers(network: Network, d: float) -> torch.Tensor:
     ],
 )
 def test_at_first_the_network_is_the_given_one_for_every_step_size(
-    config: NetworkConfig, objective: Objective, told: float
+    config: NetworkConfig, objective: Objective, conditioned_step_size: float
 ) -> None:
     model = trained(config, objective)
-    network, truth = begun(config, model), answers(model.network, told)
+    network, truth = begun(config, model), answers(model.network, conditioned_step_size)
     assert not torch.allclose(answers(model.network, 0.25), truth)
     for d in STEP_SIZES:
         torch.testing.assert_close(answers(network, d), truth, rtol=1e-4, atol=1e-5)  # to rounding
-        assert torch.equal(answers(network, d), answers(network, told))
+        assert torch.equal(answers(network, d), answers(network, conditioned_step_size))
 
 
 def test_the_step_size_is_heard_again_as_soon_as_it_learns() -> None:
@@ -133,7 +133,7 @@ def test_a_run_begins_so_and_remembers_it(tmp_path: Path) -> None:
     before = tensors(run)
     for other in ((), ("--init-from", run)):
         outcome = shortcut(*DIGITS, "--run", run, *words[2:], "--train-steps", 6, *other)
-        assert "was started with another --init-from, or without: give the same" in outcome.complaint
+        assert "was started with another --init-from, or without: pass the same" in outcome.complaint
     assert tensors(run).keys() == before.keys()
 
 
@@ -141,7 +141,7 @@ def test_a_run_begins_so_and_remembers_it(tmp_path: Path) -> None:
     ("words", "message"),
     [
         (("--init-from", "nowhere"), "nowhere does not exist: give a run directory or a model file"),
-        (("--init-from", "foreign"), "foreign is damaged or no safetensors file"),
+        (("--init-from", "foreign"), "foreign is damaged or not a safetensors file"),
         (("--init-from", "nowhere", "--objective", "reflow"), "leave --init-from out"),
     ],
 )

@@ -5,10 +5,12 @@ Each set is a file of raw bytes and, for each way of asking for it, a small JSON
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -27,7 +29,7 @@ class ImageSet:
     pixels: UInt8[np.ndarray, "n c s s"]
     labels: Int64[np.ndarray, "n"] | None
     classes: int
-    """number of classes in the data as a whole, 0 where there are no labels"""
+    """number of classes in the data as a whole, 0 without labels"""
     class_names: tuple[str, ...]
     """names of the classes where the data has any"""
     skipped: int = 0
@@ -48,13 +50,23 @@ class ImageSet:
     def read(
         self, rows: Sequence[int] | np.ndarray
     ) -> tuple[UInt8[np.ndarray, "m c s s"], Int64[np.ndarray, "m"] | None]:
-        """The pixels of some rows, and their labels if there are any."""
+        """Return the pixels of some rows, and their labels if there are any."""
         chosen = np.asarray(rows)
         return self.pixels[chosen], None if self.labels is None else self.labels[chosen]
 
 
+def cache_key(facts: Any) -> str:
+    """Return a name for what follows from some facts."""
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def cannot_write(error: OSError) -> str:
+    """Return the first half of a message: the second says what follows from it."""
+    return f"cannot write the image cache {cache_folder()}: {error.strerror or error}"
+
+
 def read_pixels(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """What a file holds, read, or mapped where it is large."""
+    """Return what a file holds, read, or mapped where it is large."""
     path = cache_folder() / name
     if math.prod(shape) < IN_MEMORY:
         return np.fromfile(path, np.uint8).reshape(shape)
@@ -63,20 +75,14 @@ def read_pixels(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def describe(name: str, keys: set[str], images: ImageSet) -> None:
     """Write what the file `name` holds, for each of the keys that may ask for it."""
-    entry = {
-        "file": name,
-        "shape": images.pixels.shape,
-        "labels": None if images.labels is None else images.labels.tolist(),
-        "classes": images.classes,
-        "class_names": images.class_names,
-        "skipped": images.skipped,
-    }
+    labels = None if images.labels is None else images.labels.tolist()
+    entry = vars(images) | {"pixels": None, "labels": labels, "file": name, "shape": images.pixels.shape}
     for key in keys:
         write_atomically(cache_folder() / f"{key}.json", json.dumps(entry).encode())
 
 
 def read(key: str) -> ImageSet | None:
-    """The set of a key, or None where it is not there, or is not whole."""
+    """Return the set of a key, or None where it does not exist or is not whole."""
     try:
         entry = json.loads((cache_folder() / f"{key}.json").read_bytes())
         name, shape = entry["file"], tuple(entry["shape"])

@@ -1,34 +1,36 @@
-"""Decoding many images at once, and saying which one is at fault."""
+"""From images of any mode, size and orientation to uint8 pixels of one shape, many at a time."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from PIL import Image
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
 
 from ...errors import UserError
 from ...system.progress import progress
 from .examples import Examples
-from .pixels import is_grey, to_pixels
 
 P = TypeVar("P")
 R = TypeVar("R")
 CHUNK_IMAGES, CHUNK_BYTES = 64, 2**22
 """what a thread decodes, at most, before it hands it over"""
-SHOW_PROGRESS = 2_000
-"""images from which on a progress bar is worth its line"""
 PROBES = 64
-"""images that are looked at before a set is read in place"""
+"""images that are opened before a set is read in place"""
+_DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
+_GREY = _DEEP | {"1", "L", "LA", "La", "F"}
 
 
 class Damaged(Exception):
-    """An image cannot be read; the message names it and says what to do."""
+    """An image cannot be read, and is to be left out."""
 
 
 class ColourFound(Exception):
@@ -37,72 +39,81 @@ class ColourFound(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """What images are to become."""
+    """What images are decoded to."""
 
     size: int
     channels: int
-    exact: bool = False
+    skip_damaged: bool
+    """leave out images that cannot be read"""
+    exact: bool
     """every image must be of this size already"""
-    grey_only: bool = False
+    grey_only: bool
     """an image in colour raises ColourFound"""
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.channels, self.size, self.size)
 
-class Chunk(NamedTuple):
-    """Decoded images, and the rows they come from out of those tried."""
+    @property
+    def nbytes(self) -> int:
+        """The bytes of one image."""
+        return self.channels * self.size**2
 
-    pixels: np.ndarray
-    rows: list[int]
-    tried: int
+    def in_colour(self) -> Target:
+        """Return the same target with three channels."""
+        return dataclasses.replace(self, channels=3, grey_only=False)
 
 
 def decide(examples: Examples, image_size: int | None, channels: int | None, skip_damaged: bool) -> Target:
-    """What is not given, from the first image. Raises UserError where that is no square of even side."""
+    """Return the target of a set; its first image decides what is not given.
+
+    Raises:
+        UserError: that image cannot be read, or is not a square of even side.
+    """
     for index in range(len(examples)):
-        try:
-            (width, height), grey = _look(examples, index, lambda image: (image.size, is_grey(image)))
+        with contextlib.suppress(Damaged), _opened(examples, index, skip_damaged) as image:
+            (width, height), grey = image.size, is_grey(image)
             break
-        except Damaged as error:
-            if not skip_damaged:
-                raise UserError(str(error)) from None
     else:
-        raise none_readable(examples)
+        raise _none_readable(examples)
     if image_size is None and (width != height or width % 2):
         raise UserError(
             f"{examples.where(index)} is {width}x{height}: pass --task.image-size, the side in pixels to train at"
         )
     return Target(
-        size=image_size or width,
-        channels=channels or (1 if grey else 3),
-        exact=image_size is None,
-        grey_only=channels is None and grey,
+        image_size or width, channels or (1 if grey else 3), skip_damaged, image_size is None, channels is None and grey
     )
 
 
-def none_readable(examples: Examples) -> UserError:
+def _none_readable(examples: Examples) -> UserError:
     return UserError(f"none of the {len(examples)} images in {examples.root} can be read: check the files")
 
 
-def _look(examples: Examples, index: int, look: Callable[[Image.Image], R]) -> R:
-    """look(image), with whatever goes wrong inside Pillow as Damaged."""
+@contextlib.contextmanager
+def _opened(examples: Examples, index: int, skip_damaged: bool) -> Iterator[Image.Image]:
+    """Open an image, and raise UserError or Damaged for anything that goes wrong inside Pillow."""
     try:
         with examples.open(index) as image:
-            return look(image)
+            yield image
+            return
     except (UserError, ColourFound, MemoryError):
         raise
     except OSError as error:
-        if error.errno is not None:  # the file system's complaint, not Pillow's
+        if error.errno is not None:  # from the file system, not from Pillow
             raise UserError(f"cannot read {examples.where(index)}: {error.strerror}") from None
         reason = str(error).split(" <_io")[0]
     except Exception as error:  # decoders raise almost anything
         reason = f"{type(error).__name__}: {error}"
-    raise Damaged(
+    if skip_damaged:
+        raise Damaged
+    raise UserError(
         f"{examples.where(index)} cannot be read as an image ({' '.join(reason.split())}): "
         f"remove it, or pass --task.skip-damaged"
     )
 
 
 def _check(examples: Examples, index: int, target: Target, image: Image.Image) -> None:
-    """Raise ColourFound or UserError where an image is not what the target says all are."""
+    """Raise ColourFound or UserError where an image does not fit the target."""
     if target.grey_only and not is_grey(image):
         raise ColourFound
     if target.exact and image.size != (target.size, target.size):
@@ -113,67 +124,66 @@ def _check(examples: Examples, index: int, target: Target, image: Image.Image) -
         )
 
 
-def look_around(examples: Examples, target: Target, skip_damaged: bool) -> Target:
-    """The target, in colour where one of PROBES images, evenly spread, is.
-
-    Raises UserError, naming the image, where one cannot be opened or is of another size.
-    """
+def probe(examples: Examples, target: Target) -> Target:
+    """Check PROBES images, evenly spread, and return the target, in colour if one of them is."""
     for index in np.linspace(0, len(examples) - 1, min(PROBES, len(examples)), dtype=int).tolist():
         try:
-            _look(examples, index, lambda image: _check(examples, index, target, image))  # noqa: B023  # called at once
+            with contextlib.suppress(Damaged), _opened(examples, index, target.skip_damaged) as image:
+                _check(examples, index, target, image)
         except ColourFound:
-            target = Target(target.size, 3, target.exact)
-        except Damaged as error:
-            if not skip_damaged:
-                raise UserError(str(error)) from None
+            target = target.in_colour()
     return target
 
 
-def pixels_of(examples: Examples, index: int, target: Target) -> np.ndarray:
-    """uint8 [C, S, S] of one image. Raises Damaged, ColourFound, or UserError for one of another size."""
+def pixels_of(examples: Examples, index: int, target: Target) -> UInt8[np.ndarray, "c s s"]:
+    """Return the pixels of one image.
 
-    def look(image: Image.Image) -> np.ndarray:
+    Raises:
+        UserError: it is of another size, or cannot be read.
+        Damaged: it cannot be read, and is to be left out.
+        ColourFound: it is in colour, unlike those before it.
+    """
+    with _opened(examples, index, target.skip_damaged) as image:
         _check(examples, index, target, image)
         return to_pixels(image, target.size, target.channels)
 
-    return _look(examples, index, look)
 
-
-def _chunk(examples: Examples, rows: range, target: Target, skip_damaged: bool) -> Chunk:
-    pixels = np.empty((len(rows), target.channels, target.size, target.size), np.uint8)
+def _chunk(examples: Examples, rows: range, target: Target) -> tuple[UInt8[np.ndarray, "m c s s"], list[int]]:
+    """Return the images of some rows, and the rows that could be read."""
+    pixels = np.empty((len(rows), *target.shape), np.uint8)
     kept: list[int] = []
     for row in rows:
-        try:
+        with contextlib.suppress(Damaged):
             pixels[len(kept)] = pixels_of(examples, row, target)
-        except Damaged as error:
-            if not skip_damaged:
-                raise UserError(str(error)) from None
-            continue
-        kept.append(row)
-    return Chunk(pixels[: len(kept)], kept, len(rows))
+            kept.append(row)
+    return pixels[: len(kept)], kept
 
 
-def decode(examples: Examples, target: Target, skip_damaged: bool, write: Callable[[np.ndarray], object]) -> list[int]:
-    """Decode in threads, as Pillow lets go of Python's lock meanwhile, and write arrays [m, C, S, S] in order.
+def decode(examples: Examples, target: Target, write: Callable[[np.ndarray], object]) -> list[int]:
+    """Decode in threads (Pillow releases Python's lock meanwhile), and write arrays [m, C, S, S] in order.
 
-    Returns the rows that were written: all, or those that could be read. Raises UserError naming a damaged image,
-    ColourFound, and whatever `write` raises.
+    Returns:
+        The rows that were written: all, or those that could be read.
+
+    Raises:
+        UserError, ColourFound: as `pixels_of` does.
     """
-    count = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // (target.channels * target.size**2)))
-    work = (range(len(examples))[i : i + count] for i in range(0, len(examples), count))
+    count = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // target.nbytes))
+    work = [range(len(examples))[i : i + count] for i in range(0, len(examples), count)]
     kept: list[int] = []
-    with progress(len(examples), "image", quiet=len(examples) < SHOW_PROGRESS, desc="reading images") as bar:
-        for chunk in in_threads(lambda rows: _chunk(examples, rows, target, skip_damaged), work):
-            write(chunk.pixels)
-            kept += chunk.rows
-            bar.update(chunk.tried)
+    chunks = in_threads(lambda rows: _chunk(examples, rows, target), work)
+    with progress(len(examples), "image", desc="reading images", delay=1) as bar:
+        for rows, (pixels, found) in zip(work, chunks, strict=True):
+            write(pixels)
+            kept += found
+            bar.update(len(rows))
     if not kept:
-        raise none_readable(examples)
+        raise _none_readable(examples)
     return kept
 
 
 def in_threads(work: Callable[[P], R], parts: Iterable[P]) -> Iterator[R]:
-    """work(part) for each part, in order, with only a few results waiting at any time."""
+    """Yield work(part) for each part, in order, with only a few results waiting at any time."""
     workers = min(32, os.cpu_count() or 1)
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(workers)
@@ -182,7 +192,45 @@ def in_threads(work: Callable[[P], R], parts: Iterable[P]) -> Iterator[R]:
             waiting.append(pool.submit(work, part))
             if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield from (future.result() for future in waiting)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Return whether the mode of an image has no colour."""
+    return image.mode in _GREY
+
+
+def to_pixels(image: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, "c s s"]:
+    """Turn upright, composite on white, resize the shorter side to `size`, crop the centre.
+
+    Raises:
+        ValueError: the range of the values is not known. Pillow raises more for a damaged image.
+    """
+    image.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at a fraction of its size
+    image = _plain(ImageOps.exif_transpose(image), "L" if channels == 1 else "RGB")
+    if image.size != (size, size):
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        box = (left, top, left + side, top + side)
+        image = image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
+    pixels = np.asarray(image)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _plain(image: Image.Image, mode: str) -> Image.Image:
+    """Return the image in mode L or RGB."""
+    if image.mode in _DEEP or image.mode == "F":  # 16 bits, or floats from 0 to 1
+        values = np.asarray(image).astype(np.float64)
+        most = 1.0 if image.mode == "F" else 65535.0
+        if not (values.min() >= 0 and values.max() <= most):
+            raise ValueError(f"values must be from 0 to {most:g}")
+        image = Image.fromarray(np.rint(values * (255 / most)).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image).convert("RGB")
+    elif image.mode not in ("L", "RGB"):
+        image = image.convert("L" if is_grey(image) else "RGB")
+    return image if image.mode == mode else image.convert(mode)

@@ -1,24 +1,50 @@
-"""A list of images that have not been decoded yet: what every format is read into."""
+"""Images that have not been decoded yet: what every format is read into.
+
+Every reader (`read_folder`, `read_shards`, `read_npz`, `read_idx`, `read_table`) takes `ImageFiles` and returns
+`Examples`; it raises UserError where files are damaged, or labels are not whole numbers from 0, one for each image.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
 from PIL import Image
 
-HELD_OUT_MOST = 5_000
-"""images at most that are held out where the data has no test part of its own"""
+Kind = Literal["folder", "tar", "npz", "idx", "table", "parquet"]
+MAX_HELD_OUT = 5_000
+"""images held out, at most, where the data has no test part of its own"""
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Files of one format that are read together."""
+
+    kind: Kind
+    root: Path
+    """the folder that names start from, or the name of a table"""
+    files: tuple[Path, ...]
+    """all that is read, sorted; of idx files: the images, then the labels if there are any"""
+    inner: str = ""
+    """the split, where an .npz file or a table of Hugging Face holds several"""
 
 
 def encoded(name: str) -> bytes:
-    """A name as the disk has it."""
+    """Return a name as the disk has it."""
     return name.encode("utf-8", "surrogateescape")
+
+
+def count_classes(labels: Int64[np.ndarray, "n"] | None) -> int:
+    """Return the number of classes 0, 1, 2, ... up to the largest label; 0 without labels."""
+    return 0 if labels is None else int(labels.max(initial=-1)) + 1
 
 
 def _open_chosen(opened: Callable[[int], Image.Image], rows: Int64[np.ndarray, "m"], index: int) -> Image.Image:
@@ -27,53 +53,73 @@ def _open_chosen(opened: Callable[[int], Image.Image], rows: Int64[np.ndarray, "
 
 @dataclass(frozen=True)
 class Examples:
-    """Images by number; `open` may be called from many threads, and by processes that got a copy."""
+    """Images by number. Many threads, and processes that got a copy, may call `open`."""
 
     root: Path
     """the folder that the names start from"""
     names: Sequence[str]
-    """one for each image, unique, and the same wherever the data lies"""
+    """one for each image, unique, and the same wherever the data is"""
     open: Callable[[int], Image.Image]
-    """number -> image; raises whatever a damaged one makes Pillow raise"""
+    """number -> image; raises what Pillow raises for a damaged one"""
     labels: Int64[np.ndarray, "n"] | None = None
     classes: int = 0
-    """number of classes, 0 where there are no labels"""
+    """number of classes; 0 without labels"""
     class_names: tuple[str, ...] = ()
     """names of the classes where the data has any"""
     blocks: Int64[np.ndarray, "n"] | None = None
-    """for each image the number of the shard it lies in, where it is good to read those of a shard together"""
+    """number of the shard that holds each image, where images of a shard are best read together"""
 
     def __len__(self) -> int:
         return len(self.names)
 
     def where(self, index: int) -> str:
-        """What messages call an image."""
+        """Return what messages call an image."""
         return str(self.root / self.names[index])
 
     def subset(self, rows: Sequence[int]) -> Examples:
-        """Some of the images, in this order."""
+        """Return some of the images, in this order."""
         chosen = np.array(rows, np.int64)
-        return Examples(
-            self.root,
-            [self.names[row] for row in rows],
-            functools.partial(_open_chosen, self.open, chosen),
-            None if self.labels is None else self.labels[chosen],
-            self.classes,
-            self.class_names,
-            None if self.blocks is None else self.blocks[chosen],
+        return dataclasses.replace(
+            self,
+            names=[self.names[row] for row in rows],
+            open=functools.partial(_open_chosen, self.open, chosen),
+            labels=None if self.labels is None else self.labels[chosen],
+            blocks=None if self.blocks is None else self.blocks[chosen],
         )
 
     def split(self, split: str, *, hold_out: bool) -> Examples:
-        """The images of a split, out of a part that is for it alone or (hold_out) for both.
+        """Return the images of a split.
 
-        Of one part for both, the tenth with the smallest hashes of their names is held out, HELD_OUT_MOST at most: the
-        same ones wherever the data lies. As that is a rank, some of them may become training images when others are
-        added. Test images come in the order of the hash, so that the first thousand are a fair sample where the files
-        are sorted by class.
+        The tenth with the smallest hashes of their names is held out, MAX_HELD_OUT at most: the same ones wherever the
+        data is. Some of them may become training images when others are added. Test images come in the order of the
+        hash, so the first thousand are a fair sample even where the files are sorted by class.
+
+        Args:
+            split: "train" or "test".
+            hold_out: these images are for both splits, and not for this one alone.
         """
         hashes = [hashlib.blake2b(encoded(name), digest_size=8).digest() for name in self.names]
         order = sorted(range(len(self)), key=hashes.__getitem__)
         if not hold_out:
             return self if split == "train" else self.subset(order)
-        count = min(HELD_OUT_MOST, max(1, len(self) // 10))
+        count = min(MAX_HELD_OUT, max(1, len(self) // 10))
         return self.subset(order[:count] if split == "test" else sorted(order[count:]))
+
+
+def _open_file(root: Path, names: Sequence[str], index: int) -> Image.Image:
+    return Image.open(io.BytesIO((root / names[index]).read_bytes()))
+
+
+def read_folder(files: ImageFiles) -> Examples:
+    """Return image files; the sorted names of their sub-folders are the classes."""
+    names = [path.relative_to(files.root).as_posix() for path in files.files]
+    tops = [name.split("/", 1)[0] for name in names if "/" in name]
+    classes, labels = np.unique(tops, return_inverse=True)
+    return Examples(
+        files.root,
+        names,
+        functools.partial(_open_file, files.root, names),
+        labels.astype(np.int64) if tops else None,
+        len(classes),
+        tuple(classes.tolist()),
+    )

@@ -5,137 +5,129 @@ from __future__ import annotations
 import functools
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ...errors import UserError
-from .examples import Examples
+from ...errors import UserError, first_line
+from .examples import Examples, ImageFiles, count_classes
 from .npz_idx import check_labels
 
 PREFIX = "hf:"
 """what a name on the Hub, hf:NAME or hf:NAME:CONFIG, begins with"""
-_ROWS_TOGETHER = 1024
-"""rows of a table that are taken to lie together on the disk"""
+_BLOCK_ROWS = 1024
+"""rows of a table that are taken to be together on the disk"""
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether `save_to_disk` wrote a folder."""
+    """Return whether `save_to_disk` wrote a folder."""
     return any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
 
 
-def _library() -> Any:
+@functools.lru_cache(maxsize=4)
+def open_tables(data: str | tuple[Path, ...]) -> Mapping[str, Any]:
+    """Return tables by split; "" is the split of one alone.
+
+    Args:
+        data: hf:NAME[:CONFIG], which is downloaded once, a folder that `save_to_disk` wrote, or Parquet files.
+    """
     try:
         import datasets
     except ImportError:
         raise UserError("Hugging Face data needs an extra: pip install 'shortcut-models[datasets]'") from None
-    return datasets
-
-
-@functools.lru_cache(maxsize=4)
-def open_splits(data: str) -> Mapping[str, Any]:
-    """The tables of hf:NAME[:CONFIG] or of a folder that `save_to_disk` wrote, by split; "" where there is but one.
-
-    What is on the Hub is downloaded once. Raises UserError where that or reading fails.
-    """
-    library = _library()
-    name, _, config = data.removeprefix(PREFIX).partition(":")
-    by_name = data.startswith(PREFIX)
+    where, hint = data, "save it again"
     try:
-        found = library.load_dataset(name, config or None) if by_name else library.load_from_disk(data)
+        if isinstance(data, tuple):
+            where, hint = f"{data[0]} or one beside it", "a file is damaged, copy it again"
+            found = datasets.Dataset.from_parquet([str(path) for path in data])
+        elif data.startswith(PREFIX):
+            hint = "check the name and the connection"
+            name, _, config = data.removeprefix(PREFIX).partition(":")
+            found = datasets.load_dataset(name, config or None)
+        else:
+            found = datasets.load_from_disk(data)
     except Exception as error:  # it raises almost anything
-        hint = "check the name and the connection" if by_name else "save it again"
-        raise UserError(f"cannot load {data} ({_first_line(error)}): {hint}") from None
+        raise UserError(f"cannot load {where} ({first_line(error)}): {hint}") from None
     return found if isinstance(found, dict) else {"": found}
 
 
-@functools.lru_cache(maxsize=4)
-def open_parquet(files: tuple[Path, ...]) -> Any:
-    """The table of some Parquet files. Raises UserError where one is damaged."""
-    library = _library()
-    try:
-        return library.Dataset.from_parquet([str(path) for path in files])
-    except Exception as error:  # it raises almost anything
-        raise UserError(f"{files[0]} or one beside it is damaged ({_first_line(error)}): copy it again") from None
+def _open(files: ImageFiles) -> Any:
+    return open_tables(files.files)[""] if files.kind == "parquet" else open_tables(str(files.root))[files.inner]
 
 
-def _first_line(error: BaseException) -> str:
-    return f"{error}".strip().split("\n")[0] or type(error).__name__
+def hides_labels(files: ImageFiles) -> bool:
+    """Return whether these are a table whose labels are all -1, as those of test sets that are kept secret."""
+    if files.kind not in ("parquet", "table"):
+        return False
+    _, numbers = _labels(_open(files))
+    return numbers is not None and bool((numbers == -1).all())
 
 
-def files_of(table: Any) -> tuple[Path, ...]:
-    """The files that hold a table."""
-    return tuple(Path(file["filename"]) for file in table.cache_files)
-
-
-def hides_labels(table: Any) -> bool:
-    """Whether all labels are -1, as those of test sets that are kept secret."""
+def _labels(table: Any) -> tuple[str | None, np.ndarray | None]:
+    """Return the column of labels, and its numbers."""
     column = _label_column(table)
-    return column is not None and bool((_numbers(table, column) == -1).all())
-
-
-def _numbers(table: Any, column: str) -> np.ndarray:
-    return np.asarray(table.with_format("numpy")[column][:])
+    return column, None if column is None else np.asarray(table.with_format("numpy")[column][:])
 
 
 def _label_column(table: Any) -> str | None:
-    """The column called label; or the column of classes, of several that of the most; or whole numbers so called."""
-    library, features = _library(), table.features
-    kinds = {name: kind for name, kind in features.items() if isinstance(kind, library.ClassLabel)}
+    """Return the column called label or labels: of classes or, in a table without any, of whole numbers.
+
+    Without such a column, return that of the most classes, or None.
+    """
+    from datasets import ClassLabel
+
+    features = table.features
+    classes = {name: kind.num_classes for name, kind in features.items() if isinstance(kind, ClassLabel)}
     for name in ("label", "labels"):
         whole = getattr(features.get(name), "dtype", "").lstrip("u").startswith("int")
-        if name in kinds or (whole and not kinds):
+        if name in classes or (whole and not classes):
             return name
-    return max(kinds, key=lambda name: kinds[name].num_classes, default=None)
+    return max(classes, key=classes.__getitem__, default=None)
 
 
 def _image_column(root: Path, table: Any) -> str:
-    """The one column of images: of that type, or with the bytes of files. Raises UserError where there is not one."""
-    library = _library()
-    found = [
-        name
-        for name, kind in table.features.items()
-        if isinstance(kind, library.Image) or (isinstance(kind, dict) and "bytes" in kind)
-    ]
+    """Return the one column of images: of that type, or with the bytes of files."""
+    import datasets
+
+    features = table.features
+    is_image = lambda kind: isinstance(kind, datasets.Image) or (isinstance(kind, dict) and "bytes" in kind)
+    found = [name for name, kind in features.items() if is_image(kind)]
     if len(found) != 1:
         raise UserError(
-            f"{root} must have one column of images, not {len(found)}; its columns are "
-            f"{', '.join(table.features)}: keep one"
+            f"{root} must have one column of images, not {len(found)}; its columns are {', '.join(features)}: keep one"
         )
     return found[0]
 
 
-@dataclass(frozen=True)
-class _Cells:
-    """The images of a table's column, as the bytes of files."""
-
-    table: Any
-    column: str
-
-    def open(self, row: int) -> Image.Image:
-        cell = self.table[row][self.column]
-        if cell is None:
-            raise ValueError("the cell is empty")
-        content = cell["bytes"]
-        return Image.open(io.BytesIO(Path(cell["path"]).read_bytes() if content is None else content))
+def _open_cell(table: Any, column: str, row: int) -> Image.Image:
+    cell = table[row][column]
+    if cell is None:
+        raise ValueError("the cell is empty")
+    content = cell["bytes"]
+    return Image.open(io.BytesIO(Path(cell["path"]).read_bytes() if content is None else content))
 
 
-def read_table(root: Path, split: str, table: Any) -> Examples:
-    """The images of a table. Raises UserError where it has no column of images, or labels that make no sense."""
-    column, label = _image_column(root, table), _label_column(table)
+def read_table(files: ImageFiles) -> Examples:
+    """Return the images of a table, and its labels unless all are -1."""
+    table = _open(files)
+    column = _image_column(files.root, table)
     kind = table.features[column]
     cells = table.select_columns([column])
     if not isinstance(kind, dict):
         cells = cells.cast_column(column, type(kind)(decode=False))
-    numbers = None if label is None else _numbers(table, label)
+    label, numbers = _labels(table)
     if numbers is not None and len(numbers) and (numbers == -1).all():
         numbers = None
-    labels = None if numbers is None else check_labels(root, numbers, len(table))
-    names = () if label is None or labels is None else tuple(getattr(table.features[label], "names", None) or ())
-    classes = 0 if labels is None else len(names) or int(labels.max(initial=-1)) + 1
-    rows = [f"{split or 'all'}[{row}]" for row in range(len(table))]
-    blocks = np.arange(len(table)) // _ROWS_TOGETHER
-    return Examples(root, rows, _Cells(cells, column).open, labels, classes, names, blocks)
+    labels = None if numbers is None else check_labels(files.root, numbers, len(table))
+    names = () if labels is None else tuple(getattr(table.features[label], "names", None) or ())
+    return Examples(
+        files.root,
+        [f"{files.inner or 'all'}[{row}]" for row in range(len(table))],
+        functools.partial(_open_cell, cells, column),
+        labels,
+        len(names) or count_classes(labels),
+        names,
+        np.arange(len(table)) // _BLOCK_ROWS,
+    )

@@ -7,255 +7,206 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TypeVar
+
+from braceexpand import braceexpand
 
 from ...errors import UserError
-from . import hugging_face
+from .examples import ImageFiles, Kind
+from .hugging_face import PREFIX, hides_labels, is_saved, open_tables
 from .npz_idx import npz_splits
 
+T = TypeVar("T")
 ACCEPTED = "a folder of images, tar shards, an .npz file, MNIST-style idx files or hf:NAME"
-Named = TypeVar("Named")
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
+IMAGE = re.compile(r"\.(png|jpe?g|webp|bmp|gif|tiff?|p[bgnp]m|avif)$", re.IGNORECASE)
+"""what the name of an image ends in"""
+_KINDS: dict[Kind, tuple[str, re.Pattern[str]]] = {
+    "folder": ("images", IMAGE),
+    "tar": ("tar shards", re.compile(r"\.(tar|tar\.gz|tgz)$", re.IGNORECASE)),
+    "idx": ("idx files", re.compile(r"images([-_.])idx[34]-ubyte(\.gz)?$", re.IGNORECASE)),
+    "npz": (".npz files", re.compile(r"\.npz$", re.IGNORECASE)),
+    "parquet": ("Parquet files", re.compile(r"\.parquet$", re.IGNORECASE)),
+}
+"""kinds of files: what messages call them, and what their names end in"""
+_SPLIT = re.compile(
+    r"(?<![a-z])(?:(?P<train>train(?:ing)?)|(?P<test>test(?:ing)?|t10k)|(?P<val>val(?:id(?:ation)?)?))(?![a-z])",
+    re.IGNORECASE,
 )
-_SHARD = re.compile(r"\.(tar|tar\.gz|tgz)$", re.IGNORECASE)
-_PARQUET = re.compile(r"\.parquet$", re.IGNORECASE)
-_IDX = re.compile(r"images[-_.]idx[34]-ubyte(\.gz)?$", re.IGNORECASE)
-_WORDS = {
-    "train": "train", "training": "train", "test": "test", "testing": "test", "t10k": "test",
-    "val": "val", "valid": "val", "validation": "val",
-}  # fmt: skip
-_WORD = re.compile(rf"(?<![a-z])({'|'.join(sorted(_WORDS, key=len, reverse=True))})(?![a-z])", re.IGNORECASE)
+"""a word in the name of a file, a folder or a table that says what it is for"""
 
 
-@dataclass(frozen=True)
-class Part:
-    """Files of one format that are read together."""
+def find_splits(data: str) -> dict[str, ImageFiles]:
+    """Return {"train": files} and, where the data has a held-out part of its own, {"test": files}.
 
-    kind: Literal["folder", "tar", "npz", "idx", "table", "parquet"]
-    root: Path
-    """the folder that names start from"""
-    files: tuple[Path, ...]
-    """all that is read, sorted; of idx files: images, then labels if there are any"""
-    inner: str = ""
-    """the split inside an .npz file or a table of Hugging Face that holds several"""
-
-
-def find_parts(data: str) -> dict[str, Part]:
-    """{"train": ...} and, where the data has a held-out part of its own, {"test": ...}.
-
-    Raises UserError where the path is nothing that we read, or could be read in two ways; OSError where it is
-    not ours to read.
+    Raises:
+        UserError: the path does not exist, is of a type that is not read, or could be read in two ways.
+        OSError: the path cannot be read.
     """
     path = Path(data)
-    if data.startswith(hugging_face.PREFIX) or hugging_face.is_saved(path):
+    if data.startswith(PREFIX) or is_saved(path):
         return _tables(data)
     if path.is_dir():
         return _folder(path)
     if path.exists():
         return _file(path)
     if any(sign in data for sign in "*?[{"):
-        return {"train": _shards(_matches(data))}
+        return _pattern(data)
     raise UserError(f"{data} does not exist: pass --data with {ACCEPTED}")
 
 
-def _file(path: Path) -> dict[str, Part]:
-    suffix = path.suffix.lower()
-    if _SHARD.search(path.name):
-        return {"train": _shards([path])}
-    if _IDX.search(path.name):
-        return {"train": _idx(path)}
-    if suffix == ".npz":
+def _file(path: Path) -> dict[str, ImageFiles]:
+    kind = next((kind for kind, (_, pattern) in _KINDS.items() if pattern.search(path.name)), None)
+    if kind == "npz":
         return _npz(path)
-    if _PARQUET.search(path.name):
-        return {"train": Part("parquet", path.parent, (path,))}
-    if suffix in IMAGE_SUFFIXES:
+    if kind == "folder":
         raise UserError(f"{path} is a single image: pass --data with the folder that holds the images")
-    if suffix in {".zip", ".7z", ".rar"}:
+    if kind is not None:
+        return {"train": _files(kind, path.parent, [path])}
+    if path.suffix.lower() in {".zip", ".7z", ".rar"}:
         raise UserError(f"{path} is an archive that is not read: unpack it and pass --data with the folder")
     raise UserError(f"{path} is of a type that is not read: pass --data with {ACCEPTED}")
 
 
-def _shards(paths: list[Path]) -> Part:
-    return Part("tar", Path(os.path.commonpath([path.parent for path in paths])), tuple(sorted(paths)))
+def _files(kind: Kind, folder: Path, paths: list[Path], inner: str = "") -> ImageFiles:
+    """Return files of a kind; with the images of an idx file come the labels beside it, each compressed or not."""
+    if kind == "idx":
+        labels = _KINDS["idx"][1].sub(r"labels\1idx1-ubyte", paths[0].name)
+        beside = [paths[0].with_name(labels + end) for end in ("", ".gz")]
+        paths = [*paths, *[path for path in beside if path.exists()][:1]]
+    return ImageFiles(kind, folder, tuple(paths), inner)
 
 
-def _npz(path: Path) -> dict[str, Part]:
-    inner = npz_splits(path)
-    return {split: Part("npz", path.parent, (path,), name) for split, name in inner.items()}
+def _npz(path: Path) -> dict[str, ImageFiles]:
+    return {split: _files("npz", path.parent, [path], word) for split, word in npz_splits(path).items()}
 
 
-def _idx(images: Path) -> Part:
-    """The images of an idx file and the labels beside it, each compressed or not."""
-    bare = re.sub(r"\.gz$", "", images.name, flags=re.IGNORECASE)
-    start = bare.lower().rindex("images")
-    labels = bare[:start] + "labels" + re.sub(r"idx[34]", "idx1", bare[start + len("images") :])
-    beside = [path for path in (images.with_name(labels), images.with_name(labels + ".gz")) if path.exists()]
-    return Part("idx", images.parent, (images, *beside[:1]))
-
-
-def _tables(data: str) -> dict[str, Part]:
-    """The parts of tables of Hugging Face."""
-    tables = hugging_face.open_splits(data)
-    named = {_WORDS[name.lower()]: name for name in tables if name.lower() in _WORDS}
+def _tables(data: str) -> dict[str, ImageFiles]:
+    """Return the splits of tables of Hugging Face."""
+    tables = open_tables(data)
+    named = {word: name for name in tables if (word := _word(_SPLIT.fullmatch(name)))}
     if len(tables) == 1:
         named = {"train": next(iter(tables))}
-    _need_train(named, data)
-    chosen = _chosen(named, lambda name: hugging_face.hides_labels(tables[name]))
-    files = {name: hugging_face.files_of(tables[name]) for name in chosen.values()}
-    return {split: Part("table", Path(data), files[name], name) for split, name in chosen.items()}
+    files = {name: [Path(file["filename"]) for file in table.cache_files] for name, table in tables.items()}
+    return _choose(named, data, lambda name, _: _files("table", Path(data), files[name], name))
 
 
-def expand_braces(pattern: str) -> list[str]:
-    """shards/{000..003}.tar or {a,b}.tar -> each of the names, in order."""
-    found = re.search(r"\{([^{}]*)\}", pattern)
-    if found is None:
-        return [pattern]
-    numbers = re.fullmatch(r"(\d+)\.\.(\d+)", found[1])
-    if numbers:
-        first, last = numbers.groups()
-        words = [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
-    else:
-        words = found[1].split(",")
-    head, tail = pattern[: found.start()], pattern[found.end() :]
-    return [name for word in words for name in expand_braces(head + word + tail)]
-
-
-def _matches(pattern: str) -> list[Path]:
-    """The shards that a pattern names. Raises UserError where one is missing or no tar file."""
-    paths = []
-    for name in expand_braces(pattern):
-        hits = glob.glob(name)
-        if not hits:
+def _pattern(pattern: str) -> dict[str, ImageFiles]:
+    """Return the shards that a pattern such as shards/{000..003}.tar or shards/*.tar names."""
+    try:
+        names = list(braceexpand(pattern, escape=False))
+    except ValueError:  # a brace without its pair
+        names = [pattern]
+    hits = {name: glob.glob(name) for name in names}
+    for name, found in hits.items():
+        if not found:
             raise UserError(f"no file matches {name}: pass --data with a pattern of tar shards that are there")
-        paths += [Path(hit) for hit in hits]
+    paths = sorted({Path(hit) for found in hits.values() for hit in found})
     for path in paths:
-        if not _SHARD.search(path.name):
-            raise UserError(f"{path} is no tar file: a pattern must match tar shards only (or pass the folder)")
-    if not paths:
-        raise UserError(f"{pattern} names no file: pass --data with a pattern of tar shards")
-    return sorted(set(paths))
+        if not _KINDS["tar"][1].search(path.name):
+            raise UserError(f"{path} is not a tar file: a pattern must match tar shards only (or pass the folder)")
+    return {"train": _files("tar", Path(os.path.commonpath([path.parent for path in paths])), paths)}
+
+
+def _word(match: re.Match[str] | None) -> str:
+    return (match and match.lastgroup) or ""
 
 
 def _visible(folder: Path) -> tuple[list[Path], list[Path]]:
-    """(sub-folders, files) of a folder, sorted, without hidden ones."""
+    """Return (sub-folders, files) of a folder, sorted, without hidden ones."""
     with os.scandir(folder) as entries:
-        shown = sorted(
-            (entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX"),
-            key=lambda entry: entry.name,
-        )
-        return [Path(e.path) for e in shown if e.is_dir()], [Path(e.path) for e in shown if not e.is_dir()]
+        shown = [entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX"]
+    shown.sort(key=lambda entry: entry.name)
+    return [Path(e.path) for e in shown if e.is_dir()], [Path(e.path) for e in shown if not e.is_dir()]
 
 
 def _walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """All visible image files below a folder, sorted; a link that leads back up is not followed again."""
+    """Yield all visible image files below a folder, sorted; a link that leads back up is not followed again."""
     real = os.path.realpath(folder)
-    if real in above:
-        return
-    folders, files = _visible(folder)
-    yield from (path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
-    for inner in folders:
-        yield from _walk(inner, above | {real})
+    if real not in above:
+        folders, files = _visible(folder)
+        yield from (path for path in files if IMAGE.search(path.name))
+        for inner in folders:
+            yield from _walk(inner, above | {real})
 
 
-def _folder(folder: Path) -> dict[str, Part]:
-    """The parts of a folder: train and test sub-folders, or what it holds itself."""
+def _folder(folder: Path) -> dict[str, ImageFiles]:
+    """Return the splits of a folder: train and test sub-folders, or what it holds itself."""
     folders, files = _visible(folder)
     if [path.name for path in folders] == ["data"] and any(folders[0].glob("*.parquet")):
-        return _contents(folders[0], by_name=True)  # as repositories on the Hub are laid out
-    named = {_WORDS[path.name.lower()]: path for path in folders if path.name.lower() in _WORDS}
-    others = [path.name for path in folders if path not in named.values()]
+        return _contents(folders[0])  # as repositories on the Hub are laid out
+    named = {word: path for path in folders if (word := _word(_SPLIT.fullmatch(path.name)))}
+    others = [path for path in folders if path not in named.values()]
     # "train" is also a vehicle: beside folders of other names it is a class, unless a test folder is there too.
-    if not named or (others and not ("train" in named and len(named) > 1)):
-        return _contents(folder, by_name=True)
-    beside = others + [path.name for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not named or (others and not named.keys() > {"train"}):
+        return _contents(folder)
+    beside = others + [path for path in files if IMAGE.search(path.name)]
     if beside:
-        raise UserError(f"{folder} holds {' and '.join(named)}, but also {beside[0]}: move that away or into one")
-    _need_train(named, folder)
-    parts = {}
-    for split, path in _chosen(named, lambda inner: _hide_labels(_visible(inner)[1])).items():
-        parts[split] = _contents(path, by_name=False)["train"]
-    return parts
+        raise UserError(f"{folder} holds {' and '.join(named)}, but also {beside[0].name}: move that away or into one")
+    return _choose(named, folder, lambda path, _: _contents(path, by_name=False)["train"])
 
 
-def _need_train(named: Mapping[str, Any], folder: Path | str) -> None:
+def _choose(named: Mapping[str, T], where: Path | str, files: Callable[[T, str], ImageFiles]) -> dict[str, ImageFiles]:
+    """Return the files of train and test; those of val where there is no test, or its labels are secret.
+
+    Args:
+        named: what the data holds, by the words train, test and val; `files` turns one of these into a split.
+        where: what messages call the data.
+    """
     if "train" not in named:
         held = " and ".join(named) or "parts of other names"
-        raise UserError(f"{folder} holds {held}, but no train part: add one, or name a part in --data")
+        raise UserError(f"{where} holds {held}, but no train part: add one, or name a part in --data")
+    splits = {"train": files(named["train"], "train")}
+    held_out = [named[word] for word in ("test", "val") if word in named]
+    if held_out:
+        splits["test"] = files(held_out[0], "test")
+    if len(held_out) > 1 and hides_labels(splits["test"]):
+        splits["test"] = files(held_out[1], "test")
+    return splits
 
 
-def _chosen(named: Mapping[str, Named], hides_labels: Callable[[Named], bool]) -> dict[str, Named]:
-    """train and, of test and val, the first that is there, as "test"; one whose labels are kept secret gives way."""
-    held_out = named.get("test", named.get("val"))
-    if {"test", "val"} <= set(named) and hides_labels(named["test"]):
-        held_out = named["val"]
-    return {"train": named["train"]} | ({} if held_out is None else {"test": held_out})
-
-
-def _hide_labels(files: list[Path]) -> bool:
-    """Whether files are a table in Parquet whose labels are kept secret."""
-    tables = tuple(path for path in files if _PARQUET.search(path.name))
-    return bool(tables) and hugging_face.hides_labels(hugging_face.open_parquet(tables))
-
-
-def _by_name(files: list[Path], folder: Path) -> dict[str, list[Path]]:
-    """Files by the word train, test or val in their names; all to train on where none has such a word."""
+def _by_name(paths: list[Path]) -> dict[str, list[Path]]:
+    """Return files by the word train, test or val in their names; all to train on where none has such a word."""
     found: dict[str, list[Path]] = defaultdict(list)
-    for file in files:
-        word = _WORD.search(file.name)
-        found[_WORDS[word[1].lower()] if word else ""].append(file)
+    for path in paths:
+        found[_word(_SPLIT.search(path.name))].append(path)
     if set(found) == {""}:
-        return {"train": files}
+        return {"train": paths}
     if "" in found:
         raise UserError(f"{found[''][0]} is named neither train nor test, as others beside it are: rename or move it")
-    _need_train(found, folder)
-    return _chosen(found, _hide_labels)
+    return found
 
 
-def _contents(folder: Path, *, by_name: bool) -> dict[str, Part]:
-    """The parts of a folder of one kind of file; told apart by their names, or else all in "train"."""
+def _contents(folder: Path, *, by_name: bool = True) -> dict[str, ImageFiles]:
+    """Return the splits of a folder of one kind of file, told apart by their names, or else all as "train"."""
     _, files = _visible(folder)
-    images = tuple(_walk(folder))
+    found = {kind: [path for path in files if name.search(path.name)] for kind, (_, name) in _KINDS.items()}
     # A file that was unpacked beside its .gz is read once.
-    idx = [path for path in files if _IDX.search(path.name)]
-    idx = [path for path in idx if path.suffix.lower() != ".gz" or path.with_suffix("") not in idx]
-    kinds: dict[str, list[Path]] = {
-        "images": list(images),
-        "tar shards": [path for path in files if _SHARD.search(path.name)],
-        "idx files": idx,
-        ".npz files": [path for path in files if path.suffix.lower() == ".npz"],
-        "Parquet files": [path for path in files if _PARQUET.search(path.name)],
-    }
-    held = [kind for kind, paths in kinds.items() if paths]
-    if not held:
-        raise UserError(_nothing_in(folder, files))
-    if len(held) > 1:
+    idx = found["idx"]
+    found["idx"] = [path for path in idx if path.suffix.lower() != ".gz" or path.with_suffix("") not in idx]
+    found["folder"] = list(_walk(folder))
+    kinds = [kind for kind, paths in found.items() if paths]
+    held = [_KINDS[kind][0] for kind in kinds]
+    if not kinds:
+        types = sorted({path.suffix.lower() for path in files if path.suffix})
+        seen = f" (it has {', '.join(types[:4])} files)" if types else ""
+        raise UserError(f"no images in {folder}{seen}: pass --data with {ACCEPTED}")
+    if len(kinds) > 1:
         raise UserError(f"{folder} holds {held[0]} and {held[1]}: move one kind away, or name the other in --data")
-    if images:
-        if len({path.parent == folder for path in images}) > 1:
-            stray = next(path.name for path in images if path.parent == folder)
-            raise UserError(f"{folder} holds class folders, but also images such as {stray}: move those into a class")
-        return {"train": Part("folder", folder, images)}
-    found = kinds[held[0]]
-    groups = _by_name(found, folder) if by_name else {"train": found}
-    if held[0] == "tar shards":
-        return {split: _shards(paths) for split, paths in groups.items()}
-    if held[0] == "Parquet files":
-        return {split: Part("parquet", folder, tuple(paths), split) for split, paths in groups.items()}
-    for paths in groups.values():
-        if len(paths) > 1:
+    (kind,) = kinds
+    if kind == "folder":
+        stray = [path.name for path in found[kind] if path.parent == folder]
+        if 0 < len(stray) < len(found[kind]):
+            raise UserError(
+                f"{folder} holds class folders, but also images such as {stray[0]}: move those into a class"
+            )
+        return {"train": _files(kind, folder, found[kind])}
+
+    def files_of_split(paths: list[Path], split: str) -> ImageFiles:
+        if kind in ("idx", "npz") and len(paths) > 1:
             names = " and ".join(path.name for path in paths[:2])
             raise UserError(f"{folder} holds several {held[0]}, {names}: name one in --data")
-    if held[0] == "idx files":
-        return {split: _idx(paths[0]) for split, paths in groups.items()}
-    if len(groups) == 1:
-        return _npz(groups["train"][0])
-    return {split: Part("npz", folder, (paths[0],)) for split, paths in groups.items()}
+        return _files(kind, folder, paths, split if kind == "parquet" else "")
 
-
-def _nothing_in(folder: Path, files: list[Path]) -> str:
-    types = sorted({path.suffix.lower() for path in files if path.suffix})
-    seen = f" (it has {', '.join(types[:4])} files)" if types else ""
-    return f"no images in {folder}{seen}: pass --data with {ACCEPTED}"
+    splits = _choose(_by_name(found[kind]) if by_name else {"train": found[kind]}, folder, files_of_split)
+    return _npz(found[kind][0]) if kind == "npz" and len(splits) == 1 else splits

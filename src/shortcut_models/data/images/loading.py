@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-import math
+import functools
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -15,155 +14,164 @@ import numpy as np
 
 from ...errors import UserError
 from ...system.files import cache_folder, writing
-from . import cache, hugging_face
-from .cache import ImageSet
-from .decode import ColourFound, Target, decide, decode, look_around
-from .examples import Examples
-from .folders import list_folder
+from . import cache
+from .cache import ImageSet, cache_key, cannot_write
+from .decode import ColourFound, Target, decide, decode, probe
+from .examples import Examples, ImageFiles, read_folder
+from .hugging_face import read_table
 from .in_place import InPlaceSet
-from .layout import Part, find_parts
+from .layout import find_splits
 from .npz_idx import read_idx, read_npz
 from .shards import is_compressed, read_shards, unpacked
 
 VERSION = 1
-"""of the way from files to pixels; a change makes every cached set anew"""
+"""of the way from files to pixels; a change invalidates all cached sets"""
 LARGE = 2**33
-"""bytes of pixels from which on a set is left where it is, unless told otherwise"""
+"""bytes of pixels from which on a set is left where it is, unless `reading` says otherwise"""
 Reading = Literal["auto", "memory", "in-place"]
 
 
 class Request(NamedTuple):
     """What is asked for; None leaves it to the data."""
 
-    data: str
     split: str
     image_size: int | None
     channels: int | None
     skip_damaged: bool
-    reading: Reading
 
 
-_LOADED: dict[Request, ImageSet | InPlaceSet] = {}
-
-
-def load(
-    data: str,
-    split: str,
-    image_size: int | None,
-    channels: int | None,
-    skip_damaged: bool,
-    reading: Reading = "auto",
-) -> ImageSet | InPlaceSet:
-    """The images of split "train" or "test", kept for the life of the process.
+@dataclass(frozen=True)
+class ImageSource:
+    """The images at a path, each split read once, when it is first asked for.
 
     Where the data has no test part, a tenth of it (at most 5,000, at least one) is held out, by a hash of the names.
     Sets are decoded into an array: from 1 GiB on it is mapped from a file in the cache folder, and from 8 GiB on none
-    is made, but images are read in place; `reading` decides otherwise. Raises UserError for whatever is wrong with
-    the data, and warns of a cache that cannot be written.
+    is made, but images are read in place; `reading` decides otherwise. Reading raises UserError for whatever is wrong
+    with the data, and warns of a cache that cannot be written.
     """
-    request = Request(data, split, image_size, channels, skip_damaged, reading)
-    if request not in _LOADED:
-        try:
-            found = _load(request)
-        except OSError as error:
-            raise UserError(f"cannot read {error.filename or data}: {error.strerror or error}") from None
-        channels, image_size, _ = found.shape
-        _LOADED[request] = _LOADED[request._replace(image_size=image_size, channels=channels)] = found
-    return _LOADED[request]
 
+    data: str
+    image_size: int | None = None
+    channels: int | None = None
+    skip_damaged: bool = False
+    reading: Reading = "auto"
 
-def _load(request: Request) -> ImageSet | InPlaceSet:
-    parts = find_parts(request.data)
-    part, hold_out = parts.get(request.split, parts["train"]), "test" not in parts
-    in_place = None if request.reading == "memory" else _in_place(part, request, hold_out)
-    return in_place or _in_memory(part, request, hold_out)
+    @functools.cached_property
+    def train(self) -> ImageSet | InPlaceSet:
+        """The images to train on."""
+        return self._read("train", self.image_size, self.channels)
 
-
-def _in_place(part: Part, request: Request, hold_out: bool) -> InPlaceSet | None:
-    """The images where they are, or None where they are to be decoded into an array."""
-    forced = request.reading == "in-place"
-    if part.kind in ("npz", "idx") or (part.kind == "tar" and any(map(is_compressed, part.files))):
-        if forced:
-            what = "compressed shards: unpack them" if part.kind == "tar" else "arrays: leave --task.reading out"
-            raise UserError(f"{request.data} cannot be read in place, as it holds {what}")
-        return None
-    examples = _split(_list(part, part.files), request, hold_out)
-    target = decide(examples, request.image_size, request.channels, request.skip_damaged)
-    if not forced and len(examples) * target.channels * target.size**2 < LARGE:
-        return None
-    return InPlaceSet(examples, look_around(examples, target, request.skip_damaged), request.skip_damaged)
-
-
-def _split(whole: Examples, request: Request, hold_out: bool) -> Examples:
-    need = 2 if hold_out else 1
-    if len(whole) < need:
-        raise UserError(f"{request.data} holds {len(whole)} images for {request.split}: at least {need} are needed")
-    return whole.split(request.split, hold_out=hold_out)
-
-
-def _in_memory(part: Part, request: Request, hold_out: bool) -> ImageSet:
-    """The images as an array, from the cache or decoded now."""
-    key = _key(part, request, hold_out)
-    found = cache.read(key)
-    if found is not None:
+    @functools.cached_property
+    def test(self) -> ImageSet | InPlaceSet:
+        """The images that are held out, of the same shape as those to train on."""
+        size, channels = self.image_size, self.channels
+        if size is None or channels is None:
+            channels, size, _ = self.train.shape
+        found = self._read("test", size, channels)
+        self._lists.clear()
         return found
-    with _examples(part) as whole:
-        examples = _split(whole, request, hold_out)
-        target = decide(examples, request.image_size, request.channels, request.skip_damaged)
+
+    @functools.cached_property
+    def _parts(self) -> dict[str, ImageFiles]:
+        return find_splits(self.data)
+
+    @functools.cached_property
+    def _compressed(self) -> dict[str, bool]:
+        """Whether each part holds compressed shards."""
+        return {name: part.kind == "tar" and any(map(is_compressed, part.files)) for name, part in self._parts.items()}
+
+    @functools.cached_property
+    def _lists(self) -> dict[str, Examples]:
+        """The images of each part, listed once for both splits."""
+        return {}
+
+    def _read(self, split: str, image_size: int | None, channels: int | None) -> ImageSet | InPlaceSet:
+        """Return a split from where it is, from the cache, or decoded now."""
+        request = Request(split, image_size, channels, self.skip_damaged)
         try:
-            return _decode(examples, target, part, request, hold_out)
-        except ColourFound:
-            target = Target(target.size, 3, target.exact)
-            return _decode(examples, target, part, request, hold_out)
+            name = split if split in self._parts else "train"
+            part, hold_out = self._parts[name], "test" not in self._parts
+            may_stay = self._may_stay(name)
+            cached = None if self.reading == "in-place" else cache.read(_key(part, request, hold_out))
+            if cached is not None and not may_stay:
+                return cached
+            with self._listed(name) as whole:
+                examples = self._split(whole, split, hold_out)
+                target = decide(examples, image_size, channels, self.skip_damaged)
+                if may_stay and (self.reading == "in-place" or len(examples) * target.nbytes >= LARGE):
+                    return InPlaceSet(**vars(examples), target=probe(examples, target))
+                return _decode(examples, target, part, request, hold_out) if cached is None else cached
+        except OSError as error:
+            raise UserError(f"cannot read {error.filename or self.data}: {error.strerror or error}") from None
+
+    def _may_stay(self, name: str) -> bool:
+        """Return whether images of a part's format can be read in place, and `reading` allows it."""
+        if self._parts[name].kind not in ("npz", "idx") and not self._compressed[name]:
+            return self.reading != "memory"
+        if self.reading == "in-place":
+            what = "compressed shards: unpack them" if self._compressed[name] else "arrays: leave --task.reading out"
+            raise UserError(f"{self.data} cannot be read in place, as it holds {what}")
+        return False
+
+    @contextlib.contextmanager
+    def _listed(self, name: str) -> Iterator[Examples]:
+        """All images of a part; those of compressed shards can be opened for as long as this is open."""
+        part = self._parts[name]
+        if self._compressed[name]:
+            with unpacked(part.files) as plain:
+                yield _list(part, plain)
+            return
+        if name not in self._lists:
+            self._lists[name] = _list(part, part.files)
+        yield self._lists[name]
+
+    def _split(self, whole: Examples, split: str, hold_out: bool) -> Examples:
+        need = 2 if hold_out else 1
+        if len(whole) < need:
+            raise UserError(f"{self.data} holds {len(whole)} images for {split}: at least {need} are needed")
+        return whole.split(split, hold_out=hold_out)
 
 
-def _key(part: Part, request: Request, hold_out: bool) -> str:
-    """A name for what a request will give, as long as no file changes."""
+def _key(part: ImageFiles, request: Request, hold_out: bool) -> str:
+    """Return a name for what a request gives, as long as no file changes."""
     stats = [(str(path), path.stat()) for path in part.files]
     files = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
-    facts = [VERSION, part.kind, str(part.root), part.inner, hold_out, *request[1:-1], files]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    return cache_key([VERSION, part.kind, str(part.root), part.inner, hold_out, *request, files])
 
 
-@contextlib.contextmanager
-def _examples(part: Part) -> Iterator[Examples]:
-    with unpacked(part.files) if part.kind == "tar" else contextlib.nullcontext(part.files) as plain:
-        yield _list(part, plain)
-
-
-def _list(part: Part, plain: tuple[Path, ...]) -> Examples:
-    """All images of a part; plain: its files, of which compressed shards have been unpacked."""
+def _list(part: ImageFiles, plain: tuple[Path, ...]) -> Examples:
+    """List all images of a part; plain: its files, compressed shards unpacked."""
     if part.kind == "tar":
-        return read_shards(part.root, part.files, plain)
-    if part.kind == "folder":
-        return list_folder(part.root, part.files)
-    if part.kind == "table":
-        return hugging_face.read_table(part.root, part.inner, hugging_face.open_splits(str(part.root))[part.inner])
-    if part.kind == "parquet":
-        return hugging_face.read_table(part.root, part.inner, hugging_face.open_parquet(part.files))
-    if part.kind == "npz":
-        return read_npz(part.files[0], part.inner)
-    return read_idx(part.files[0], part.files[1] if len(part.files) > 1 else None)
+        return read_shards(part, plain)
+    readers = {"folder": read_folder, "npz": read_npz, "idx": read_idx, "table": read_table, "parquet": read_table}
+    return readers[part.kind](part)
 
 
-def _decode(examples: Examples, target: Target, part: Part, request: Request, hold_out: bool) -> ImageSet:
-    """Decode into the cache, or where that cannot be written into memory."""
-    image_shape = (target.channels, target.size, target.size)
+def _decode(examples: Examples, target: Target, part: ImageFiles, request: Request, hold_out: bool) -> ImageSet:
+    """Decode the images into the cache, in colour where one is found among images that are grey at first."""
+    try:
+        return _decode_as(examples, target, part, request, hold_out)
+    except ColourFound:
+        return _decode_as(examples, target.in_colour(), part, request, hold_out)
+
+
+def _decode_as(examples: Examples, target: Target, part: ImageFiles, request: Request, hold_out: bool) -> ImageSet:
+    """Decode the images into the cache; where that cannot be written, into memory."""
     asked = _key(part, request, hold_out)
     exact = _key(part, request._replace(image_size=target.size, channels=target.channels), hold_out)
     try:
         with writing(cache_folder() / f"{exact}.uint8") as file:
-            kept = decode(examples, target, request.skip_damaged, lambda pixels: file.write(pixels.data))
-        found = _set(examples, kept, cache.read_pixels(f"{exact}.uint8", (len(kept), *image_shape)))
+            kept = decode(examples, target, lambda pixels: file.write(pixels.data))
+        found = _set(examples, kept, cache.read_pixels(f"{exact}.uint8", (len(kept), *target.shape)))
         cache.describe(f"{exact}.uint8", {asked, exact}, found)
         return found
     except OSError as error:
-        trouble = f"cannot write the image cache {cache_folder()}: {error.strerror or error}"
-        if len(examples) * math.prod(image_shape) >= cache.IN_MEMORY:
+        trouble = cannot_write(error)
+        if len(examples) * target.nbytes >= cache.IN_MEMORY:
             raise UserError(f"{trouble}; set XDG_CACHE_HOME to a folder with room") from None
         warnings.warn(f"{trouble}; images are decoded at every start", stacklevel=2)
     chunks: list[np.ndarray] = []
-    kept = decode(examples, target, request.skip_damaged, chunks.append)
+    kept = decode(examples, target, chunks.append)
     return _set(examples, kept, np.concatenate(chunks))
 
 

@@ -1,130 +1,129 @@
-"""Images that lie in arrays: .npz and MNIST-style idx files."""
+"""Images in arrays: .npz files, and idx files such as those of MNIST."""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import math
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ...errors import UserError
-from .examples import Examples
+from .examples import Examples, ImageFiles, count_classes
 
 _IMAGES, _LABELS = ("images", "x"), ("labels", "y")
-_INNER = {"train": ("train",), "test": ("test", "val")}
+Arrays = np.lib.npyio.NpzFile
 
 
-def _spellings(names: Sequence[str], inner: str) -> tuple[str, ...]:
-    """images, x -> x_train, train_x, ..., where an .npz file holds several splits."""
-    return tuple(f"{a}_{b}" for name in names for a, b in ((name, inner), (inner, name))) if inner else tuple(names)
-
-
-def _open_npz(path: Path) -> Any:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Arrays]:
+    """Open an .npz file; its arrays are read one at a time."""
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile):
-        raise UserError(f"{path} is damaged or no .npz file: write it again with numpy.savez") from None
+        with open(path, "rb") as raw, Arrays(raw) as file:
+            yield file
+    except UserError:
+        raise
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} is damaged or not an .npz file ({error}): write it again with numpy.savez") from None
+
+
+def _named(file: Arrays, names: tuple[str, ...], split: str) -> str | None:
+    """Return the array that is named images or, of several splits, images_SPLIT or SPLIT_images."""
+    wanted = [{name, split} - {""} for name in names]
+    return next((found for words in wanted for found in file if set(found.split("_")) == words), None)
 
 
 def npz_splits(path: Path) -> dict[str, str]:
-    """{"train": the word for it in the names of the arrays}, and "test" likewise; {"train": ""} for one split."""
-    with _open_npz(path) as file:
-        found = {
-            split: word
-            for split, words in _INNER.items()
-            for word in reversed(words)
-            if any(name in file.files for name in _spellings(_IMAGES, word))
-        }
-    return found if "train" in found else {"train": ""}
+    """Return {"train": the word for it in the names of arrays}, and "test" likewise; {"train": ""} for one split."""
+    with _opened(path) as file:
+        words = [word for word in ("train", "test", "val") if _named(file, _IMAGES, word)]
+    return dict(zip(("train", "test"), words, strict=False)) if "train" in words else {"train": ""}
 
 
-def read_npz(path: Path, inner: str) -> Examples:
-    """The images of an .npz file, and its labels if it has any. Raises UserError where they are not as documented."""
-    with _open_npz(path) as file:
-        try:
-            name = next((name for name in _spellings(_IMAGES, inner) if name in file.files), None)
-            images = _only_images(path, file) if name is None else file[name]
-            name = next((name for name in _spellings(_LABELS, inner) if name in file.files), None)
-            labels = None if name is None else file[name]
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"{path} is damaged ({error}): write it again with numpy.savez") from None
-    return _examples(path, _uint8(path, images), None if labels is None else check_labels(path, labels, len(images)))
+def read_npz(files: ImageFiles) -> Examples:
+    """Return the images of an .npz file, and its labels if it has any."""
+    path = files.files[0]
+    with _opened(path) as file:
+        images, labels = (_named(file, names, files.inner) for names in (_IMAGES, _LABELS))
+        pixels = file[images] if images else _only_images(path, file)
+        return _examples(path, pixels, path, file[labels] if labels else None)
 
 
-def _only_images(path: Path, file: Any) -> np.ndarray:
-    candidates = [array for array in (file[name] for name in file.files) if array.ndim in (3, 4)]
+def _only_images(path: Path, file: Arrays) -> np.ndarray:
+    candidates = [array for array in file.values() if array.ndim in (3, 4)]
     if len(candidates) != 1:
-        held = ", ".join(file.files) or "nothing"
+        held = ", ".join(file) or "nothing"
         raise UserError(f"{path} must hold an array named images, [n, H, W] or [n, H, W, C]; it holds {held}")
     return candidates[0]
 
 
 def _uint8(path: Path, images: np.ndarray) -> np.ndarray:
-    """[n, H, W] or [n, H, W, C] in uint8, from uint8 or floats in [0, 1]."""
-    if images.ndim == 4 and images.shape[3] not in (1, 3, 4) and images.shape[1] in (1, 3):
+    """Return images [n, H, W] or [n, H, W, C] in uint8, from uint8 or floats in [0, 1]."""
+    shape = images.shape
+    fits = images.ndim in (3, 4) and shape[3:] in ((), (1,), (3,), (4,))
+    if not fits and images.ndim == 4 and shape[1] in (1, 3):
         raise UserError(f"{path}: images are [n, C, H, W]: transpose them to [n, H, W, C]")
-    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3, 4)) or 0 in images.shape:
-        raise UserError(f"{path}: images must be [n, H, W] or [n, H, W, C] with C 1, 3 or 4, not {list(images.shape)}")
+    if not fits or 0 in shape:
+        raise UserError(f"{path}: images must be [n, H, W] or [n, H, W, C] with C 1, 3 or 4, not {list(shape)}")
     if images.dtype == np.uint8:
         return images
     if not np.issubdtype(images.dtype, np.floating):
         raise UserError(f"{path}: images must be uint8, or floats from 0 to 1, not {images.dtype}: convert them")
+    if not np.isfinite(images).all():
+        raise UserError(f"{path}: images hold NaN or infinite values: repair or remove those images")
     low, high = float(images.min()), float(images.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise UserError(f"{path}: images hold NaN or infinite values: mend or remove those images")
     if low < 0 or high > 1:
-        raise UserError(f"{path}: float images must lie from 0 to 1, not {low:g} to {high:g}: rescale them")
+        raise UserError(f"{path}: float images must be from 0 to 1, not from {low:g} to {high:g}: rescale them")
     return np.rint(images.astype(np.float32) * 255).astype(np.uint8)
 
 
 def check_labels(path: Path, labels: np.ndarray, count: int) -> np.ndarray:
-    """Labels as int64 [count]. Raises UserError where they are not whole numbers from 0, one an image."""
+    """Return labels as int64 [count], if they are whole numbers from 0, one for each image."""
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.shape != (count,):
         raise UserError(f"{path}: labels must be one whole number an image, [{count}], not {list(labels.shape)}")
-    numeric = np.issubdtype(labels.dtype, np.integer) or np.issubdtype(labels.dtype, np.floating)
-    if not numeric or not np.isfinite(labels).all() or (labels != np.rint(labels)).any() or (labels < 0).any():
+    numeric = labels.dtype.kind in "iuf" and np.isfinite(labels).all()
+    if not numeric or (labels != np.rint(labels)).any() or (labels < 0).any():
         raise UserError(f"{path}: labels must be whole numbers from 0 (classes 0, 1, 2, ...): number the classes so")
     return labels.astype(np.int64)
 
 
-def _examples(path: Path, images: np.ndarray, labels: np.ndarray | None) -> Examples:
-    if images.ndim == 4 and images.shape[3] == 1:
+def _examples(path: Path, images: np.ndarray, labels_path: Path, numbers: np.ndarray | None) -> Examples:
+    """Return checked images and labels, with the file that each comes from."""
+    images = _uint8(path, images)
+    labels = None if numbers is None else check_labels(labels_path, numbers, len(images))
+    if images.shape[3:] == (1,):
         images = images[..., 0]
-    classes = 0 if labels is None else int(labels.max()) + 1
     names = [f"{path.name}[{i}]" for i in range(len(images))]
-    return Examples(path.parent, names, lambda i: Image.fromarray(images[i]), labels, classes)
+    return Examples(path.parent, names, lambda i: Image.fromarray(images[i]), labels, count_classes(labels))
 
 
-def read_idx(images: Path, labels: Path | None) -> Examples:
-    """The images of an idx file and the labels of another. Raises UserError where a file is no such file."""
-    pixels = _idx_array(images)
+def read_idx(files: ImageFiles) -> Examples:
+    """Return the images of an idx file, and the labels of another if there is one."""
+    path, labels = files.files[0], files.files[-1]
+    pixels = _idx_array(path)
     if pixels.ndim not in (3, 4) or 0 in pixels.shape:
-        raise UserError(f"{images} holds an array {list(pixels.shape)}, not images [n, H, W]: pass the images' file")
-    found = None if labels is None else check_labels(labels, _idx_array(labels), len(pixels))
-    return _examples(images, _uint8(images, pixels), found)
+        raise UserError(f"{path} holds an array {list(pixels.shape)}, not images [n, H, W]: pass the images' file")
+    return _examples(path, pixels, labels, None if labels == path else _idx_array(labels))
 
 
 def _idx_array(path: Path) -> np.ndarray:
-    """The array of an idx file: two zero bytes, a type (8: uint8), the number of axes, their lengths, the values."""
+    """Return the array of an idx file: two zero bytes, 8 for uint8, the number of axes, their lengths, the values."""
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb") as file:
             raw = file.read()
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise UserError(f"{path} is damaged: its gzip stream ends early or is broken; copy it again") from None
-    if raw[:3] != b"\0\0\x08" or len(raw) < 4 + 4 * raw[3]:
-        raise UserError(f"{path} is no idx file of bytes (it must start with 00 00 08): copy it again")
-    shape = np.frombuffer(raw, ">u4", count=raw[3], offset=4).tolist()
-    start = 4 + 4 * raw[3]
+    start = 4 + 4 * raw[3] if raw[:3] == b"\0\0\x08" and len(raw) > 3 else len(raw) + 1
+    if start > len(raw):
+        raise UserError(f"{path} is not an idx file of bytes (it must start with 00 00 08): copy it again")
+    shape = np.frombuffer(raw, ">u4", raw[3], offset=4).tolist()
     if len(raw) - start != math.prod(shape):
         raise UserError(f"{path} holds {len(raw) - start} values where its head says {math.prod(shape)}: copy it again")
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)

@@ -9,7 +9,7 @@ import os
 import sys
 from types import ModuleType
 
-from ...errors import UserError
+from ...errors import UserError, first_line
 
 BACKEND = "MUJOCO_GL"
 """the environment variable that chooses how MuJoCo draws"""
@@ -33,12 +33,12 @@ def import_module(name: str, missing: str) -> ModuleType:
         importlib.import_module("mujoco")
     except Exception as error:
         raise UserError(
-            f"MuJoCo fails with {BACKEND}={before} ({_first_line(error)}): unset it, or, {INSTALL}"
+            f"MuJoCo fails with {BACKEND}={before} ({first_line(error)}): unset it, or, {INSTALL}"
         ) from None
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UserError(f"{missing} ({_first_line(error)})") from None
+        raise UserError(f"{missing} ({first_line(error)})") from None
     finally:
         # robosuite sets the variable, which would break MuJoCo in child processes where EGL is missing.
         if before is None:
@@ -61,9 +61,5 @@ def prepare() -> None:
         importlib.import_module(f"mujoco.{backend}").GLContext(16, 16).free()
     except Exception as error:  # each backend, and each library that it lacks, fails with its own exception
         raise UserError(
-            f"cannot draw a picture with {BACKEND}={backend} ({_first_line(error)}): {INSTALL}, and set {BACKEND}"
+            f"cannot draw a picture with {BACKEND}={backend} ({first_line(error)}): {INSTALL}, and set {BACKEND}"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,4 +1,4 @@
-"""Latents of an autoencoder: the task, its autoencoder, its shards, and encoding a folder of images."""
+"""Latents of an autoencoder: the task, the autoencoder, the shards, and encoding images into them."""
 
 from .task import Latents
 

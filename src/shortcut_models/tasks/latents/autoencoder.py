@@ -19,12 +19,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ...errors import UserError
+from ...errors import UserError, first_line
 from ...system.hashing import hash_tensors
 
 KINDS = ("AutoencoderKL", "AutoencoderTiny")
 PIXELS_AT_ONCE = 2**20
-"""of images that go through the autoencoder together: 16 of 256x256; bounds the memory, and changes no result"""
+"""in a batch of the autoencoder, 16 images of 256x256: this bounds the memory, and does not change results"""
 ACCEPTED = "pass --vae with the folder of an AutoencoderKL or AutoencoderTiny, or its name on the Hugging Face Hub"
 
 Images = UInt8[Tensor, "b c height width"]
@@ -32,41 +32,41 @@ Latents = Float[Tensor, "b k h w"]
 
 
 class Vae:
-    """Images to the posterior of their latents and back, in float32.
+    """An autoencoder: images to the posterior of their latents and back, in float32.
 
     Latents are in the units that a network is trained on, with a standard deviation near 1: (z - shift) * scale of
     what the autoencoder itself calls z, with the shift and scale of its config.json.
     """
 
     def __init__(self, network: Any, name: str) -> None:
-        """network: the autoencoder; name: what messages call it. Raises UserError where the two ends differ."""
+        """Wrap an autoencoder; name: its name in messages. Raises UserError if input and output channels differ."""
         config = network.config
         self.network, self.name = network.eval().requires_grad_(False), name
         self.kind = type(network).__name__
         if config.in_channels != config.out_channels or config.in_channels not in (1, 3):
             raise UserError(
                 f"the VAE {name} turns images of {config.in_channels} channels into images of {config.out_channels}: "
-                f"give one for grey or colour images"
+                f"choose one for grey or colour images"
             )
         self.image_channels: Literal[1, 3] = config.in_channels
         self.latent_channels: int = config.latent_channels
         widths = config.block_out_channels if self.kind == "AutoencoderKL" else config.encoder_block_out_channels
         self.factor = 2 ** (len(widths) - 1)
-        """pixels along the side of a latent's"""
+        """ratio of the sides of an image and its latent"""
         self.scale, self.shift = _units(config)
 
     @property
     def deterministic(self) -> bool:
-        """Whether the posterior is a point: then its standard deviation is 0 everywhere."""
+        """Whether the posterior is a point, with a standard deviation of 0."""
         return self.kind == "AutoencoderTiny"
 
     @functools.cached_property
     def sha256(self) -> str:
-        """The fingerprint of the weights."""
+        """The SHA-256 of the weights."""
         return hash_tensors(self.network.state_dict())
 
     def latent_shape(self, image_size: int) -> tuple[int, int, int]:
-        """The shape of the latent of a square image. Raises UserError where its side does not go into squares."""
+        """Return the shape of a square image's latent. Raises UserError if the side is not a multiple of `factor`."""
         if image_size % self.factor:
             raise UserError(
                 f"images of side {image_size} do not fit the VAE {self.name}: "
@@ -77,9 +77,10 @@ class Vae:
 
     @torch.no_grad()
     def encode(self, images: Images) -> tuple[Latents, Latents]:
-        """Images -> mean and standard deviation of the posterior, float32, on the images' device.
+        """Return mean and standard deviation of the posterior, float32, on the images' device.
 
-        Raises UserError for images of other channels or sizes than it takes, and for values that are not finite.
+        Raises:
+            UserError: the images have the wrong channels or size, or a result is not finite.
         """
         if images.shape[1] != self.image_channels:
             raise UserError(f"the VAE {self.name} takes {self.image_channels} channels, not {images.shape[1]}")
@@ -89,7 +90,7 @@ class Vae:
         parts = [self._posterior(part.float() / 127.5 - 1) for part in _split(images, math.prod(images.shape[2:]))]
         mean, std = (torch.cat(some) for some in zip(*parts, strict=True))
         if not (torch.isfinite(mean).all() and torch.isfinite(std).all()):
-            raise UserError(f"the VAE {self.name} gives latents that are not finite: give another")
+            raise UserError(f"the VAE {self.name} gives latents that are not finite: choose another")
         return (mean - self.shift.to(mean)) * self.scale.to(mean), std * self.scale.to(std)
 
     def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,11 +102,11 @@ class Vae:
 
     @torch.no_grad()
     def decode(self, latents: Latents) -> UInt8[np.ndarray, "b height width c"]:
-        """Latents -> images, computed on the latents' device. Raises UserError for latents of other channels."""
+        """Return the images of latents, computed on their device. Raises UserError for latents of other channels."""
         if latents.shape[1] != self.latent_channels:
             raise UserError(
                 f"the VAE {self.name} decodes latents of {self.latent_channels} channels, not {latents.shape[1]}: "
-                f"pass --vae with the one they were made with"
+                f"pass --vae with the one that made them"
             )
         self.network.to(latents.device)
         made = []
@@ -118,31 +119,33 @@ class Vae:
 
 
 def _split(tensors: Tensor, pixels: int) -> tuple[Tensor, ...]:
-    """A batch in parts of so few images that they fit into memory; pixels: those of one image."""
+    """Split a batch into parts that fit into memory; pixels: of one image."""
     return tensors.split(max(1, PIXELS_AT_ONCE // pixels))
 
 
 def _units(config: Any) -> tuple[Tensor, Tensor]:
-    """scale and shift, each for one channel or for all, [channels or 1, 1, 1]."""
+    """Return scale and shift, for each channel or for all, [channels or 1, 1, 1]."""
     scale = torch.tensor([config.scaling_factor], dtype=torch.float32)
     shift = torch.tensor([config.get("shift_factor") or 0.0])
     mean, std = config.get("latents_mean"), config.get("latents_std")
-    if mean is not None and std is not None:  # of each channel, in the place of a shift
+    if mean is not None and std is not None:  # for each channel, in place of a shift
         scale, shift = scale / torch.tensor(std), torch.tensor(mean)
     return scale.view(-1, 1, 1), shift.view(-1, 1, 1)
 
 
 def location(name: str) -> str:
-    """An absolute path where a VAE's name is that of a folder here; else the name as it is, for the Hub."""
+    """Return the absolute path if a VAE's name is a local path; else the name as it is, for the Hub."""
     path = os.path.abspath(os.path.expanduser(name))
     return path if os.path.exists(path) else name
 
 
 def open_vae(name: str) -> Vae:
-    """The VAE of a folder or of a name on the Hub, on the CPU at first, kept for the life of the process.
+    """Load the VAE of a folder or of a name on the Hub to the CPU, once per process.
 
-    Raises UserError where diffusers is missing, where there is no such VAE, and where it is damaged or of a kind
-    that is not known. Of a folder, `config.json` and `diffusion_pytorch_model.safetensors` are read.
+    A folder has `config.json` and `diffusion_pytorch_model.safetensors`.
+
+    Raises:
+        UserError: diffusers is missing, or the VAE does not exist, is damaged, or is of an unknown kind.
     """
     return _open(location(name))
 
@@ -165,7 +168,7 @@ def _open(name: str) -> Vae:
                 name, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
             )
         except (OSError, ValueError, RuntimeError, TypeError, safetensors.SafetensorError) as error:
-            raise UserError(f"the VAE {name} cannot be read ({_first_line(error)}): {ACCEPTED}") from None
+            raise UserError(f"the VAE {name} cannot be read ({first_line(error)}): {ACCEPTED}") from None
     odd = [*found["missing_keys"], *found["mismatched_keys"], *found["unexpected_keys"]]
     if odd:
         raise UserError(f"the weights of the VAE {name} do not fit its config.json ({odd[0]}): {ACCEPTED}")
@@ -173,7 +176,7 @@ def _open(name: str) -> Vae:
 
 
 def _kind_of(name: str) -> str:
-    """Which of KINDS a VAE's config.json says it is."""
+    """Return which of KINDS a VAE is, by its config.json."""
     from diffusers import AutoencoderKL
 
     try:
@@ -184,21 +187,17 @@ def _kind_of(name: str) -> str:
                 config = AutoencoderKL.load_config(name)
         kind = config["_class_name"]
     except FileNotFoundError:
-        raise UserError(f"{name} has no config.json: {ACCEPTED}") from None
+        raise UserError(f"{name} does not have a config.json: {ACCEPTED}") from None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"there is no VAE {name}, or it cannot be read ({_first_line(error)}): {ACCEPTED}") from None
+        raise UserError(f"the VAE {name} does not exist or cannot be read ({first_line(error)}): {ACCEPTED}") from None
     if kind not in KINDS:
         raise UserError(f"{name} is of the kind {kind}: {ACCEPTED}")
     return str(kind)
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what diffusers logs and warns of where our own complaint follows."""
+    """Silence the log and warnings of diffusers, as our own message follows."""
     from diffusers.utils import logging
 
     before = logging.get_verbosity()

@@ -1,10 +1,9 @@
-"""The latents of all images, written once: by one process or by several, in shards that appear whole or not at all."""
+"""Encode images once, in one or several processes, into shards that are written whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,13 +13,14 @@ from torch import Tensor
 from ...base import Dataset
 from ...errors import UserError
 from ...system.distributed import ALONE, Processes
+from ...system.files import cache_folder, locked
 from ...system.progress import progress
 from .. import Images
 from .autoencoder import Vae
 from .shards import Index, refuse_other_content, shrunk, write_shard
 
 AT_ONCE = 64
-"""images fetched in one batch"""
+"""images in a batch"""
 
 
 def encode(
@@ -33,30 +33,30 @@ def encode(
     processes: Processes = ALONE,
     quiet: bool = False,
 ) -> Index:
-    """Write the latents of all images, or go on where an earlier call was stopped.
+    """Write the latents of all images, or resume an earlier call that was stopped.
 
-    Several processes may do this together, each the shards i with i mod world = rank. They need not talk, as every
-    shard is a file of its own. A process that is killed at any moment leaves whole shards only.
+    Several processes may share the work: each writes the shards i with i mod world = rank. They do not communicate, as
+    each shard is a file of its own. A process that is killed at any moment leaves complete shards only.
 
     Args:
-        images: what to encode; `flip` says whether training images get their mirror images too.
+        images: the images; with `flip`, the mirror images of training images are encoded too.
         vae: the autoencoder.
-        out: the folder; `tasks.latent_shards` says what will lie in it.
+        out: the folder; see `tasks.latents.shards` for its files.
         device: where the autoencoder computes.
         shard_size: images in a file, at least 1.
-        processes: those that share the work; each leaves when its own share is done.
-        quiet: no progress bar.
+        processes: the processes that share the work; each returns when its own share is done.
+        quiet: show no progress bar.
 
     Returns:
-        What the folder holds, once all processes are done.
+        The index of the folder, which is complete once all processes have returned.
 
     Raises:
-        UserError: images that are at fault or do not fit the autoencoder; a folder that holds something else.
+        UserError: images are damaged or do not fit the autoencoder, or the folder holds something else.
     """
     if shard_size < 1:
         raise UserError(f"--shard-size must be >= 1, not {shard_size}")
     refuse_other_content(out)
-    with _one_at_a_time(out):  # the first process decodes the images into the cache, and the others find them there
+    with _one_at_a_time(out):  # the first process decodes images into the cache, and the others read them there
         images = images.resolve()
         data: dict[str, Dataset] = {split: images.dataset(split) for split in ("train", "test")}
     index = _index(images, vae, data, shard_size)
@@ -64,7 +64,7 @@ def encode(
     shards = processes.share([(split, *shard) for split in data for shard in index.shards(split)])
     left = [shard for shard in shards if not (out / shard[1]).exists()]
     for _, name, _ in shards:
-        for torn in out.glob(f".{name}.*.tmp"):  # by a process that was killed
+        for torn in out.glob(f".{name}.*.tmp"):  # left by a process that was killed
             torn.unlink()
     total, done = (sum(len(rows) for _, _, rows in some) for some in (shards, [s for s in shards if s not in left]))
     with progress(total, "image", quiet=quiet or not processes.main, initial=done) as bar:
@@ -81,15 +81,14 @@ def encode(
 
 @contextlib.contextmanager
 def _one_at_a_time(out: Path) -> Iterator[None]:
-    """Let no other process of this machine be in here for a folder beside this one, as far as its disk knows locks."""
-    beside = next(path for path in out.absolute().parents if path.is_dir())
-    handle = os.open(beside, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    """Keep out the other processes of this machine that encode into the same folder, where there are locks."""
+    folder = cache_folder()
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # without a cache, or without locks in it, each decodes for itself
+            folder.mkdir(parents=True, exist_ok=True)
+            name = hashlib.sha256(str(out.absolute()).encode()).hexdigest()[:16]
+            stack.enter_context(locked(folder / f".{name}.lock", wait=True))
         yield
-    finally:
-        os.close(handle)
 
 
 def _index(images: Images, vae: Vae, data: dict[str, Dataset], shard_size: int) -> Index:
@@ -115,12 +114,12 @@ def _index(images: Images, vae: Vae, data: dict[str, Dataset], shard_size: int) 
 def _tensors(
     data: Dataset, rows: list[int], vae: Vae, index: Index, views: int, device: torch.device
 ) -> dict[str, Tensor]:
-    """What a shard holds of some rows."""
+    """Return the tensors of some rows of a shard."""
     batch = data.__getitems__(rows)
     pixels = batch.data.to(device)
     both = [torch.stack(vae.encode(x)[: index.statistics], 1) for x in (pixels, pixels.flip(-1))[:views]]
     latents = torch.stack(both, 1).half()
     if not torch.isfinite(latents).all():
-        raise UserError(f"the VAE {vae.name} gives latents beyond what half precision holds: give another")
+        raise UserError(f"the VAE {vae.name} gives latents that half precision cannot hold: choose another")
     labels = {"labels": batch.cond["label"]} if index.classes else {}
     return {"latents": latents.cpu(), "pictures": shrunk(batch.data)} | labels

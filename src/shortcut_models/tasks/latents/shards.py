@@ -1,4 +1,4 @@
-"""Latents on disk: shards of safetensors, and an index that says what there is to be.
+"""Latents on disk: shards of safetensors, and an index of them.
 
 `index.json` is written first and holds the fields of `Index`. A shard `train-00007.safetensors` holds, for its rows,
 
@@ -7,7 +7,7 @@
 - pictures, uint8 [n, channels, side, side]: the images themselves, shrunk, for the pixel judge;
 - labels, int64 [n], where there are classes;
 
-and in its header their SHA-256. Each shard appears whole or not at all, so what is missing is what is left to do.
+and in its header their SHA-256. Each shard is written whole or not at all, so the missing shards are the work left.
 """
 
 from __future__ import annotations
@@ -38,36 +38,36 @@ from ..pixel_metrics import SIDE
 
 INDEX = "index.json"
 FORMAT = "shortcut-models latents 2"
-_ANEW = "use the same data and options to go on, or give another directory with --out"
+_OTHER = "use the same data and options to resume, or choose another directory with --out"
 _AGAIN = "remove it, and run the same `shortcut encode` again"
 
 
 @dataclass(frozen=True)
 class Index:
-    """What a folder of latents holds."""
+    """The content of a folder of latents."""
 
     data: str
-    """where the images were, which may have moved since"""
+    """path of the images, which may have moved since"""
     vae: str
     """folder or Hub name of the VAE, which may have moved since"""
     vae_kind: str
     """its class in diffusers"""
     vae_sha256: str
-    """fingerprint of its weights"""
+    """SHA-256 of its weights"""
     image_size: PositiveInt
     """side of the images in pixels"""
     latent_shape: tuple[int, ...]
     """channels, height and width of a latent"""
     statistics: PositiveInt
-    """2: mean and standard deviation of the posterior; 1: the mean alone, as it has no spread"""
+    """2: mean and standard deviation of the posterior; 1: the mean alone, as the deviation is 0"""
     flips: bool
-    """whether training images are there as their mirror images too"""
+    """whether it has the mirror images of training images too"""
     classes: NonNegativeInt
-    """number of classes; 0 is none"""
+    """number of classes; 0 without labels"""
     class_names: tuple[str, ...]
-    """names of the classes, where they have any"""
+    """names of the classes, if they have names"""
     images_sha256: str
-    """fingerprint of the images, see `Images`"""
+    """SHA-256 of the images, see `Images`"""
     train: PositiveInt
     """number of training images"""
     test: PositiveInt
@@ -79,11 +79,11 @@ class Index:
         check(self)
 
     def views(self, split: str) -> int:
-        """2 where the mirror images are there too."""
+        """Return the number of views of an image: 2 with mirror images."""
         return 2 if self.flips and split == "train" else 1
 
     def shards(self, split: str) -> list[tuple[str, range]]:
-        """The files of a split, each with its rows."""
+        """Return the files of a split, each with its rows."""
         count = getattr(self, split)
         starts = range(0, count, self.shard_size)
         return [
@@ -92,7 +92,7 @@ class Index:
         ]
 
     def write(self, folder: Path) -> None:
-        """Write it, or check that the folder holds this very one. Raises UserError where it holds anything else."""
+        """Write the index, or check that the folder has this very one. Raises UserError if it holds anything else."""
         if (folder / INDEX).exists():
             self._refuse_other(folder, read_index(folder))
             return
@@ -100,35 +100,37 @@ class Index:
         write_json(folder / INDEX, {"format": FORMAT} | to_dict(self))
 
     def _refuse_other(self, folder: Path, found: Index) -> None:
-        """Raise UserError where a folder holds other latents; where images and VAE lie may have changed."""
+        """Raise UserError if a folder holds other latents; the paths of images and VAE may have changed."""
         if found.vae_sha256 != self.vae_sha256:
-            raise UserError(f"{folder} holds latents made with the VAE {found.vae}, and {self.vae} is another: {_ANEW}")
+            raise UserError(
+                f"{folder} holds latents made with the VAE {found.vae}, and {self.vae} is another: {_OTHER}"
+            )
         before = to_dict(found)
         for name, value in to_dict(self).items():
             if name in ("data", "vae") or before[name] == value:
                 continue
             if name == "images_sha256":
-                raise UserError(f"{folder} holds latents of other images than {self.data} does now: {_ANEW}")
+                raise UserError(f"{folder} holds latents of other images than {self.data} does now: {_OTHER}")
             raise UserError(
-                f"{folder} holds latents made with {name.replace('_', '-')} {before[name]}, not {value}: {_ANEW}"
+                f"{folder} holds latents made with {name.replace('_', '-')} {before[name]}, not {value}: {_OTHER}"
             )
 
 
 def refuse_other_content(folder: Path) -> None:
-    """Raise UserError where latents cannot go into a folder, as it holds something else."""
+    """Raise UserError if a folder holds something else than latents."""
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file: give a directory with --out")
+        raise UserError(f"{folder} is a file: choose a directory with --out")
     if folder.is_dir() and not is_encoded(folder) and any(not p.name.startswith(".") for p in folder.iterdir()):
-        raise UserError(f"{folder} is not empty and holds no latents: give another directory with --out")
+        raise UserError(f"{folder} is not empty and is not a folder of latents: choose another with --out")
 
 
 def is_encoded(path: Path) -> bool:
-    """Whether a path is a folder of latents, and not one of images."""
+    """Return whether a path is a folder of latents, and not one of images."""
     return (path / INDEX).is_file()
 
 
 def read_index(folder: Path) -> Index:
-    """The index of a folder of latents. Raises UserError where it is damaged or of another kind."""
+    """Return the index of a folder of latents. Raises UserError if it is damaged or of another kind."""
     try:
         entry = json.loads((folder / INDEX).read_bytes())
         if entry.pop("format") == FORMAT:
@@ -139,28 +141,28 @@ def read_index(folder: Path) -> Index:
 
 
 def shrunk(images: UInt8[Tensor, "b c h w"]) -> UInt8[Tensor, "b c s s"]:
-    """Images at most as large as the pixel judge looks at them, by averaging."""
+    """Return images at most as large as the pixel judge uses, by averaging."""
     if images.shape[-1] <= SIDE:
         return images
     return F.interpolate(images.float(), size=SIDE, mode="area").round().to(torch.uint8)
 
 
 def write_shard(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a shard, whole or not at all. Raises OSError where the disk refuses."""
+    """Write a shard, whole or not at all. Raises OSError if the disk refuses."""
     write_atomically(path, safetensors.torch.save(tensors, {HASH: hash_tensors(tensors)}))
 
 
 class LatentDataset(Dataset[Batch]):
     """The latents of a split, mapped from disk and read a row at a time.
 
-    When a shard is used for the first time it is read whole, and compared with its hash. Raises UserError, then, where
-    it is damaged.
+    At its first use a shard is read whole and compared with its hash; a damaged one raises UserError.
     """
 
     def __init__(self, folder: Path, index: Index, split: str, *, labelled: bool, mirrored: bool) -> None:
-        """labelled, mirrored: whether labels and mirror images are given, where there are any.
+        """Open the shards; labelled, mirrored: return the labels and mirror images, if there are any.
 
-        Raises UserError for a shard that is missing, damaged or of other shapes than the index says.
+        Raises:
+            UserError: a shard is missing, damaged, or of other shapes than in the index.
         """
         self.files = index.shards(split)
         self.starts = [rows.start for _, rows in self.files]
@@ -197,35 +199,35 @@ class LatentDataset(Dataset[Batch]):
         return self.__getitems__([index])
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """Latents float16 [b, views, statistics, channels, height, width], and labels where there are any."""
+        """Return latents, float16 [b, views, statistics, channels, height, width], and labels if there are any."""
         cond = {} if self.labels is None else {"label": self.labels[torch.as_tensor(indices)]}
         return Batch(self._rows(self.latents, indices), cond)
 
     def images(self, rows: np.ndarray, classes: int) -> ImageSet:
-        """The shrunk images of some rows."""
+        """Return the shrunk images of some rows."""
         pixels = self._rows(self.pictures, rows.tolist()).numpy()
         labels = None if self.labels is None else self.labels.numpy()[rows]
         return ImageSet(pixels, labels, classes, ())
 
 
 class _Shard(NamedTuple):
-    """A shard that is mapped, and not read yet."""
+    """A shard that is mapped and not yet read."""
 
     path: Path
     tensors: dict[str, Tensor]
     sha256: str | None
-    """what its header says of them"""
+    """of the tensors, in the header"""
 
     @classmethod
     def open(cls, path: Path, shape: tuple[int, ...]) -> _Shard:
-        """Raises UserError where the latents are not there, or of another shape."""
+        """Map a shard. Raises UserError if it is missing or damaged, or its latents have another shape."""
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 sha256 = (file.metadata() or {}).get(HASH)
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except FileNotFoundError:
             raise UserError(
-                f"{path} is missing: run the same `shortcut encode` again, until it ends, or copy the whole folder"
+                f"{path} is missing: run the same `shortcut encode` again to its end, or copy the whole folder"
             ) from None
         except (safetensors.SafetensorError, OSError) as error:
             raise UserError(f"{path} is damaged ({error}): {_AGAIN}") from None
@@ -234,6 +236,6 @@ class _Shard(NamedTuple):
         return cls(path, found, sha256)
 
     def check(self) -> None:
-        """Read it. Raises UserError where it is not what was written."""
+        """Read the shard, and compare it with its hash. Raises UserError if it is damaged."""
         if hash_tensors(self.tensors) != self.sha256:
             raise UserError(f"{self.path} is damaged (its content does not match its hash): {_AGAIN}")

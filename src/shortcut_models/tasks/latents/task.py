@@ -1,4 +1,4 @@
-"""Images by their latents: the network sees what an autoencoder makes of them, and is a tenth of the work."""
+"""Images by their latents: the network gets an autoencoder's latents, which is a tenth of the work."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .autoencoder import Vae, open_vae
 from .shards import LatentDataset, is_encoded, read_index, shrunk
 
 AT_ONCE = 64
-"""images looked at together by the judge"""
+"""images in a batch of the judge"""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,10 @@ class Latents(Task):
     [n, side, side, channels].
 
     The data is a folder that `shortcut encode` wrote, or images as the task Images reads them, which are then encoded
-    anew in every step. Either way a training example is a draw from the posterior of one of its views: the image, or
-    its mirror image. The draws come from torch's global generator, and so follow from (seed, step).
+    again in every step. Either way a training example is a draw from the posterior of one of its views: the image or
+    its mirror image. The draws come from torch's global generator, and so depend on (seed, step).
 
-    What the data decides is filled in by `resolve`. From then on the task decodes with the VAE alone: only `dataset`
-    and `evaluate` look at the data again.
+    `resolve` fills in what the data determines. After that only `dataset` and `evaluate` read the data.
     """
 
     preview_grid: ClassVar[tuple[int, int]] = (8, 8)
@@ -57,27 +56,28 @@ class Latents(Task):
     image_size: Annotated[int | None, at.Ge(1)] = None
     """side in pixels; the shorter side is resized to it and the centre cropped; none: the images' own"""
     classes: Annotated[int | None, at.Ge(0)] = None
-    """number of classes; 0 leaves the labels out; none: what the data has"""
+    """number of classes; 0 leaves the labels out; none: as many as the data has"""
     class_names: tuple[str, ...] = field(default=(), metadata=DERIVED)
     """names of the classes: filled in from the data"""
     flip: bool = True
     """mirror half of the training images, left to right; wrong for text and digits"""
     skip_damaged: bool = False
-    """leave out images that cannot be read, and say how many, instead of stopping at the first"""
-    latent_shape: tuple[int, ...] = ()
+    """skip images that cannot be read, and report how many, instead of stopping at the first"""
+    latent_shape: tuple[int, ...] = field(default=(), metadata=DERIVED)
     """channels, height and width of a latent: filled in from the data"""
     vae_sha256: str = field(default="", metadata=DERIVED)
-    """fingerprint of the VAE's weights: filled in"""
+    """SHA-256 of the VAE's weights: filled in"""
     images_sha256: str = field(default="", metadata=DERIVED)
-    """fingerprint of the images: filled in from the data"""
+    """SHA-256 of the images: filled in from the data"""
 
     def resolve(self) -> Latents:
-        """The same task with its sizes, classes and VAE; paths stay as they were given.
+        """Return the same task with its sizes, classes and VAE; paths stay as given.
 
-        Raises UserError for whatever is wrong with the data or the VAE.
+        Raises:
+            UserError: the data or the VAE is missing, damaged or does not fit.
         """
         if self.data is None:
-            raise UserError("latents need data: pass --data with images, or with what `shortcut encode` wrote of them")
+            raise UserError("latents need data: pass --data with images, or with a folder that `shortcut encode` wrote")
         return self._resolve_encoded() if is_encoded(self._path) else self._resolve_images()
 
     def _resolve_encoded(self) -> Latents:
@@ -96,7 +96,7 @@ class Latents(Task):
             )
         classes = index.classes if self.classes is None else self.classes
         if classes and not index.classes:
-            raise UserError(f"{self.data} has no labels, and {classes} classes are asked for: pass --task.classes 0")
+            raise UserError(f"{self.data} does not have labels for {classes} classes: pass --task.classes 0")
         if classes:
             check_classes(self.data, index.classes, classes)
         return dataclasses.replace(
@@ -108,26 +108,37 @@ class Latents(Task):
     def _resolve_images(self) -> Latents:
         if self.vae is None:
             raise UserError(
-                f"{self.data} is no folder of latents, so images are to be encoded: pass --vae with the folder or the "
+                f"{self.data} is not a folder of latents, so its images must be encoded: pass --vae with the folder or "
                 f"Hub name of an autoencoder"
             )
         vae = open_vae(self.vae)
-        images = self._images(vae.image_channels).resolve()
+        images = self._as_images(vae.image_channels).resolve()
         _, size, _ = images.shape
-        return dataclasses.replace(
+        resolved = dataclasses.replace(
             self, image_size=size, classes=images.classes, class_names=images.class_names,
             latent_shape=vae.latent_shape(size), vae_sha256=vae.sha256,
             images_sha256=images.images_sha256,
         )  # fmt: skip
+        vars(resolved)["_images"] = images
+        return resolved
 
     @property
     def _path(self) -> Path:
         return Path(os.path.abspath(os.path.expanduser(str(self.data))))
 
-    def _images(self, channels: Literal[1, 3]) -> Images:
+    def _as_images(self, channels: Literal[1, 3]) -> Images:
         return Images(
             self.data, self.image_size, channels, self.classes, self.class_names, self.flip, self.skip_damaged
         )  # fmt: skip
+
+    @functools.cached_property
+    def _images(self) -> Images:
+        """The images that are encoded as they are read; see `Task.__getstate__`."""
+        return self._as_images(self.autoencoder().image_channels)
+
+    @functools.cached_property
+    def _judge(self) -> PixelJudge:
+        return PixelJudge(self.pictures("train"), self.pictures("test"), labelled=bool(self.classes))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -140,9 +151,9 @@ class Latents(Task):
         return {"label": Label(self.classes)} if self.classes else {}
 
     def autoencoder(self) -> Vae:
-        """The autoencoder. Raises UserError, which says what to pass, where it is not to be had."""
+        """Return the autoencoder. Raises UserError if it cannot be loaded or does not fit."""
         if self.vae is None:
-            raise UserError("this model does not say which VAE its latents are of: pass --vae with it")
+            raise UserError("this model does not name the VAE of its latents: pass --vae with it")
         vae = open_vae(self.vae)
         if vae.latent_channels != self.shape[0] or vae.factor * self.shape[1] != self.image_size:
             raise UserError(
@@ -153,10 +164,12 @@ class Latents(Task):
         return vae
 
     def with_vae(self, vae: str | None) -> Latents:
-        """The same task with its VAE at another place; warns where it is another VAE. None leaves it as it is.
+        """Return the same task with the VAE at another place, or the same one for None.
 
-        Opens it at once, so that what is wrong with it is said before there is any work. Raises UserError as
-        `autoencoder`.
+        Load it at once, so that an error comes before any work, and warn if it is another VAE.
+
+        Raises:
+            UserError: it cannot be loaded or does not fit.
         """
         task = self if vae is None else dataclasses.replace(self, vae=vae)
         if task.autoencoder().sha256 != self.vae_sha256:
@@ -164,17 +177,17 @@ class Latents(Task):
         return task
 
     def dataset(self, split: str) -> Rows:
-        """Rows with their views [b, views, ...]: latents of an encoded folder, or uint8 images."""
+        """Return rows with their views [b, views, ...]: latents of an encoded folder, or uint8 images."""
         mirrored = self.flip and split == "train"
         if is_encoded(self._path):
             return self._encoded(split)
-        return Views(self._images(self.autoencoder().image_channels).dataset(split), mirrored=mirrored)
+        return Views(self._images.dataset(split), mirrored=mirrored)
 
     def _encoded(self, split: str) -> LatentDataset:
         return LatentDataset(self._path, read_index(self._path), split, labelled=bool(self.classes), mirrored=self.flip)
 
     def encode(self, raw: Shaped[Tensor, "b views ..."]) -> X:
-        """A draw from the posterior of one of each row's views.
+        """Draw from the posterior of one of each row's views.
 
         raw: uint8 [b, views, C, H, W] images, or float [b, views, statistics, c, h, w] means and deviations.
         """
@@ -185,24 +198,24 @@ class Latents(Task):
             mean, *spread = vae.encode(chosen)[: 1 if vae.deterministic else 2]
         else:
             mean, *spread = chosen.float().unbind(1)
-        # Not randn_like: it draws in the order of the memory, which is not the same for both.
+        # Not randn_like: it draws in memory order, which differs between the two.
         return mean + spread[0] * torch.randn(mean.shape, device=mean.device) if spread else mean
 
     def decode(self, x: X) -> np.ndarray:
-        """uint8 [n, H, W, C], a few images at a time, on the device of x."""
+        """Return uint8 images [n, H, W, C], computed a few at a time on the device of x."""
         return self.autoencoder().decode(x)
 
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Closeness of the decoded images to the held-out images themselves, as for the task Images."""
-        return _judge(self)(samples, labels)
+        """Compare the decoded images with the held-out images, as the task Images does."""
+        return self._judge(samples, labels)
 
     def pictures(self, split: str) -> ImageSet:
-        """The real images, or a fair sample of them, as small as the pixel judge looks at them."""
+        """Return the real images, or a random part of them, in the size that the pixel judge uses."""
         some = lambda count: np.sort(np.random.default_rng(0).permutation(count)[:FIT_ON])
         if is_encoded(self._path):
             encoded = self._encoded(split)
             return encoded.images(some(len(encoded)), self.classes or 0)
-        data = self._images(self.autoencoder().image_channels).dataset(split)
+        data = self._images.dataset(split)
         rows = some(len(data)).tolist()
         batches = [data.__getitems__(rows[begin : begin + AT_ONCE]) for begin in range(0, len(rows), AT_ONCE)]
         pixels = torch.cat([shrunk(batch.data) for batch in batches]).numpy()
@@ -231,8 +244,3 @@ class Views(Dataset[Batch]):
         batch = self.images.__getitems__(indices)
         views = (batch.data, batch.data.flip(-1)) if self.mirrored else (batch.data,)
         return Batch(torch.stack(views, 1), batch.cond)
-
-
-@functools.lru_cache(maxsize=2)
-def _judge(task: Latents) -> PixelJudge:
-    return PixelJudge(task.pictures("train"), task.pictures("test"), labelled=bool(task.classes))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from helpers.image_files import CLASSES, COUNT, NAMES, SIDE, contents, pictures, png, some_labels
 from helpers.runs import DIGITS, shortcut
-from shortcut_models.data.images import InPlaceDataset, hugging_face
+from shortcut_models.data.images import InPlaceSet, hugging_face
 from shortcut_models.errors import UserError
 from shortcut_models.tasks import Images
 
@@ -23,8 +23,7 @@ datasets = pytest.importorskip("datasets", reason="the extra `datasets` is not i
 def _quiet(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets.disable_progress_bars()
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("hf"))
-    hugging_face.open_splits.cache_clear()
-    hugging_face.open_parquet.cache_clear()
+    hugging_face.open_tables.cache_clear()
 
 
 def table(images: np.ndarray, labels: np.ndarray | None = None, **columns: Any) -> Any:
@@ -61,15 +60,25 @@ def parquet_of_the_hub(root: Path, labels: np.ndarray | None) -> str:
     return str(root)
 
 
+RECORDED = {
+    "saved": {"memory": "da3f6c4b865444bd", "in-place": "0bd1df0effec6b5c"},
+    "saved_alone": {"memory": "5a27c64d43b7f45f", "in-place": "ced1cdd913d0d16e"},
+    "parquet": {"memory": "da3f6c4b865444bd", "in-place": "0bd1df0effec6b5c"},
+    "parquet_of_the_hub": {"memory": "da3f6c4b865444bd", "in-place": "0bd1df0effec6b5c"},
+}
+"""the first half of images_sha256 as version 0.2 gave it"""
+
+
 @pytest.mark.parametrize("reading", ["memory", "in-place"])
 @pytest.mark.parametrize("maker", [saved, saved_alone, parquet, parquet_of_the_hub])
 def test_every_form_gives_the_images_it_was_made_of(maker: Any, reading: Any, tmp_path: Path) -> None:
     task = Images(data=maker(tmp_path, some_labels()), reading=reading).resolve()
     assert (task.shape, task.classes, task.class_names) == ((1, SIDE, SIDE), CLASSES, NAMES)
-    assert isinstance(task.dataset("train"), InPlaceDataset) == (reading == "in-place")
+    assert isinstance(task.dataset("train"), InPlaceSet) == (reading == "in-place")
     found = contents(task, "train") + contents(task, "test")
     assert len(contents(task, "test")) == COUNT // 10
     assert sorted(found) == sorted((pictures()[i].tobytes(), int(some_labels()[i])) for i in range(COUNT))
+    assert task.images_sha256.startswith(RECORDED[maker.__name__][reading])
 
 
 def test_without_labels(tmp_path: Path) -> None:

@@ -196,14 +196,15 @@ MISTAKES: dict[str, tuple[Callable[[Path], str | None], str]] = {
     "two of a key": (packed({"a.png": png(pictures()[0]), "a.jpg": b"x"}), "two images of the key a"),
     "empty tar": (packed({}), "no images in"),
     "tar without images": (packed({"a.txt": b"hello", "a.1.png": b"x"}), "without a dot in KEY"),
-    "not a tar": (written("a.tar", b"hello" * 999), "damaged or no tar"),
-    "empty file as tar": (written("a.tar", b""), "damaged or no tar"),
-    "tar cut in an image": (packed(members(pictures()), 5 * 512 + 100), "damaged or no tar"),
-    "tar cut in a header": (packed(members(pictures()), 1024 * (1 + CUT // 1024) + 100), "damaged or no tar"),
-    "tar broken in the middle": (broken_in_the_middle, "damaged or no tar"),
-    "gzip cut": (packed(members(pictures()), 999, "w:gz"), "damaged or no tar"),
+    "not a tar": (written("a.tar", b"hello" * 999), "damaged or not a tar"),
+    "empty file as tar": (written("a.tar", b""), "damaged or not a tar"),
+    "tar cut in an image": (packed(members(pictures()), 5 * 512 + 100), "damaged or not a tar"),
+    "tar cut in a header": (packed(members(pictures()), 1024 * (1 + CUT // 1024) + 100), "damaged or not a tar"),
+    "tar broken in the middle": (broken_in_the_middle, "damaged or not a tar"),
+    "gzip cut": (packed(members(pictures()), 999, "w:gz"), "damaged or not a tar"),
     "pattern without files": (lambda root: str(root / "a-{000..002}.tar"), r"no file matches .*a-000\.tar"),
-    "pattern of images": (both(folder_of("", pictures(), None)), "no tar file"),
+    "pattern without the other brace": (lambda root: str(root / "a-{000.tar"), r"no file matches .*a-\{000\.tar"),
+    "pattern of images": (both(folder_of("", pictures(), None)), "not a tar file"),
     "npz with NaN": (saved(images=NAN), "NaN"),
     "npz beyond 1": (saved(images=pictures() / 100), "from 0 to 1"),
     "npz of whole numbers": (saved(images=pictures().astype(np.int64)), "uint8, or floats"),
@@ -217,11 +218,11 @@ MISTAKES: dict[str, tuple[Callable[[Path], str | None], str]] = {
     "npz with fractions": (saved(images=pictures(), y=np.full(30, 0.5)), "whole numbers from 0"),
     "npz with words": (saved(images=pictures(), y=np.array(["a"] * 30)), "whole numbers from 0"),
     "npz with negative labels": (saved(images=pictures(), y=np.full(30, -1)), "whole numbers from 0"),
-    "not an npz": (written("a.npz", b"hello"), "no .npz"),
-    "npz cut": (both(saved(x=pictures()), lambda root: spoil(root / "a.npz")), "no .npz|damaged"),
-    "not an idx": (written("train-images-idx3-ubyte", b"hello"), "no idx file"),
+    "not an npz": (written("a.npz", b"hello"), "not an .npz"),
+    "npz cut": (both(saved(x=pictures()), lambda root: spoil(root / "a.npz")), "not an .npz|damaged"),
+    "not an idx": (written("train-images-idx3-ubyte", b"hello"), "not an idx file"),
     "idx cut": (written("train-images-idx3-ubyte", idx(pictures())[:-1]), "copy it again"),
-    "idx of floats": (written("train-images-idx3-ubyte", b"\0\0\x0d" + idx(pictures())[3:]), "no idx file"),
+    "idx of floats": (written("train-images-idx3-ubyte", b"\0\0\x0d" + idx(pictures())[3:]), "not an idx file"),
     "idx gz cut": (written("train-images-idx3-ubyte.gz", gzip.compress(idx(pictures()))[:-9]), "gzip stream"),
     "not a gz": (written("train-images-idx3-ubyte.gz", idx(pictures())), "gzip stream"),
     "idx with few labels": (gone_wrong_with_a_pair, "one whole number an image"),
@@ -239,7 +240,7 @@ def test_mistakes_have_one_line_that_says_what_to_do(name: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("classes", [2, 5])
-def test_a_number_of_classes_that_the_data_has_not(classes: int, tmp_path: Path) -> None:
+def test_a_number_of_classes_that_the_data_does_not_have(classes: int, tmp_path: Path) -> None:
     """Nor more, as nothing would train those."""
     for make in (make_folder, make_tar):
         data = make(tmp_path / make.__name__, pictures(), some_labels())

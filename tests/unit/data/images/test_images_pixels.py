@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +16,7 @@ from PIL import Image
 
 from helpers.image_files import CLASSES, COUNT, SIDE, contents, make_folder, make_shards, pictures, png, some_labels
 from shortcut_models.config import from_dict, to_dict
-from shortcut_models.data.images import cache, decode, loading
+from shortcut_models.data.images import ImageSet, ImageSource, cache, decode, loading
 from shortcut_models.errors import UserError
 from shortcut_models.tasks import TASKS, Images
 
@@ -116,14 +120,14 @@ def test_half_of_the_images_are_mirrored() -> None:
 
 
 def test_a_resolved_task_is_rebuilt_from_json_without_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And tells nobody where it lay: a model file is given to others."""
+    """It does not say where the data was, as others may get the model file."""
     make_folder(tmp_path / "mine", pictures(), some_labels())
     monkeypatch.chdir(tmp_path)
     task = Images(data="mine").resolve()
     assert task.data == "mine"
     assert task.resolve() == task
     (tmp_path / "mine").rename(tmp_path / "gone")
-    loading._LOADED.clear()
+    assert len(task.dataset("train")) + len(task.dataset("test")) == COUNT  # it keeps what it has read
     again = from_dict(TASKS["images"], json.loads(json.dumps(to_dict(task))))
     assert again == task
     assert again.shape == (1, SIDE, SIDE)
@@ -135,6 +139,35 @@ def test_a_resolved_task_is_rebuilt_from_json_without_its_data(tmp_path: Path, m
         _ = Images(data="mine").shape
 
 
+def test_what_is_read_stays_with_the_task_and_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One listing of the folder for both splits, and one look at the first image of each."""
+    data = make_folder(tmp_path, pictures(), some_labels())
+    listed, opened, read_folder, decide = [], [], loading.read_folder, loading.decide
+    monkeypatch.setattr(loading, "read_folder", lambda *args: listed.append(args) or read_folder(*args))
+    monkeypatch.setattr(loading, "decide", lambda *args: opened.append(args) or decide(*args))
+    task = Images(data=data).resolve()
+    assert (len(listed), len(opened)) == (1, 2)
+    before = contents(task, "train"), contents(task, "test")
+    task.evaluate(pictures(8)[..., None], np.full(8, -1))
+    assert task.resolve() is task
+    assert (contents(task, "train"), contents(task, "test")) == before
+    assert (len(listed), len(opened)) == (1, 2)
+
+
+@pytest.mark.parametrize("send", [copy.copy, copy.deepcopy, replace, lambda task: pickle.loads(pickle.dumps(task))])
+def test_a_copy_reads_for_itself(tmp_path: Path, send: Callable[[Images], Images]) -> None:
+    """It is small to send to another process, and never has the data of a task with other options."""
+    task = Images(data=make_folder(tmp_path, pictures(), some_labels())).resolve()
+    before = contents(task, "train")
+    sent = send(task)
+    assert sent == task
+    assert hash(sent) == hash(task)
+    assert vars(sent).keys() < vars(task).keys()
+    assert contents(sent, "train") == before
+    with pytest.raises(UserError, match="does not exist"):
+        replace(task, data=str(tmp_path / "other")).dataset("train")
+
+
 # The cache.
 
 
@@ -143,7 +176,6 @@ def refuse_to_decode(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("decoded again")
 
     monkeypatch.setattr(decode, "to_pixels", no)
-    loading._LOADED.clear()
 
 
 def test_a_second_start_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,13 +183,13 @@ def test_a_second_start_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     task = Images(data=data).resolve()
     before = contents(task, "train"), contents(task, "test")
     refuse_to_decode(monkeypatch)
-    assert Images(data=data).resolve() == task
-    loading._LOADED.clear()
-    assert (contents(task, "train"), contents(task, "test")) == before
+    fresh = Images(data=data).resolve()
+    assert fresh == task
+    assert (contents(fresh, "train"), contents(fresh, "test")) == before
 
 
 @pytest.mark.parametrize("harm", ["cut", "json", "foreign", "gone"])
-def test_a_damaged_cache_is_made_anew(harm: str, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_made_again(harm: str, tmp_path: Path) -> None:
     task = Images(data=make_folder(tmp_path, pictures(), some_labels())).resolve()
     before = contents(task, "train")
     for path in cache.cache_folder().iterdir():
@@ -167,8 +199,7 @@ def test_a_damaged_cache_is_made_anew(harm: str, tmp_path: Path) -> None:
             path.write_bytes(path.read_bytes()[:-1])
         elif path.suffix == ".json" and harm in ("json", "foreign"):
             path.write_text("{" if harm == "json" else '["another"]')
-    loading._LOADED.clear()
-    assert contents(task, "train") == before
+    assert contents(replace(task), "train") == before
 
 
 def test_a_changed_file_is_seen(tmp_path: Path) -> None:
@@ -176,18 +207,19 @@ def test_a_changed_file_is_seen(tmp_path: Path) -> None:
     task = Images(data=data).resolve()
     before = contents(task, "train") + contents(task, "test")
     (tmp_path / "000.png").write_bytes(png(pictures(1, seed=5)[0]))
-    loading._LOADED.clear()
-    after = contents(task, "train") + contents(task, "test")
+    again = replace(task)
+    after = contents(again, "train") + contents(again, "test")
     assert len(set(before) - set(after)) == 1
 
 
 def test_a_large_set_is_mapped_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_folder(tmp_path, pictures(), some_labels())
     before = contents(Images(data=data).resolve(), "train")
-    loading._LOADED.clear()
     monkeypatch.setattr(cache, "IN_MEMORY", 100)
     task = Images(data=data).resolve()
-    assert isinstance(task._load("train").pixels, np.memmap)
+    train = ImageSource(data).train
+    assert isinstance(train, ImageSet)
+    assert isinstance(train.pixels, np.memmap)
     assert contents(task, "train") == before
 
 
@@ -198,10 +230,9 @@ def test_without_a_cache_images_stay_in_memory(tmp_path: Path, monkeypatch: pyte
     with pytest.warns(UserWarning, match="cannot write the image cache"):
         task = Images(data=data).resolve()
     assert len(contents(task, "train")) + len(contents(task, "test")) == COUNT
-    loading._LOADED.clear()
     monkeypatch.setattr(cache, "IN_MEMORY", 100)
     with pytest.raises(UserError, match="XDG_CACHE_HOME"):
-        task.dataset("train")
+        replace(task).dataset("train")
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

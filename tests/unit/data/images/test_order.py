@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 
 import numpy as np
 import pytest
 import torch
 
-from shortcut_models.data.images import order
-from shortcut_models.data.images.order import windowed
+from shortcut_models.data.images import in_place
+from shortcut_models.data.images.in_place import windowed
 from shortcut_models.randomness import generator
 from shortcut_models.training.batches import IndexStream
 
@@ -31,6 +32,12 @@ def test_every_row_comes_once_and_the_order_follows_from_the_seed(count: int, si
         assert (found != rows_of(shards, 4, 1)).any()
 
 
+def test_the_order_is_the_recorded_one() -> None:
+    """A run that version 0.2 began continues with the images that were to come next."""
+    found = rows_of(np.repeat(np.arange(40), 1_300), 3, 1).astype(np.int32)
+    assert hashlib.sha256(found.tobytes()).hexdigest().startswith("bed85b0870237fdb")
+
+
 def test_few_shards_are_read_at_a_time_and_each_only_once() -> None:
     """100 shards of 1,000 to 1,999 images, as WebDataset sets have them: windows of 16 to 17 shards."""
     sizes = np.random.default_rng(0).integers(1_000, 2_000, 100)
@@ -39,9 +46,9 @@ def test_few_shards_are_read_at_a_time_and_each_only_once() -> None:
     first = np.array([np.argmax(visited == shard) for shard in range(100)])
     last = np.array([len(visited) - 1 - np.argmax(visited[::-1] == shard) for shard in range(100)])
     together = [int(((first <= place) & (last >= place)).sum()) for place in range(0, len(visited), 500)]
-    assert max(together) <= 2 * order.WINDOW_SHARDS
+    assert max(together) <= 2 * in_place.WINDOW_SHARDS
     assert 16 <= np.median(together) <= 18
-    assert (last - first).max() < 2 * order.WINDOW_SHARDS * 2_000
+    assert (last - first).max() < 2 * in_place.WINDOW_SHARDS * 2_000
 
 
 def test_shards_and_rows_are_well_mixed() -> None:
@@ -50,7 +57,7 @@ def test_shards_and_rows_are_well_mixed() -> None:
     begin = np.concatenate([shards[found[:256]] for found in orders])
     assert len(np.unique(begin)) == 64  # any shard may come first
     counts = np.bincount(shards[orders[0][:256]], minlength=64)
-    assert (counts > 0).sum() == order.WINDOW_SHARDS  # a batch has images of all shards of its window
+    assert (counts > 0).sum() == in_place.WINDOW_SHARDS  # a batch has images of all shards of its window
     within = orders[0][: 16 * 1_200] % 1_200
     assert abs(np.corrcoef(within, np.arange(len(within)))[0, 1]) < 0.03
 
@@ -68,8 +75,8 @@ def test_rows_of_a_shard_need_not_lie_side_by_side() -> None:
 
 @pytest.mark.parametrize("world", [1, 2])
 def test_a_stream_in_windows_resumes_anywhere(world: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(order, "WINDOW_SHARDS", 2)
-    monkeypatch.setattr(order, "WINDOW_IMAGES", 10)
+    monkeypatch.setattr(in_place, "WINDOW_SHARDS", 2)
+    monkeypatch.setattr(in_place, "WINDOW_IMAGES", 10)
     shards = np.repeat(np.arange(9), 7)
 
     def stream(rank: int, start: int) -> list[list[int]]:

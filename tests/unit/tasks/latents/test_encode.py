@@ -124,7 +124,7 @@ def test_it_goes_on_with_the_same_images_and_vae_wherever_they_lie_and_with_no_o
 
 
 MISTAKES: dict[str, tuple[str, str]] = {
-    "no data": ("encode --vae {kl} --out new", "the following arguments are required: --data"),
+    "no data": ("encode --vae {kl} --out new", "--data is missing"),
     "data that is not there": ("encode --data nowhere --vae {kl} --out new", "does not exist"),
     "a vae that is not there": ("encode --data {photos} --vae ./nowhere --out new", "there is no VAE in"),
     "size that does not fit": (
@@ -133,8 +133,8 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "size 0": ("encode --data {photos} --vae {kl} --out new --image-size 0", "--image-size must be >= 1, not 0"),
     "classes -1": ("encode --data {photos} --vae {kl} --out new --classes -1", "--classes must be >= 0, not -1"),
     "no images in a shard": ("encode --data {photos} --vae {kl} --out new --shard-size 0", "--shard-size must be >= 1"),
-    "out is a file": ("encode --data {photos} --vae {kl} --out file", "file is a file: give a directory with --out"),
-    "out holds other things": ("encode --data {photos} --vae {kl} --out full", "is not empty and holds no latents"),
+    "out is a file": ("encode --data {photos} --vae {kl} --out file", "file is a file: choose a directory with --out"),
+    "out holds other things": ("encode --data {photos} --vae {kl} --out full", "full is not empty and is not a folder"),
     "out made otherwise": (
         "encode --data {photos} --vae {kl} --out done --shard-size 9", "made with shard-size 8, not 9: use the same",
     ),

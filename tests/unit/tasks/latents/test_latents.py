@@ -167,7 +167,7 @@ def test_a_model_file_decodes_without_the_data(place: Path, tmp_path: Path, monk
 
 MISTAKES: dict[str, tuple[str, str]] = {
     "no data": ("", "recipe afhq-cat-256 needs your data"),
-    "images without a vae": ("--data photos", "is no folder of latents, so images are to be encoded: pass --vae"),
+    "images without a vae": ("--data photos", "is not a folder of latents, so its images must be encoded: pass --vae"),
     "a vae of other weights": ("--data kl-latents --vae tiny", "(AutoencoderKL), and tiny is another VAE"),
     "another size": ("--data kl-latents --task.image-size 32", "images of side 16, not 32: leave the image size out"),
     "fewer classes": ("--data kl-latents --task.classes 2", "has 3 classes, not 2: pass --task.classes 3, or 0 to"),
@@ -179,7 +179,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
         "--data photos --vae kl --task.classes 4",
         "has 3 classes, not 4: pass --task.classes 3",
     ),
-    "labels that are missing": ("--data bare-latents", "has no labels, and 3 classes are asked for"),
+    "labels that are missing": ("--data bare-latents", "does not have labels for 3 classes"),
     "labels that are missing in images": ("--data bare --vae kl", "has no labels, not 3 classes"),
     "patches that do not fit": ("--data kl-latents --network.patch-size 3", "patch-size 3 does not divide 4 x 4"),
 }
@@ -201,7 +201,7 @@ def test_mistakes_are_one_line(place: Path, tmp_path: Path, monkeypatch: pytest.
 
 def test_a_vae_where_there_is_none_to_give(tmp_path: Path) -> None:
     outcome = shortcut("train", "digits", "--vae", "kl", "--run", tmp_path / "run")
-    assert "recipe digits has no VAE: leave --vae out" in outcome.complaint
+    assert "recipe digits does not have a VAE: leave --vae out" in outcome.complaint
 
 
 @needs_shared

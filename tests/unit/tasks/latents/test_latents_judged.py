@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import types
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -29,7 +30,7 @@ def model(tmp_path: Path) -> Model:
 def test_the_memory_that_is_asked_for_is_that_of_the_images(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     image, latent = model.sample(2).nbytes // 2, 4 * 4 * 4 * 4
     assert (image, latent) == (SIDE * SIDE * 3, 256)
-    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PHYS_PAGES": 256, "SC_PAGE_SIZE": 4096}[name])
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(total=256 * 4096))
     fits = (2**20 - 2 * latent) // (2 * image)  # as parts and together, beside a batch of one
     model.check_request(fits, 0, 1.0, 1)
     with pytest.raises(UserError, match=f"^{fits + 1} samples need .* make fewer at a time"):

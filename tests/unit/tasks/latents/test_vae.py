@@ -136,7 +136,10 @@ def cut(folder: Path) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no config": (without("config.json"), "has no config.json: pass --vae with the folder of an AutoencoderKL"),
+    "no config": (
+        without("config.json"),
+        "does not have a config.json: pass --vae with the folder of an Auto",
+    ),
     "no weights": (without("diffusion_pytorch_model.safetensors"), "cannot be read"),
     "config is no JSON": (lambda folder: (folder / "config.json").write_text("{"), "cannot be read"),
     "another kind": (with_config(_class_name="VQModel"), "is of the kind VQModel: pass --vae with"),
@@ -173,7 +176,7 @@ def test_a_path_or_a_file_that_is_no_vae_is_refused(tmp_path: Path, monkeypatch:
 
 def test_a_name_that_the_hub_does_not_have_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="there is no VAE nobody/nothing-of-this-name") as caught:
+    with pytest.raises(UserError, match="the VAE nobody/nothing-of-this-name does not exist or") as caught:
         open_vae("nobody/nothing-of-this-name")
     assert "\n" not in str(caught.value)
 

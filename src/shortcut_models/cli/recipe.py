@@ -1,0 +1,125 @@
+"""What the commands that train a recipe have in common: the recipe's name, and the options that change the recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ..base import Objective, Task
+from ..config import DERIVED, choose
+from ..errors import UserError
+from ..networks import NETWORKS
+from ..objectives import OBJECTIVES, with_shared_options
+from ..recipes.commands import PREFIXES
+from ..recipes.library import RECIPES, Recipe
+from .parser import Command, Part, parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kinds(Command):
+    """The options that decide which other options there are."""
+
+    network: str | None = None
+    objective: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeCommand(Command):
+    """A command on a recipe, with the options of all its parts."""
+
+    WITHOUT: ClassVar[Mapping[str, str]] = {}
+    """options of the recipe that the command does not have, and why"""
+
+    name: str = field(metadata=DERIVED)
+    recipe: Recipe = field(metadata=DERIVED)
+    """with all options applied"""
+    words: tuple[str, ...] = field(metadata=DERIVED)
+    """as given"""
+    network: str | None = None
+    """name of another network, one of those above (default: the recipe's own)"""
+    objective: str | None = None
+    """name of another method, one of those above (default: the recipe's own)"""
+    data: str | None = None
+    """your own data, for recipes that take it: a path, or hf:NAME"""
+    vae: str | None = None
+    """folder or Hub name of the VAE, for recipes on latents"""
+
+    @classmethod
+    def read(cls, words: Sequence[str], prog: str, about: str) -> Command:
+        """Return the command; see `Command.read`. The first word is the recipe's name."""
+        if not words or words[0] in ("-h", "--help"):
+            about += f"; `{prog} RECIPE --help` lists the options of a recipe"
+            parse([Part(cls)], words, f"{prog} RECIPE", f"{about}\n\nrecipes: {', '.join(RECIPES)}\n\n{names()}")
+            raise UserError(f"RECIPE is missing (see `{prog} --help`)")
+        name, *rest = words
+        if name.startswith("-"):
+            raise UserError(f"the recipe comes first, not {name!r}: {prog} RECIPE [options]")
+        recipe, prog = choose("recipe", name, RECIPES), f"{prog} {name}"
+        (kinds,) = parse([Part(Kinds)], rest, prog, others=True)
+        recipe = with_kinds(recipe, **kinds)
+        parts = [Part(getattr(recipe, part), part, prefix) for part, prefix in PREFIXES.items()]
+        about = f"{recipe.about}. {recipe.measured}\n\n{names()}"
+        given, *changes = parse([Part(cls), *parts], rest, prog, about, without=cls.WITHOUT)
+        for part, values in zip(parts, changes, strict=True):
+            recipe = dataclasses.replace(recipe, **{part.title: part.build(values)})
+        if recipe.objective.requires == "data" or given.get("teacher") is None:  # this command trains what is guided
+            check_guidance(recipe.objective)
+        if given["vae"] is not None:
+            recipe = dataclasses.replace(recipe, task=task_with(recipe.task, given["vae"], f"recipe {name}"))
+        recipe = with_data(name, recipe, given["data"])
+        return Part(cls).build({**given, "name": name, "recipe": recipe, "words": tuple(words)})
+
+
+def names() -> str:
+    """Return the names of the networks and methods, those of the user's program included."""
+    return f"networks: {', '.join(NETWORKS)}\n\nmethods: {', '.join(OBJECTIVES)}"
+
+
+def with_kinds(recipe: Recipe, network: str | None, objective: str | None) -> Recipe:
+    """Return the recipe with another network or method; one of the kind that it has changes nothing.
+
+    Raises:
+        UserError: no network or method has the name.
+    """
+    if network is not None:
+        make = choose("network", network, NETWORKS)
+        if make is not type(recipe.network):
+            recipe = dataclasses.replace(recipe, network=make())
+    if objective is not None:
+        method = choose("objective", objective, OBJECTIVES)
+        if method is not type(recipe.objective):
+            recipe = dataclasses.replace(recipe, objective=with_shared_options(recipe.objective, method))
+    return recipe
+
+
+def check_guidance(objective: Objective) -> None:
+    """Raise UserError for guidance away from a null condition that is not trained."""
+    for name in ("guidance", "pair_guidance"):
+        if getattr(objective, name) != 1 and not objective.label_dropout:
+            option = name.replace("_", "-")
+            raise UserError(f"--objective.{option} needs label-dropout above 0, which trains what it guides away from")
+
+
+def with_data(name: str, recipe: Recipe, data: str | None) -> Recipe:
+    """Return the recipe with the user's data. Raises UserError where it needs data, or has its own."""
+    if data is not None:
+        return dataclasses.replace(recipe, task=task_at(recipe.task, data, f"recipe {name}"))
+    if getattr(recipe.task, "data", "its own") is None:
+        raise UserError(f"recipe {name} needs your data: pass --data with {recipe.task.data_help}")
+    return recipe
+
+
+def task_at(task: Task, data: str, whose: str) -> Task:
+    """Return the task with its data at another path. Raises UserError, naming whose task it is, if it has its own."""
+    if not hasattr(task, "data"):
+        raise UserError(f"{whose} has its own data: leave --data out, or use the recipe `images`")
+    return dataclasses.replace(task, data=data)  # type: ignore[type-var]
+
+
+def task_with(task: Task, vae: str, whose: str) -> Task:
+    """Return the task with its VAE at another place. Raises UserError, naming whose task it is, if it has none."""
+    if not hasattr(task, "vae"):
+        raise UserError(f"{whose} does not have a VAE: leave --vae out")
+    return dataclasses.replace(task, vae=vae)  # type: ignore[type-var]

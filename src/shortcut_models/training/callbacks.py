@@ -1,0 +1,119 @@
+"""What is done beside the steps of training: stopping, logging, previews, checkpoints, and what a user adds."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Collection
+from typing import Any
+
+from ..errors import UserError
+from ..system.signals import StopRequest
+from .log import Line, Log, measures
+from .previews import picture, snapshot
+from .saving import Saver
+from .step import MAX_BAD_STEPS
+from .trainer import Trainer
+
+
+class Callback:
+    """Something that is done while a network trains. Override what is wanted.
+
+    After each step, callbacks run in this order: signals and steps that were not finite, the log, previews, the
+    user's own, the checkpoint. Of several processes, all call every method.
+    """
+
+    def on_step(self, trainer: Trainer) -> None:
+        """Act after a step."""
+
+    def on_log(self, trainer: Trainer, line: Line) -> None:
+        """Act on a line of the log before it is written; what is added to it is written too."""
+
+    def on_save(self, trainer: Trainer) -> None:
+        """Act after a checkpoint; that of a sharded state may still be on its way to the disk."""
+
+    def on_end(self, trainer: Trainer) -> None:
+        """Act after the last step, or the one that training stops at."""
+
+
+class Stopping(Callback):
+    """Stops for a signal, at a step with a finite loss, and for losses that are not finite any more."""
+
+    def __init__(self, request: StopRequest) -> None:
+        self.request = request
+
+    def on_step(self, trainer: Trainer) -> None:
+        state = trainer.state
+        # To ask for bad steps is to wait for the device, and to ask for signals is to wait for the other processes, so
+        # on a GPU it is not done after every step.
+        looking = trainer.is_due(MAX_BAD_STEPS) or state.skipped.device.type == "cpu"
+        ask = looking or state.processes.world == 1
+        trainer.signal_number = state.processes.all_reduce_max(self.request.signal_number or 0) if ask else 0
+        trainer.saving = trainer.saving or bool(trainer.signal_number)
+        bad_steps = int(state.bad_steps_in_a_row) if trainer.saving or looking else 0
+        if bad_steps >= MAX_BAD_STEPS or (trainer.is_last and bad_steps and has_diverged(trainer)):
+            raise UserError(
+                f"loss or gradient was not finite in {bad_steps} steps in a row, up to step {trainer.step}: look for "
+                f"bad values in the data, or start again with a lower --learning-rate; earlier checkpoints are as they "
+                f"were"
+            )
+        # Before the end, weights that are not known to give a finite loss replace no checkpoint.
+        trainer.saving = trainer.saving and (trainer.is_last or not bad_steps)
+        trainer.stopping = bool(trainer.saving and trainer.signal_number and not trainer.is_last)
+
+
+def has_diverged(trainer: Trainer) -> bool:
+    """Return whether no step of a training was good, or its last weights give no finite loss."""
+    return int(trainer.state.skipped) == trainer.step or not math.isfinite(trainer.heldout_loss())
+
+
+class Logging(Callback):
+    """Writes a line now and then, with each held-out loss and with each checkpoint."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+
+    def on_step(self, trainer: Trainer) -> None:
+        self.log.add(trainer.figures)
+        heldout = trainer.is_due(trainer.training.heldout_every)
+        if trainer.saving or heldout or trainer.step % trainer.training.log_every == 0:
+            figures: Line = {**measures(trainer.state, trainer.training), **trainer.batches.figures()}
+            if heldout:
+                figures["heldout_loss"] = trainer.heldout_loss()
+            line = self.log.line(trainer.step, figures)
+            for callback in trainer.callbacks:
+                callback.on_log(trainer, line)
+            self.log.write(trainer.step, line)
+
+
+class Previews(Callback):
+    """Draws pictures of samples, and takes snapshots for an animation."""
+
+    def __init__(self, snapshot_steps: Collection[int]) -> None:
+        self.snapshot_steps = snapshot_steps
+
+    def on_step(self, trainer: Trainer) -> None:
+        state, run, name = trainer.state, trainer.run, f"step_{trainer.step:08d}"
+        try:
+            if trainer.is_due(trainer.training.sample_every):
+                picture(trainer.model, run.samples / f"{name}.png", write=state.processes.main)
+            if trainer.step in self.snapshot_steps and state.processes.main:
+                snapshot(state.network, trainer.model, run.snapshots / f"{name}.npz")
+        except UserError as error:  # samples of a network that diverges are no reason to stop
+            warnings.warn(f"no picture of step {trainer.step}: {error}", stacklevel=2)
+
+
+class Checkpoints(Callback):
+    """Saves the state where that is due, and waits at the end until all of it is on the disk."""
+
+    def __init__(self, saver: Saver, config: dict[str, Any]) -> None:
+        self.saver, self.config = saver, config
+
+    def on_step(self, trainer: Trainer) -> None:
+        if trainer.saving:
+            self.saver.save(self.config)
+            for callback in trainer.callbacks:
+                callback.on_save(trainer)
+
+    def on_end(self, trainer: Trainer) -> None:
+        self.saver.finish()

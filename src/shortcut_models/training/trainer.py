@@ -1,0 +1,101 @@
+"""The trainer: it takes steps, and calls what is done beside them. It knows nothing of what it trains."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from ..base import Dataset
+from ..data.arrays import resident
+from ..errors import Stopped
+from ..models.model import Model
+from ..models.run import Run
+from .batches import batches
+from .options import Training
+from .state import State
+from .step import heldout_loss, train_step
+
+if TYPE_CHECKING:
+    from .callbacks import Callback
+
+
+class Trainer:
+    """A training while it runs: the loop, and what callbacks see of it and can ask of it."""
+
+    state: State
+    """networks, optimiser and counters"""
+    model: Model
+    """the model with the sampling EMA, as it is now"""
+    figures: dict[str, Tensor]
+    """what the step just taken measured, on the device: its loss, the norm of its gradient, ..."""
+    saving: bool
+    """whether a checkpoint is saved after this step; set it in `on_step` to ask for one"""
+    stopping: bool
+    """whether training ends after this step; see `stop`"""
+    signal_number: int
+    """of the signal that training stops for; 0 is none"""
+
+    def __init__(
+        self,
+        state: State,
+        model: Model,
+        data: dict[str, Dataset],
+        training: Training,
+        run: Run,
+        callbacks: Sequence[Callback],
+    ) -> None:
+        self.state, self.model, self.training, self.run, self.callbacks = state, model, training, run, callbacks
+        train, self.heldout_data = (resident(data[split], state.skipped.device) for split in ("train", "test"))
+        self.batches = batches(
+            train, training.batch_size, training.seed, state.step, training.train_steps, training.workers,
+            state.processes.rank, state.processes.world,
+        )  # fmt: skip
+        self.figures, self.saving, self.stopping, self.signal_number = {}, False, False, 0
+        self._heldout: float | None = None
+
+    @property
+    def step(self) -> int:
+        """The number of steps taken."""
+        return self.state.step
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the step just taken is the last one."""
+        return self.step == self.training.train_steps
+
+    def is_due(self, every: int) -> bool:
+        """Return whether something is due that is done after every so many steps, and at the end."""
+        return self.is_last or self.step % every == 0
+
+    def train(self) -> None:
+        """Take the steps that are left, or those until training is stopped.
+
+        Raises:
+            Stopped: a signal came; the state has been saved.
+        """
+        earlier, start = self.state.seconds, time.perf_counter()
+        for batch in self.batches:
+            self.figures = train_step(self.state, batch, self.model.task, self.training)
+            self.state.seconds, self.model.step = earlier + time.perf_counter() - start, self.step
+            self.saving, self._heldout = self.is_due(self.training.checkpoint_every), None
+            for callback in self.callbacks:
+                callback.on_step(self)
+            if self.stopping:
+                break
+        for callback in self.callbacks:
+            callback.on_end(self)
+        if self.stopping and self.signal_number:
+            raise Stopped(f"stopped at step {self.step} of {self.training.train_steps}, and saved", self.signal_number)
+
+    def stop(self) -> None:
+        """End training after this step, with a checkpoint; called in `on_step`, by all processes."""
+        self.saving = self.stopping = True
+
+    def heldout_loss(self) -> float:
+        """Return the held-out loss after this step, measured once; all processes must call it."""
+        if self._heldout is None:
+            self._heldout = heldout_loss(self.state, self.heldout_data, self.model.task, self.training)
+        return self._heldout
