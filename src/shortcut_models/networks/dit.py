@@ -24,6 +24,7 @@ from .layers import (
     add_skip,
     modulate,
 )
+from .observation import ObservationSizes
 
 
 @dataclass(frozen=True)
@@ -142,13 +143,29 @@ def initialise(network: Network) -> None:
 class Transformer(ConditionedNetwork):
     """Blocks over tokens with fixed positions, and a last layer that is modulated as they are."""
 
-    proj_in: nn.Linear
     positions: Tensor
-    norm: nn.LayerNorm
-    modulation: nn.Linear
-    proj_out: nn.Linear
+    skip: Any
     checkpointing = False
     """whether to recompute each block in the backward pass"""
+
+    def __init__(
+        self, config: Any, conditions: Mapping[str, Condition], positions: Tensor, size: int, channels: int,
+        sizes: ObservationSizes | None = None, original: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.config, width = config, config.width
+        self.register_buffer("positions", positions, persistent=False)
+        self.proj_in = nn.Linear(size, width)
+        self.embed = (OriginalTimeStepEmbedding if original else TimeStepEmbedding)(width)
+        self.conditions = ConditionEmbedding(conditions, width, sizes)
+        hidden, power = int(width * config.mlp_ratio), -1.0 if original else -0.5
+        self.blocks = nn.ModuleList(Block(width, config.heads, hidden, power) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
+        self.modulation = nn.Linear(width, 2 * width)
+        self.proj_out = nn.Linear(width, size)
+        self.skip = None if original else nn.Linear(width, channels)
+        self.activation = nn.SiLU()
+        initialise(self)
 
     def transform(
         self, tokens: Float[Tensor, "b tokens size"], c: Float[Tensor, "b width"]
@@ -168,23 +185,11 @@ class DiT(Transformer):
     """The network of `DiTConfig`."""
 
     def __init__(self, config: DiTConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> None:
-        super().__init__()
-        self.config, width, p = config, config.width, config.patch_size
-        self.checkpointing = config.checkpointing
-        channels, height, across = shape
-        self.grid = (height // p, across // p)
-        self.register_buffer("positions", position_embedding(width, *self.grid), persistent=False)
-        self.proj_in = nn.Linear(channels * p * p, width)
-        self.embed = (OriginalTimeStepEmbedding if config.variant == "original" else TimeStepEmbedding)(width)
-        self.conditions = ConditionEmbedding(conditions, width)
-        hidden, power = int(width * config.mlp_ratio), -1.0 if config.variant == "original" else -0.5
-        self.blocks = nn.ModuleList(Block(width, config.heads, hidden, power) for _ in range(config.depth))
-        self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
-        self.modulation = nn.Linear(width, 2 * width)
-        self.proj_out = nn.Linear(width, channels * p * p)
-        self.skip = nn.Linear(width, channels) if config.variant == "ours" else None
-        self.activation = nn.SiLU()
-        initialise(self)
+        (channels, height, across), p = shape, config.patch_size
+        grid = (height // p, across // p)
+        positions, original = position_embedding(config.width, *grid), config.variant == "original"
+        super().__init__(config, conditions, positions, channels * p * p, channels, original=original)
+        self.grid, self.checkpointing = grid, config.checkpointing
 
     def patchify(self, x: X) -> Tensor:
         """Cut [b, C, H, W] into tokens [b, n, C * p * p], row by row."""
