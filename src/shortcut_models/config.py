@@ -42,6 +42,8 @@ PositiveInt = Annotated[int, at.Ge(1)]
 NonNegativeInt = Annotated[int, at.Ge(0)]
 Fraction = Annotated[float, at.Ge(0), at.Le(1)]
 
+UNIONS = (types.UnionType, typing.Union)
+"""origins of `int | None`, which Python has two of"""
 DERIVED = {"settable": False}
 """Metadata of a field that the program fills in, so that it is not an option."""
 
@@ -122,7 +124,7 @@ def kind_text(kind: Any) -> str:
     """Return a type in the words of an error message."""
     if typing.get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, typing.get_args(kind)))
-    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
+    if typing.get_origin(kind) in UNIONS:
         return " or ".join(kind_text(part) for part in typing.get_args(kind))
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
     return words.get(kind) or str(kind)
@@ -139,7 +141,7 @@ def _is_kind(value: Any, kind: Any) -> bool:
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         return value in args
-    if isinstance(kind, types.UnionType) or origin is typing.Union:
+    if origin in UNIONS:
         return any(_is_kind(value, part) for part in args)
     if kind is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
