@@ -55,9 +55,8 @@ class Collect(Command):
 
         if self.human and self.policy is not None:
             raise UserError("--human and --policy exclude each other: choose one")
-        settings = Settings(
-            "human" if self.human else "expert", self.seed, self.noise, self.perturbations, self.min_return
-        )
+        driver = "human" if self.human else "expert"
+        settings = Settings(driver, self.seed, self.noise, self.perturbations, self.min_return)
         expert = open_expert(self.environment, human=self.human)
         learner = self._learner()
         with contextlib.closing(expert), contextlib.closing(open_environment(self.environment)) as environment:
@@ -66,7 +65,6 @@ class Collect(Command):
         print(f"mean return {sum(scores) / len(scores):.1f} over {len(scores)} episodes")
 
     def _learner(self) -> Learner | None:
-        """Return the policy that acts, if one does."""
         if self.policy is None:
             for option in ("steps", "execute"):
                 if getattr(self, option) is not None:
@@ -77,8 +75,7 @@ class Collect(Command):
         from ..system.hashing import hash_tensors
 
         policy = PolicyRun.open(self.policy, environment=self.environment, execute=self.execute).policy
-        steps = self.steps or 1
-        steps_of([steps], policy.model)
+        (steps,) = steps_of([self.steps or 1], policy.model)
         weights = hash_tensors(policy.model.network.state_dict())[:8]
         run = f"{self.policy.resolve().name} of training step {policy.model.step:,} (weights {weights})"
         return Learner(f"{run} with --steps {steps} --execute {policy.execute}", policy, steps)
@@ -140,9 +137,9 @@ class Race(Acting):
         check_video_out(self.video)
         runs, steps = list(self.runs), list(self.steps)
         if len(runs) == 1:
-            runs = runs * len(steps)
+            runs *= len(steps)
         elif len(steps) == 1:
-            steps = steps * len(runs)
+            steps *= len(runs)
         if len(runs) != len(steps):
             raise UserError(f"--steps must be one number, or one for each of {len(runs)} runs, not {len(steps)}")
         from ..policies.rollout import PolicyRun
@@ -176,9 +173,6 @@ def watch(
     for track in tracks:
         track.environment.close()
         episode = track.episode.record()
-        metric, name = track.environment.metric_name, track.contestant.name
-        print(
-            f"{name}, {format_steps(episode.steps)}: {metric} {episode.score:.4g} after {episode.frames:,} frames, "
-            f"{episode.ended or 'not over yet'}"
-        )
+        score = f"{track.environment.metric_name} {episode.score:.4g} after {episode.frames:,} frames"
+        print(f"{track.contestant.name}, {format_steps(episode.steps)}: {score}, {episode.ended or 'not over yet'}")
     print(out)
