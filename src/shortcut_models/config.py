@@ -122,10 +122,11 @@ def _options(cls: Any) -> tuple[Option, ...]:
 
 def kind_text(kind: Any) -> str:
     """Return a type in the words of an error message."""
-    if typing.get_origin(kind) is Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(kind)))
-    if typing.get_origin(kind) in UNIONS:
-        return " or ".join(kind_text(part) for part in typing.get_args(kind))
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, args))
+    if origin in UNIONS:
+        return " or ".join(map(kind_text, args))
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
     return words.get(kind) or str(kind)
 

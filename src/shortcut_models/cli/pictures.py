@@ -81,6 +81,5 @@ class Report(OfModel):
     def __call__(self) -> None:
         from ..reports.report import write_report
 
-        if self.out is not None:
-            check_out(self.out, ".html")
+        check_out(self.out, ".html")
         print(write_report(self.run, self.model(), self.out))

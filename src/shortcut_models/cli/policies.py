@@ -99,8 +99,7 @@ class Rollout(Acting):
     """file of a video of the first episode at each number of steps, .mp4 or .gif"""
 
     def __call__(self) -> None:
-        if self.json is not None:
-            check_out(self.json, ".json")
+        check_out(self.json, ".json")
         if self.video is not None:
             check_video_out(self.video)
         from ..policies.rollout import PolicyRun, fresh_seeds, roll_out

@@ -22,11 +22,13 @@ class Kinds(Command):
     """The options that decide which other options there are."""
 
     network: str | None = None
+    """name of another network, one of those above (default: the recipe's own)"""
     objective: str | None = None
+    """name of another method, one of those above (default: the recipe's own)"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecipeCommand(Command):
+class RecipeCommand(Kinds):
     """A command on a recipe, with the options of all its parts."""
 
     WITHOUT: ClassVar[Mapping[str, str]] = {}
@@ -37,10 +39,6 @@ class RecipeCommand(Command):
     """with all options applied"""
     words: tuple[str, ...] = field(metadata=DERIVED)
     """as given"""
-    network: str | None = None
-    """name of another network, one of those above (default: the recipe's own)"""
-    objective: str | None = None
-    """name of another method, one of those above (default: the recipe's own)"""
     data: str | None = None
     """your own data, for recipes that take it: a path, or hf:NAME"""
     vae: str | None = None

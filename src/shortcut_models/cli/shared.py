@@ -114,8 +114,10 @@ def steps_of(steps: Sequence[int] | None, model: Model) -> list[int]:
     return list(chosen)
 
 
-def check_out(path: Path, suffix: str) -> None:
-    """Raise UserError, before any work, where a file cannot be written."""
+def check_out(path: Path | None, suffix: str) -> None:
+    """Raise UserError, before any work, where a file, if there is one, cannot be written."""
+    if path is None:
+        return
     if path.suffix != suffix:
         raise UserError(f"the name of {path} must end in {suffix}")
     if path.is_dir():
