@@ -30,7 +30,7 @@ class Walk(Environment):
     action_space = Box(np.array([-0.2], np.float32), np.array([0.2], np.float32))
 
     def __init__(self, observations: Sequence[str] = (), trouble: Mapping[int, str] | None = None) -> None:
-        """trouble: by seed, what happens at frame 3: raise, die, exit, vanish, quit, nan, slow; or in reset: reset."""
+        """trouble: by seed, what happens at frame 3: raise, die, exit, vanish, quit, nan, wait; or in reset: reset."""
         super().__init__(observations)
         self.trouble, self.closed = trouble or {}, False
 
@@ -64,8 +64,8 @@ class Walk(Environment):
             os._exit(0)
         if self.kind == "quit":
             sys.exit("no display")
-        if self.kind == "slow":
-            time.sleep(60)
+        if self.kind == "wait":
+            wait_for_the_end()
 
     def metric(self) -> float:
         return float("nan") if self.kind == "nan" and self.frame > 3 else 100 * (self.place - 1)
@@ -103,9 +103,9 @@ class Walker:
         return np.array([speed], np.float32)
 
 
-def factory(trouble: Mapping[int, str] | None = None, walk: type[Walk] = Walk) -> WorkerFactory:
+def factory(trouble: Mapping[int, str] | None = None) -> WorkerFactory:
     """Return what creates walkers and walks in other processes."""
-    return WorkerFactory(Walker, functools.partial(walk, trouble=trouble or {}))
+    return WorkerFactory(Walker, functools.partial(Walk, trouble=trouble or {}))
 
 
 def truth(steps: int, seed: int) -> tuple[float, int, str]:
@@ -126,37 +126,20 @@ def wait_for_the_end() -> None:
         time.sleep(0.01)
 
 
-class WaitingWalk(Walk):
-    """A walk that with the trouble `wait` does not end before a test stops the rollout."""
-
-    def _fail(self) -> None:
-        if self.kind == "wait":
-            wait_for_the_end()
-        super()._fail()
-
-
 def play_on(folder: Path, seeds: Sequence[int], steps: Sequence[int], workers: int) -> None:
     """Roll out, without an end after four seeds, in a process that a test kills."""
     from shortcut_models.policies.records import Records
     from shortcut_models.policies.rollout import roll_out
 
-    endless = factory(dict.fromkeys(seeds[4:], "wait"), WaitingWalk)
+    endless = factory(dict.fromkeys(seeds[4:], "wait"))
     roll_out(endless, Records(folder), steps, seeds, workers=workers, quiet=True)
 
 
 class SlowWalk(Walk):
-    """A walk whose second episode in a worker does not end before a test stops the rollout."""
+    """A walk that with all seeds of a rollout but the first waits."""
 
-    episodes = 0
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Observation, dict[str, Any]]:
-        self.episodes += 1
-        return super().reset(seed=seed, options=options)
-
-    def step(self, action: np.ndarray) -> Step:
-        if self.episodes > 1:
-            wait_for_the_end()
-        return super().step(action)
+    def __init__(self, observations: Sequence[str] = ()) -> None:
+        super().__init__(observations, dict.fromkeys(range(1_000_001, 1_000_008), "wait"))
 
 
 class BrittleWalk(Walk):

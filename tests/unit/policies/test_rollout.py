@@ -139,6 +139,7 @@ def test_an_interrupted_rollout_continues_with_the_missing_episodes(
     process = context.Process(target=play_on, args=(tmp_path, SEEDS, STEPS, 2))
     process.start()
     while len(list(tmp_path.rglob("[!.]*.json"))) < 3:
+        assert process.is_alive()
         time.sleep(0.01)
     os.kill(process.pid or 0, number)
     process.join()
