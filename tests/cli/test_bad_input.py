@@ -93,10 +93,10 @@ TABLE: dict[str, tuple[str, str]] = {
     "two channels": (f"{OWN} --data good --task.channels 2", "--task.channels: must be one of 1, 3"),
     "nan in data": (f"{OWN} --data nan.npz", "images hold NaN or infinite values"),
     "labels of another length": (f"{OWN} --data labels.npz", "labels must be one whole number an image"),
-    "no npz": (f"{OWN} --data text.npz", "is damaged or no .npz file"),
+    "no npz": (f"{OWN} --data text.npz", "is damaged or is not an .npz file"),
     "pickled npz": (f"{OWN} --data objects.npz", "is damaged"),
-    "no tar": (f"{OWN} --data text.tar", "is damaged or no tar file"),
-    "no idx": (f"{OWN} --data t-images-idx3-ubyte", "is no idx file of bytes"),
+    "no tar": (f"{OWN} --data text.tar", "is damaged or is not a tar file"),
+    "no idx": (f"{OWN} --data t-images-idx3-ubyte", "is not an idx file of bytes"),
     "missing shards": (f"{OWN} --data shards/{{000..003}}.tar", "shards/000.tar: pass --data with"),
     "strange file": (f"{OWN} --data notes/thesis.tex", "is of a type that is not read"),
     # the run's directory
@@ -121,7 +121,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "all checkpoints damaged": (f"{TINY} --run damaged", "and no other checkpoint is whole: start anew with"),
     # models
     "sample what": ("sample --out s.npz", "the following arguments are required: RUN"),
-    "no run": ("sample nowhere --out s.npz", "nowhere does not exist: give a run directory or a model file"),
+    "no run": ("sample nowhere --out s.npz", "nowhere does not exist: pass a run directory or a model file"),
     "empty run": ("sample empty --out s.npz", "empty is no run, as it has no config.json"),
     "folder that is no run": ("evaluate notes", "notes is no run, as it has no config.json"),
     "not trained yet": ("sample untrained --out s.npz", "untrained has no checkpoint yet: train it"),

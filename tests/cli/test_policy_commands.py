@@ -203,7 +203,7 @@ def frame_times(file: Image.Image) -> list[int]:
 
 WRONG: dict[str, tuple[str, str]] = {
     "no policy": ("rollout digits", "digits is no policy, as it did not learn from demonstrations: see `shortcut eval"),
-    "no run": ("rollout nowhere", "nowhere does not exist: give a run directory or a model file"),
+    "no run": ("rollout nowhere", "nowhere does not exist: pass a run directory or a model file"),
     "too many steps": ("rollout policy --steps 1 32", "--steps must be whole numbers from 1 to 16, not 32"),
     "no steps": ("rollout policy --steps 0", "--steps must be whole numbers from 1 to 16, not 0"),
     "no episodes": ("rollout policy --episodes 0", "--episodes must be a whole number >= 1, not 0"),

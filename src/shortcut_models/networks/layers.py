@@ -57,7 +57,7 @@ class TimeStepEmbedding(nn.Module):
         return self.time(self.time_features(t)) + self.of_step_size(d)
 
     def of_step_size(self, d: T) -> Float[Tensor, "b width"]:
-        """The part that depends on d."""
+        """Return the part that depends on d."""
         level = -torch.log2(d.float().clamp(min=2.0**-16))
         return self.level(self.level_features(level))
 
@@ -81,7 +81,7 @@ class OriginalTimeStepEmbedding(nn.Module):
         return self.time(self.time_features(t)) + self.of_step_size(d)
 
     def of_step_size(self, d: T) -> Float[Tensor, "b width"]:
-        """The part that depends on d."""
+        """Return the part that depends on d."""
         level = -torch.log2(torch.where(d > 0, d, 1 / 128).float())
         return self.level(self.level_features(level))
 

@@ -48,13 +48,13 @@ class ImageSet:
     def read(
         self, rows: Sequence[int] | np.ndarray
     ) -> tuple[UInt8[np.ndarray, "m c s s"], Int64[np.ndarray, "m"] | None]:
-        """The pixels of some rows, and their labels if there are any."""
+        """Return the pixels of some rows, and their labels if there are any."""
         chosen = np.asarray(rows)
         return self.pixels[chosen], None if self.labels is None else self.labels[chosen]
 
 
 def read_pixels(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """What a file holds, read, or mapped where it is large."""
+    """Return what a file holds, read, or mapped where it is large."""
     path = cache_folder() / name
     if math.prod(shape) < IN_MEMORY:
         return np.fromfile(path, np.uint8).reshape(shape)
@@ -76,7 +76,7 @@ def describe(name: str, keys: set[str], images: ImageSet) -> None:
 
 
 def read(key: str) -> ImageSet | None:
-    """The set of a key, or None where it is not there, or is not whole."""
+    """Return the set of a key, or None where it is not there, or is not whole."""
     try:
         entry = json.loads((cache_folder() / f"{key}.json").read_bytes())
         name, shape = entry["file"], tuple(entry["shape"])

@@ -57,7 +57,11 @@ class Chunk(NamedTuple):
 
 
 def decide(examples: Examples, image_size: int | None, channels: int | None, skip_damaged: bool) -> Target:
-    """What is not given, from the first image. Raises UserError where that is no square of even side."""
+    """Return what images become; what is not given is taken from the first image.
+
+    Raises:
+        UserError: a size is needed, and the first image is not a square of even side; or it is damaged.
+    """
     for index in range(len(examples)):
         try:
             (width, height), grey = _look(examples, index, lambda image: (image.size, is_grey(image)))
@@ -84,7 +88,7 @@ def none_readable(examples: Examples) -> UserError:
 
 
 def _look(examples: Examples, index: int, look: Callable[[Image.Image], R]) -> R:
-    """look(image), with whatever goes wrong inside Pillow as Damaged."""
+    """Return look(image); raise whatever goes wrong inside Pillow as Damaged."""
     try:
         with examples.open(index) as image:
             return look(image)
@@ -115,9 +119,10 @@ def _check(examples: Examples, index: int, target: Target, image: Image.Image) -
 
 
 def look_around(examples: Examples, target: Target, skip_damaged: bool) -> Target:
-    """The target, in colour where one of PROBES images, evenly spread, is.
+    """Return the target, in colour where one of PROBES images, evenly spread, is.
 
-    Raises UserError, naming the image, where one cannot be opened or is of another size.
+    Raises:
+        UserError: an image, which is named, cannot be opened or is of another size.
     """
     for index in np.linspace(0, len(examples) - 1, min(PROBES, len(examples)), dtype=int).tolist():
         try:
@@ -131,7 +136,7 @@ def look_around(examples: Examples, target: Target, skip_damaged: bool) -> Targe
 
 
 def pixels_of(examples: Examples, index: int, target: Target) -> np.ndarray:
-    """uint8 [C, S, S] of one image. Raises Damaged, ColourFound, or UserError for one of another size."""
+    """Return uint8 [C, S, S] of one image. Raise Damaged, ColourFound, or UserError for one of another size."""
 
     def look(image: Image.Image) -> np.ndarray:
         _check(examples, index, target, image)
@@ -157,8 +162,12 @@ def _chunk(examples: Examples, rows: range, target: Target, skip_damaged: bool) 
 def decode(examples: Examples, target: Target, skip_damaged: bool, write: Callable[[np.ndarray], object]) -> list[int]:
     """Decode in threads, as Pillow lets go of Python's lock meanwhile, and write arrays [m, C, S, S] in order.
 
-    Returns the rows that were written: all, or those that could be read. Raises UserError naming a damaged image,
-    ColourFound, and whatever `write` raises.
+    Returns:
+        The rows that were written: all, or those that can be read.
+
+    Raises:
+        UserError: an image is damaged; it is named.
+        ColourFound: the target is grey, and an image is not.
     """
     count = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // (target.channels * target.size**2)))
     work = (range(len(examples))[i : i + count] for i in range(0, len(examples), count))
@@ -181,7 +190,7 @@ def decode(examples: Examples, target: Target, skip_damaged: bool, write: Callab
 
 
 def in_threads(work: Callable[[P], R], parts: Iterable[P]) -> Iterator[R]:
-    """work(part) for each part, in order, with only a few results waiting at any time."""
+    """Yield work(part) for each part, in order, with only a few results waiting at any time."""
     workers = min(32, os.cpu_count() or 1)
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(workers)

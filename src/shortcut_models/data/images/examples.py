@@ -17,7 +17,7 @@ HELD_OUT_MOST = 5_000
 
 
 def encoded(name: str) -> bytes:
-    """A name as the disk has it."""
+    """Return a name as the disk has it."""
     return name.encode("utf-8", "surrogateescape")
 
 
@@ -32,7 +32,7 @@ class Examples:
     root: Path
     """the folder that the names start from"""
     names: Sequence[str]
-    """one for each image, unique, and the same wherever the data lies"""
+    """one for each image, unique, and the same wherever the data is"""
     open: Callable[[int], Image.Image]
     """number -> image; raises whatever a damaged one makes Pillow raise"""
     labels: Int64[np.ndarray, "n"] | None = None
@@ -41,17 +41,17 @@ class Examples:
     class_names: tuple[str, ...] = ()
     """names of the classes where the data has any"""
     blocks: Int64[np.ndarray, "n"] | None = None
-    """for each image the number of the shard it lies in, where it is good to read those of a shard together"""
+    """for each image the number of the shard it is in, where it is good to read those of a shard together"""
 
     def __len__(self) -> int:
         return len(self.names)
 
     def where(self, index: int) -> str:
-        """What messages call an image."""
+        """Return what messages call an image."""
         return str(self.root / self.names[index])
 
     def subset(self, rows: Sequence[int]) -> Examples:
-        """Some of the images, in this order."""
+        """Return some of the images, in this order."""
         chosen = np.array(rows, np.int64)
         return Examples(
             self.root,
@@ -64,10 +64,10 @@ class Examples:
         )
 
     def split(self, split: str, *, hold_out: bool) -> Examples:
-        """The images of a split, out of a part that is for it alone or (hold_out) for both.
+        """Return the images of a split, out of a part that is for it alone or (hold_out) for both.
 
         Of one part for both, the tenth with the smallest hashes of their names is held out, HELD_OUT_MOST at most: the
-        same ones wherever the data lies. As that is a rank, some of them may become training images when others are
+        same ones wherever the data is. As that is a rank, some of them may become training images when others are
         added. Test images come in the order of the hash, so that the first thousand are a fair sample where the files
         are sorted by class.
         """

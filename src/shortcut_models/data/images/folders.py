@@ -1,4 +1,4 @@
-"""Images that lie in files of their own, in a folder."""
+"""Images in files of their own, in a folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Files:
 
 
 def list_folder(root: Path, files: tuple[Path, ...]) -> Examples:
-    """Image files; the sorted names of the sub-folders are the classes."""
+    """List image files; the sorted names of the sub-folders are the classes."""
     names = [path.relative_to(root).as_posix() for path in files]
     tops = [name.split("/", 1)[0] for name in names if "/" in name]
     classes = tuple(sorted(set(tops)))

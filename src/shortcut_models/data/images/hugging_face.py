@@ -19,11 +19,11 @@ from .npz_idx import check_labels
 PREFIX = "hf:"
 """what a name on the Hub, hf:NAME or hf:NAME:CONFIG, begins with"""
 _ROWS_TOGETHER = 1024
-"""rows of a table that are taken to lie together on the disk"""
+"""rows of a table that are taken to be together on the disk"""
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether `save_to_disk` wrote a folder."""
+    """Return whether `save_to_disk` wrote a folder."""
     return any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
 
 
@@ -37,9 +37,12 @@ def _library() -> Any:
 
 @functools.lru_cache(maxsize=4)
 def open_splits(data: str) -> Mapping[str, Any]:
-    """The tables of hf:NAME[:CONFIG] or of a folder that `save_to_disk` wrote, by split; "" where there is but one.
+    """Open the tables of hf:NAME[:CONFIG] or of a folder that `save_to_disk` wrote, by split; "" is the only one.
 
-    What is on the Hub is downloaded once. Raises UserError where that or reading fails.
+    What is on the Hub is downloaded once.
+
+    Raises:
+        UserError: that or reading fails.
     """
     library = _library()
     name, _, config = data.removeprefix(PREFIX).partition(":")
@@ -54,7 +57,7 @@ def open_splits(data: str) -> Mapping[str, Any]:
 
 @functools.lru_cache(maxsize=4)
 def open_parquet(files: tuple[Path, ...]) -> Any:
-    """The table of some Parquet files. Raises UserError where one is damaged."""
+    """Open the table of some Parquet files. Raise UserError where one is damaged."""
     library = _library()
     try:
         return library.Dataset.from_parquet([str(path) for path in files])
@@ -67,12 +70,12 @@ def _first_line(error: BaseException) -> str:
 
 
 def files_of(table: Any) -> tuple[Path, ...]:
-    """The files that hold a table."""
+    """Return the files that hold a table."""
     return tuple(Path(file["filename"]) for file in table.cache_files)
 
 
 def hides_labels(table: Any) -> bool:
-    """Whether all labels are -1, as those of test sets that are kept secret."""
+    """Return whether all labels are -1, as those of test sets that are kept secret."""
     column = _label_column(table)
     return column is not None and bool((_numbers(table, column) == -1).all())
 
@@ -82,7 +85,7 @@ def _numbers(table: Any, column: str) -> np.ndarray:
 
 
 def _label_column(table: Any) -> str | None:
-    """The column called label; or the column of classes, of several that of the most; or whole numbers so called."""
+    """Return the column called label, or the column of (most) classes, or whole numbers so called."""
     library, features = _library(), table.features
     kinds = {name: kind for name, kind in features.items() if isinstance(kind, library.ClassLabel)}
     for name in ("label", "labels"):
@@ -93,7 +96,7 @@ def _label_column(table: Any) -> str | None:
 
 
 def _image_column(root: Path, table: Any) -> str:
-    """The one column of images: of that type, or with the bytes of files. Raises UserError where there is not one."""
+    """Return the one column of images: of that type, or with the bytes of files. Raise UserError without one."""
     library = _library()
     found = [
         name
@@ -124,7 +127,7 @@ class _Cells:
 
 
 def read_table(root: Path, split: str, table: Any) -> Examples:
-    """The images of a table. Raises UserError where it has no column of images, or labels that make no sense."""
+    """Return the images of a table. Raise UserError for one without images, or with labels that make no sense."""
     column, label = _image_column(root, table), _label_column(table)
     kind = table.features[column]
     cells = table.select_columns([column])

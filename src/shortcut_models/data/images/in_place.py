@@ -66,7 +66,7 @@ class InPlaceSet:
     def read(
         self, rows: Sequence[int] | np.ndarray
     ) -> tuple[UInt8[np.ndarray, "m c s s"], Int64[np.ndarray, "m"] | None]:
-        """The pixels of some rows, and their labels if there are any. Raises UserError naming what cannot be read."""
+        """Return the pixels of some rows, and their labels if any. Raise UserError naming what cannot be read."""
         pixels, taken = np.empty((len(rows), *self.shape), np.uint8), []
         for place, row in enumerate(rows):
             pixels[place], found = self._one(int(row))
@@ -74,7 +74,7 @@ class InPlaceSet:
         return pixels, None if self.labels is None else self.labels[taken]
 
     def _one(self, row: int) -> tuple[np.ndarray, int]:
-        """The pixels of a row, or of the next one that can be read, and which one that was."""
+        """Return the pixels of a row, or of the next one that can be read, and which one that was."""
         for other in range(row, row + NEIGHBOURS):
             found = other % len(self)
             try:
@@ -93,7 +93,7 @@ class InPlaceSet:
         )
 
     def note_damaged(self, name: str) -> None:
-        """NonNegativeInt a damaged image, and warn of the first, but not in a process that reads for another."""
+        """Count a damaged image, and warn of the first, but not in a process that reads for another."""
         if not self.damaged and get_worker_info() is None:
             warnings.warn(
                 f"{name} cannot be read: the next image takes its place; others are counted, "
@@ -128,6 +128,6 @@ class InPlaceDataset(Dataset[Batch]):
         self.images.note_damaged(name)
 
     def order(self, source: torch.Generator) -> Int64[Tensor, "n"]:
-        """All rows once, shuffled; those of shards in windows of several shards."""
+        """Return all rows once, shuffled; those of shards in windows of several shards."""
         shards = self.images.examples.blocks
         return torch.randperm(len(self), generator=source) if shards is None else windowed(shards, source)

@@ -44,10 +44,11 @@ class Part:
 
 
 def find_parts(data: str) -> dict[str, Part]:
-    """{"train": ...} and, where the data has a held-out part of its own, {"test": ...}.
+    """Return {"train": ...} and, where the data has a held-out part of its own, {"test": ...}.
 
-    Raises UserError where the path is nothing that we read, or could be read in two ways; OSError where it is
-    not ours to read.
+    Raises:
+        UserError: the path is nothing that is read here, or can be read in two ways.
+        OSError: the system does not let us read it.
     """
     path = Path(data)
     if data.startswith(hugging_face.PREFIX) or hugging_face.is_saved(path):
@@ -88,7 +89,7 @@ def _npz(path: Path) -> dict[str, Part]:
 
 
 def _idx(images: Path) -> Part:
-    """The images of an idx file and the labels beside it, each compressed or not."""
+    """Return the images of an idx file and the labels beside it, each compressed or not."""
     bare = re.sub(r"\.gz$", "", images.name, flags=re.IGNORECASE)
     start = bare.lower().rindex("images")
     labels = bare[:start] + "labels" + re.sub(r"idx[34]", "idx1", bare[start + len("images") :])
@@ -97,7 +98,7 @@ def _idx(images: Path) -> Part:
 
 
 def _tables(data: str) -> dict[str, Part]:
-    """The parts of tables of Hugging Face."""
+    """Return the parts of tables of Hugging Face."""
     tables = hugging_face.open_splits(data)
     named = {_WORDS[name.lower()]: name for name in tables if name.lower() in _WORDS}
     if len(tables) == 1:
@@ -109,7 +110,7 @@ def _tables(data: str) -> dict[str, Part]:
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """shards/{000..003}.tar or {a,b}.tar -> each of the names, in order."""
+    """Return the names that shards/{000..003}.tar or {a,b}.tar stands for, in order."""
     found = re.search(r"\{([^{}]*)\}", pattern)
     if found is None:
         return [pattern]
@@ -124,7 +125,7 @@ def expand_braces(pattern: str) -> list[str]:
 
 
 def _matches(pattern: str) -> list[Path]:
-    """The shards that a pattern names. Raises UserError where one is missing or no tar file."""
+    """Return the shards that a pattern names. Raise UserError where one is missing or is not a tar file."""
     paths = []
     for name in expand_braces(pattern):
         hits = glob.glob(name)
@@ -133,14 +134,14 @@ def _matches(pattern: str) -> list[Path]:
         paths += [Path(hit) for hit in hits]
     for path in paths:
         if not _SHARD.search(path.name):
-            raise UserError(f"{path} is no tar file: a pattern must match tar shards only (or pass the folder)")
+            raise UserError(f"{path} is not a tar file: a pattern must match tar shards only (or pass the folder)")
     if not paths:
         raise UserError(f"{pattern} names no file: pass --data with a pattern of tar shards")
     return sorted(set(paths))
 
 
 def _visible(folder: Path) -> tuple[list[Path], list[Path]]:
-    """(sub-folders, files) of a folder, sorted, without hidden ones."""
+    """Return (sub-folders, files) of a folder, sorted, without hidden ones."""
     with os.scandir(folder) as entries:
         shown = sorted(
             (entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX"),
@@ -150,7 +151,7 @@ def _visible(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """All visible image files below a folder, sorted; a link that leads back up is not followed again."""
+    """Yield all visible image files below a folder, sorted; a link that leads back up is not followed again."""
     real = os.path.realpath(folder)
     if real in above:
         return
@@ -161,7 +162,7 @@ def _walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
 
 
 def _folder(folder: Path) -> dict[str, Part]:
-    """The parts of a folder: train and test sub-folders, or what it holds itself."""
+    """Return the parts of a folder: train and test sub-folders, or what it holds itself."""
     folders, files = _visible(folder)
     if [path.name for path in folders] == ["data"] and any(folders[0].glob("*.parquet")):
         return _contents(folders[0], by_name=True)  # as repositories on the Hub are laid out
@@ -187,7 +188,7 @@ def _need_train(named: Mapping[str, Any], folder: Path | str) -> None:
 
 
 def _chosen(named: Mapping[str, Named], hides_labels: Callable[[Named], bool]) -> dict[str, Named]:
-    """train and, of test and val, the first that is there, as "test"; one whose labels are kept secret gives way."""
+    """Return train and, of test and val, the first that is there, as "test"; one with secret labels comes last."""
     held_out = named.get("test", named.get("val"))
     if {"test", "val"} <= set(named) and hides_labels(named["test"]):
         held_out = named["val"]
@@ -195,13 +196,13 @@ def _chosen(named: Mapping[str, Named], hides_labels: Callable[[Named], bool]) -
 
 
 def _hide_labels(files: list[Path]) -> bool:
-    """Whether files are a table in Parquet whose labels are kept secret."""
+    """Return whether files are a table in Parquet whose labels are kept secret."""
     tables = tuple(path for path in files if _PARQUET.search(path.name))
     return bool(tables) and hugging_face.hides_labels(hugging_face.open_parquet(tables))
 
 
 def _by_name(files: list[Path], folder: Path) -> dict[str, list[Path]]:
-    """Files by the word train, test or val in their names; all to train on where none has such a word."""
+    """Return files by the word train, test or val in their names; all to train on where none has such a word."""
     found: dict[str, list[Path]] = defaultdict(list)
     for file in files:
         word = _WORD.search(file.name)
@@ -215,7 +216,7 @@ def _by_name(files: list[Path], folder: Path) -> dict[str, list[Path]]:
 
 
 def _contents(folder: Path, *, by_name: bool) -> dict[str, Part]:
-    """The parts of a folder of one kind of file; told apart by their names, or else all in "train"."""
+    """Return the parts of a folder of one kind of file: by their names, or else all in "train"."""
     _, files = _visible(folder)
     images = tuple(_walk(folder))
     # A file that was unpacked beside its .gz is read once.

@@ -118,7 +118,7 @@ class ImageSource:
 
     @contextlib.contextmanager
     def _listed(self, name: str) -> Iterator[Examples]:
-        """All images of a part; those of compressed shards can be opened for as long as this is open."""
+        """Yield all images of a part; those of compressed shards can be opened for as long as this is open."""
         part = self._parts[name]
         if self._compressed[name]:
             with unpacked(part.files) as plain:

@@ -1,4 +1,4 @@
-"""Images that lie in arrays: .npz and MNIST-style idx files."""
+"""Images in arrays: .npz and MNIST-style idx files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _INNER = {"train": ("train",), "test": ("test", "val")}
 
 
 def _spellings(names: Sequence[str], inner: str) -> tuple[str, ...]:
-    """images, x -> x_train, train_x, ..., where an .npz file holds several splits."""
+    """Return x_train, train_x, ... for images, x, where an .npz file holds several splits."""
     return tuple(f"{a}_{b}" for name in names for a, b in ((name, inner), (inner, name))) if inner else tuple(names)
 
 
@@ -29,11 +29,11 @@ def _open_npz(path: Path) -> Any:
     try:
         return np.load(path, allow_pickle=False)
     except (ValueError, EOFError, zipfile.BadZipFile):
-        raise UserError(f"{path} is damaged or no .npz file: write it again with numpy.savez") from None
+        raise UserError(f"{path} is damaged or is not an .npz file: write it again with numpy.savez") from None
 
 
 def npz_splits(path: Path) -> dict[str, str]:
-    """{"train": the word for it in the names of the arrays}, and "test" likewise; {"train": ""} for one split."""
+    """Return {"train": the word for it in the arrays' names}, and "test" likewise; {"train": ""} for one split."""
     with _open_npz(path) as file:
         found = {
             split: word
@@ -45,7 +45,7 @@ def npz_splits(path: Path) -> dict[str, str]:
 
 
 def read_npz(path: Path, inner: str) -> Examples:
-    """The images of an .npz file, and its labels if it has any. Raises UserError where they are not as documented."""
+    """Return the images of an .npz file, and its labels if any. Raise UserError where they are not as documented."""
     with _open_npz(path) as file:
         try:
             name = next((name for name in _spellings(_IMAGES, inner) if name in file.files), None)
@@ -68,7 +68,7 @@ def _only_images(path: Path, file: Any) -> np.ndarray:
 
 
 def _uint8(path: Path, images: np.ndarray) -> np.ndarray:
-    """[n, H, W] or [n, H, W, C] in uint8, from uint8 or floats in [0, 1]."""
+    """Return [n, H, W] or [n, H, W, C] in uint8, from uint8 or floats in [0, 1]."""
     if images.ndim == 4 and images.shape[3] not in (1, 3, 4) and images.shape[1] in (1, 3):
         raise UserError(f"{path}: images are [n, C, H, W]: transpose them to [n, H, W, C]")
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3, 4)) or 0 in images.shape:
@@ -79,14 +79,14 @@ def _uint8(path: Path, images: np.ndarray) -> np.ndarray:
         raise UserError(f"{path}: images must be uint8, or floats from 0 to 1, not {images.dtype}: convert them")
     low, high = float(images.min()), float(images.max())
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise UserError(f"{path}: images hold NaN or infinite values: mend or remove those images")
+        raise UserError(f"{path}: images hold NaN or infinite values: fix or remove those images")
     if low < 0 or high > 1:
-        raise UserError(f"{path}: float images must lie from 0 to 1, not {low:g} to {high:g}: rescale them")
+        raise UserError(f"{path}: float images must be from 0 to 1, not {low:g} to {high:g}: rescale them")
     return np.rint(images.astype(np.float32) * 255).astype(np.uint8)
 
 
 def check_labels(path: Path, labels: np.ndarray, count: int) -> np.ndarray:
-    """Labels as int64 [count]. Raises UserError where they are not whole numbers from 0, one an image."""
+    """Return labels as int64 [count]. Raise UserError where they are not whole numbers from 0, one an image."""
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.shape != (count,):
@@ -106,7 +106,7 @@ def _examples(path: Path, images: np.ndarray, labels: np.ndarray | None) -> Exam
 
 
 def read_idx(images: Path, labels: Path | None) -> Examples:
-    """The images of an idx file and the labels of another. Raises UserError where a file is no such file."""
+    """Return the images of an idx file and the labels of another. Raise UserError where a file is not one."""
     pixels = _idx_array(images)
     if pixels.ndim not in (3, 4) or 0 in pixels.shape:
         raise UserError(f"{images} holds an array {list(pixels.shape)}, not images [n, H, W]: pass the images' file")
@@ -115,14 +115,14 @@ def read_idx(images: Path, labels: Path | None) -> Examples:
 
 
 def _idx_array(path: Path) -> np.ndarray:
-    """The array of an idx file: two zero bytes, a type (8: uint8), the number of axes, their lengths, the values."""
+    """Read the array of an idx file: two zero bytes, a type (8: uint8), the number of axes, their lengths, values."""
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb") as file:
             raw = file.read()
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise UserError(f"{path} is damaged: its gzip stream ends early or is broken; copy it again") from None
     if raw[:3] != b"\0\0\x08" or len(raw) < 4 + 4 * raw[3]:
-        raise UserError(f"{path} is no idx file of bytes (it must start with 00 00 08): copy it again")
+        raise UserError(f"{path} is not an idx file of bytes (it must start with 00 00 08): copy it again")
     shape = np.frombuffer(raw, ">u4", count=raw[3], offset=4).tolist()
     start = 4 + 4 * raw[3]
     if len(raw) - start != math.prod(shape):

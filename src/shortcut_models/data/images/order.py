@@ -1,4 +1,4 @@
-"""An order for images that lie in shards on a disk or a network: shuffled, and yet near one another."""
+"""An order for images in shards on a disk or a network: shuffled, and yet near one another."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ WINDOW_SHARDS, WINDOW_IMAGES = 16, 16_384
 
 
 def windowed(shards: Int64[np.ndarray, "n"], source: torch.Generator) -> Int64[Tensor, "n"]:
-    """All rows once, in an order that reads from a few shards at a time.
+    """Return all rows once, in an order that reads from a few shards at a time.
 
     The shards are shuffled and cut into windows of at least 16 shards and 16,384 images; the rows of a window are
     shuffled among themselves. So all of a window is read within as many examples as it has, and two images of one
     shard are at most a window apart. Where all fits into one window, this is a plain shuffle.
 
     Args:
-        shards: for each row the number of the shard it lies in.
+        shards: for each row the number of the shard it is in.
         source: the order is a function of its seed.
     """
     rows = np.argsort(shards, kind="stable")
@@ -34,7 +34,7 @@ def windowed(shards: Int64[np.ndarray, "n"], source: torch.Generator) -> Int64[T
 
 
 def _windows(sizes: list[int]) -> list[range]:
-    """Shards in turn, cut where a window is large enough and the rest is too."""
+    """Return shards in turn, cut where a window is large enough and the rest is too."""
     found, begin, held, left = [], 0, 0, sum(sizes)
     for end, size in enumerate(sizes, 1):
         held, left = held + size, left - size

@@ -11,7 +11,7 @@ _GREY = _DEEP | {"1", "L", "LA", "La", "F"}
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Whether an image can hold no colour."""
+    """Return whether an image can hold no colour."""
     return image.mode in _GREY
 
 
@@ -32,7 +32,7 @@ def to_pixels(image: Image.Image, size: int, channels: int) -> UInt8[np.ndarray,
 
 
 def _plain(image: Image.Image, mode: str) -> Image.Image:
-    """The image in mode L or RGB."""
+    """Return the image in mode L or RGB."""
     if image.mode in _DEEP or image.mode == "F":
         image = _eight_bits(image)
     if image.has_transparency_data:
@@ -45,9 +45,9 @@ def _plain(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Greyscale of 16 bits, or of floats from 0 to 1, at 8 bits."""
+    """Return greyscale of 16 bits, or of floats from 0 to 1, at 8 bits."""
     values = np.asarray(image).astype(np.float64)
     most = 1.0 if image.mode == "F" else 65535.0
     if not (values.min() >= 0 and values.max() <= most):
-        raise ValueError(f"values must lie from 0 to {most:g}")
+        raise ValueError(f"values must be from 0 to {most:g}")
     return Image.fromarray(np.rint(values * (255 / most)).astype(np.uint8))

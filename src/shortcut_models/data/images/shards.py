@@ -1,4 +1,4 @@
-"""Tar shards named as WebDataset does, and the index that says where in them each image lies.
+"""Tar shards named as WebDataset does, and the index that says where in them each image is.
 
 An index is made from the headers of the shards, once, and kept in the cache folder under a key of their names, sizes
 and times of change. With it any image of any shard is one read away.
@@ -37,7 +37,7 @@ from .examples import Examples
 from .layout import IMAGE_SUFFIXES
 
 VERSION = 1
-"""of what an index holds; a change makes every one anew"""
+"""of what an index holds; a change invalidates every one"""
 _BLOCK = 512
 """bytes of a tar header; an archive ends with such a block of zeros"""
 _KEPT_OPEN = 64
@@ -111,7 +111,7 @@ def is_compressed(shard: Path) -> bool:
 
 @contextlib.contextmanager
 def unpacked(shards: tuple[Path, ...]) -> Iterator[tuple[Path, ...]]:
-    """The shards; of those that are compressed copies that are not, for as long as this is open."""
+    """Yield the shards; of compressed ones, copies that are not, for as long as this is open."""
     with tempfile.TemporaryDirectory(prefix="shortcut-models-") as scratch:
         plain = []
         for number, shard in enumerate(shards):
@@ -125,10 +125,12 @@ def unpacked(shards: tuple[Path, ...]) -> Iterator[tuple[Path, ...]]:
 
 
 def read_shards(root: Path, shards: tuple[Path, ...], plain: tuple[Path, ...]) -> Examples:
-    """The images of tar shards: KEY.png (or another suffix) and, for its label, KEY.cls.
+    """Return the images of tar shards: KEY.png (or another suffix) and, for its label, KEY.cls.
 
-    plain: for each shard the file to read, itself or a copy that is not compressed. Raises UserError for a shard that
-    is damaged or empty, for labels that some images lack, and for labels that are no whole numbers from 0.
+    plain: for each shard the file to read, itself or a copy that is not compressed.
+
+    Raises:
+        UserError: a shard is damaged or empty; some images lack labels; labels are not whole numbers from 0.
     """
     stamps = tuple(_stamp(path.stat()) for path in plain)
     key = _key(shards, stamps) if plain == shards else None
@@ -153,7 +155,7 @@ def _key(shards: tuple[Path, ...], stamps: tuple[Stamp, ...]) -> str:
 
 
 def _read(key: str) -> _Index | None:
-    """The index of a key, or None where it is not there, or is not whole."""
+    """Return the index of a key, or None where it is not there, or is not whole."""
     try:
         with np.load(cache_folder() / f"{key}.index.npz", allow_pickle=False) as file:
             names = file["names"].tobytes().decode("utf-8", "surrogateescape").split("\0")
@@ -174,7 +176,7 @@ def _write(key: str, index: _Index) -> None:
 
 
 def _scan_all(root: Path, shards: tuple[Path, ...], plain: tuple[Path, ...]) -> _Index:
-    """The index of all shards, several of them read at a time."""
+    """Make the index of all shards, several of them read at a time."""
 
     def scan(number: int) -> list[_Member]:
         shard = shards[number]
@@ -201,11 +203,11 @@ def _explained(shard: Path) -> Iterator[None]:
     try:
         yield
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{shard} is damaged or no tar file ({error}): copy or pack it again") from None
+        raise UserError(f"{shard} is damaged or is not a tar file ({error}): copy or pack it again") from None
 
 
 def _scan(path: Path, shard: Path, shown: str) -> list[_Member]:
-    """The images of a shard, in order, with their labels."""
+    """List the images of a shard, in order, with their labels."""
     images: dict[str, _Member] = {}
     labels: dict[str, int] = {}
     with open(path, "rb", buffering=0) as file, tarfile.open(fileobj=file, mode="r:") as archive:

@@ -153,13 +153,13 @@ def empty_shard(root: Path) -> str:
 
 
 MISTAKES: dict[str, tuple[Callable[[Path], str], str]] = {
-    "shard cut in an image": (first_shard(lambda c: c[:700]), "train-000.tar is damaged or no tar file"),
-    "shard cut in a header": (first_shard(lambda c: c[:1200]), "train-000.tar is damaged or no tar file"),
+    "shard cut in an image": (first_shard(lambda c: c[:700]), "train-000.tar is damaged or is not a tar file"),
+    "shard cut in a header": (first_shard(lambda c: c[:1200]), "train-000.tar is damaged or is not a tar file"),
     "shard with a bad header": (
         first_shard(lambda c: c[:1024] + b"x" * 512 + c[1536:]),
-        "train-000.tar is damaged or no tar file",
+        "train-000.tar is damaged or is not a tar file",
     ),
-    "shard of no bytes": (first_shard(lambda c: b""), "train-000.tar is damaged or no tar file"),
+    "shard of no bytes": (first_shard(lambda c: b""), "train-000.tar is damaged or is not a tar file"),
     "shard without images": (empty_shard, "no images in", ),
     "image cut": (lambda root: damage(root, range(60)), "cannot be read as an image"),
     "label that is a word": (with_member("x.cls", b"tench"), "x.cls must hold a whole number from 0, not 'tench'"),

@@ -120,7 +120,7 @@ def test_half_of_the_images_are_mirrored() -> None:
 
 
 def test_a_resolved_task_is_rebuilt_from_json_without_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And tells nobody where it lay: a model file is given to others."""
+    """And does not say where it was: a model file is given to others."""
     make_folder(tmp_path / "mine", pictures(), some_labels())
     monkeypatch.chdir(tmp_path)
     task = Images(data="mine").resolve()
@@ -189,7 +189,7 @@ def test_a_second_start_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("harm", ["cut", "json", "foreign", "gone"])
-def test_a_damaged_cache_is_made_anew(harm: str, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_made_again(harm: str, tmp_path: Path) -> None:
     task = Images(data=make_folder(tmp_path, pictures(), some_labels())).resolve()
     before = contents(task, "train")
     for path in cache.cache_folder().iterdir():

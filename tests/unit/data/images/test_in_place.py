@@ -99,7 +99,7 @@ def test_shards_are_indexed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("harm", ["cut", "foreign", "short column"])
-def test_a_damaged_index_is_made_anew(harm: str, tmp_path: Path) -> None:
+def test_a_damaged_index_is_made_again(harm: str, tmp_path: Path) -> None:
     data = make_shards(tmp_path, pictures(), some_labels())
     before = contents(in_place(data), "train")
     (path,) = cache.cache_folder().glob("*.index.npz")
@@ -173,7 +173,7 @@ def test_the_next_image_takes_the_place_of_a_damaged_one(tmp_path: Path) -> None
     assert len(dataset.damaged) == 4
 
 
-def test_the_search_goes_on_at_the_start_and_ends_somewhere(tmp_path: Path) -> None:
+def test_the_search_continues_at_the_start_and_ends_somewhere(tmp_path: Path) -> None:
     dataset = in_place(damaged(tmp_path / "a", *range(1, COUNT)), skip_damaged=True).dataset("train")
     with pytest.warns(UserWarning, match="cannot be read"):
         assert dataset.__getitems__([1]).cond["label"].tolist() == [0]
