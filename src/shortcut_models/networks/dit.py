@@ -48,7 +48,7 @@ class DiTConfig(NetworkConfig):
 
     @classmethod
     def original(cls, *, width: int, depth: int, heads: int, patch_size: int, mlp_ratio: float = 4.0) -> DiTConfig:
-        """The network of the paper's own code, to load its checkpoints and to train as it does.
+        """Return the network of the paper's own code, to load its checkpoints and to train as it does.
 
         It differs from ours in the sinusoids of t and d, where t in [0, 1] meets periods that were made for 0..1000,
         and in the attention scores, which are divided by the width of a head and not by its square root.

@@ -53,7 +53,7 @@ class TimeStepEmbedding(nn.Module):
         return self.time(self.time_features(t)) + self.of_step_size(d)
 
     def of_step_size(self, d: T) -> Float[Tensor, "b width"]:
-        """The part that depends on d."""
+        """Return the part that depends on d."""
         level = -torch.log2(d.float().clamp(min=2.0**-16))
         return self.level(self.level_features(level))
 
