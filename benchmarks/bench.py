@@ -172,7 +172,7 @@ def sampling_rows(sizes: Sizes, watch: Stopwatch) -> list[Row]:
 
 
 def digits_rows(sizes: Sizes, watch: Stopwatch) -> list[Row]:
-    """Training steps of the recipe of the demo, its data read as ever."""
+    """Training steps of the recipe of the demo, its data read as usual."""
     recipe = RECIPES["digits"]
     task, training = recipe.task.resolve(), dataclasses.replace(recipe.training, device=str(watch.device))
     state = fresh_state(recipe.network.build(task.shape, task.conditions), recipe.objective, training)

@@ -71,7 +71,7 @@ QUICK = Load({"s": 1}, {"s": 2}, (), (), 64, rounds=1, images=1)
 
 
 def free_memory(device: torch.device) -> float:
-    """GiB that may be had."""
+    """Return the GiB that are free."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / GIB
     with contextlib.suppress(OSError):  # where the system tells it, with what its file cache would give back

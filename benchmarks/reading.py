@@ -2,7 +2,7 @@
 
     python benchmarks/reading.py --data photos
 
-Pillow decodes files that lie in memory; the worker reads them from shards, decodes them and makes batches. The two take
+Pillow decodes files in memory; the worker reads them from shards, decodes them and makes batches. The two take
 turns, batch by batch. Time is that of the processor: what else the machine does is not in it, nor is a slow disk.
 """
 

@@ -16,7 +16,7 @@ from shortcut_models.tasks import Images
 
 
 def draw_bars(folder: Path, count: int = 500) -> Path:
-    """A stand-in for your own folder: coloured bars, 8x8 pixels, in a sub-folder for each direction."""
+    """Draw a stand-in for your own folder: coloured bars, 8x8 pixels, in a sub-folder for each direction."""
     rng = np.random.default_rng(0)
     for direction in ("across", "upright"):
         (folder / direction).mkdir(parents=True)

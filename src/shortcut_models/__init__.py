@@ -32,26 +32,9 @@ _MODULES = {
 """the public names, by the module that defines them"""
 
 __all__ = [
-    "Batch",
-    "Callback",
-    "Frames",
-    "Label",
-    "Losses",
-    "Model",
-    "Network",
-    "NetworkConfig",
-    "Objective",
-    "Policy",
-    "Stopped",
-    "Task",
-    "Training",
-    "UserError",
-    "Vector",
-    "__version__",
-    "evaluate",
-    "fit",
-    "load",
-]
+    "Batch", "Callback", "Frames", "Label", "Losses", "Model", "Network", "NetworkConfig", "Objective", "Policy",
+    "Stopped", "Task", "Training", "UserError", "Vector", "__version__", "evaluate", "fit", "load",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-import itertools
+import json
 import math
 import operator
 import re
@@ -42,7 +42,8 @@ PositiveInt = Annotated[int, at.Ge(1)]
 NonNegativeInt = Annotated[int, at.Ge(0)]
 Fraction = Annotated[float, at.Ge(0), at.Le(1)]
 
-
+UNIONS = (types.UnionType, typing.Union)
+"""origins of `int | None`, which Python has two of"""
 DERIVED = {"settable": False}
 """Metadata of a field that the program fills in, so that it is not an option."""
 
@@ -77,35 +78,23 @@ class Option(NamedTuple):
         return f"--{prefix}{'no-' if value is False else ''}{self.name.replace('_', '-')}"
 
 
-_COMPARISONS: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
-    at.Ge: ("ge", ">=", operator.ge),
-    at.Gt: ("gt", ">", operator.gt),
-    at.Le: ("le", "<=", operator.le),
-    at.Lt: ("lt", "<", operator.lt),
+_COMPARISONS: dict[type, tuple[str, Callable[[Any, Any], bool]]] = {
+    at.Ge: (">=", operator.ge),
+    at.Gt: (">", operator.gt),
+    at.Le: ("<=", operator.le),
+    at.Lt: ("<", operator.lt),
 }
 
 
-def _rule(item: Any) -> Rule | None:
-    if isinstance(item, Rule):
-        return item
-    if type(item) not in _COMPARISONS:
-        return None
-    attribute, sign, compare = _COMPARISONS[type(item)]
-    bound = getattr(item, attribute)
-    return Rule(lambda value: compare(value, bound), f"{sign} {bound}")
-
-
-def _without_rules(kind: Any) -> tuple[Any, tuple[Rule, ...]]:
-    """Return a type without its constraints, and these; `PositiveInt | None` has those of PositiveInt."""
-    if typing.get_origin(kind) is Annotated:
-        inner, *metadata = typing.get_args(kind)
-        inner, rules = _without_rules(inner)
-        return inner, rules + tuple(rule for rule in map(_rule, metadata) if rule is not None)
-    if typing.get_origin(kind) in (types.UnionType, typing.Union):
-        parts = [_without_rules(part) for part in typing.get_args(kind)]
-        kind = functools.reduce(operator.or_, (part for part, _ in parts))
-        return kind, tuple(itertools.chain.from_iterable(rules for _, rules in parts))
-    return kind, ()
+def _rules(part: Any) -> tuple[Rule, ...]:
+    """Return the constraints in an annotation, or in a part of one."""
+    if isinstance(part, Rule):
+        return (part,)
+    if type(part) in _COMPARISONS:
+        sign, compare = _COMPARISONS[type(part)]
+        (bound,) = dataclasses.astuple(part)
+        return (Rule(lambda value: compare(value, bound), f"{sign} {bound}"),)
+    return tuple(rule for inner in typing.get_args(part) for rule in _rules(inner))
 
 
 def options(config: Any) -> tuple[Option, ...]:
@@ -116,24 +105,28 @@ def options(config: Any) -> tuple[Option, ...]:
 @functools.cache
 def _options(cls: Any) -> tuple[Option, ...]:
     # The docstring of a field is in the class that defines the field, which may be a base; a subclass may replace it.
-    bases = [base for base in reversed(cls.__mro__) if "__dataclass_fields__" in vars(base)]
-    params = itertools.chain.from_iterable(docstring_parser.parse_from_object(base).params for base in bases)
-    docs = {param.arg_name: " ".join((param.description or "").split()) for param in params}
-    hints = typing.get_type_hints(cls, include_extras=True)
+    docs = {
+        param.arg_name: " ".join((param.description or "").split())
+        for base in reversed(cls.__mro__)
+        if dataclasses.is_dataclass(base)
+        for param in docstring_parser.parse_from_object(base).params
+    }
+    kinds, hints = typing.get_type_hints(cls), typing.get_type_hints(cls, include_extras=True)
     found = []
     for field in dataclasses.fields(cls):
-        hint = hints[field.name]
+        name, hint = field.name, hints[field.name]
         settable = field.init and field.metadata.get("settable", True)
-        found.append(Option(field.name, hint, *_without_rules(hint), docs.get(field.name, ""), settable))
+        found.append(Option(name, hint, kinds[name], _rules(hint), docs.get(name, ""), settable))
     return tuple(found)
 
 
 def kind_text(kind: Any) -> str:
     """Return a type in the words of an error message."""
-    if typing.get_origin(kind) is Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(kind)))
-    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
-        return " or ".join(kind_text(part) for part in typing.get_args(kind))
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, args))
+    if origin in UNIONS:
+        return " or ".join(map(kind_text, args))
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
     return words.get(kind) or str(kind)
 
@@ -149,7 +142,7 @@ def _is_kind(value: Any, kind: Any) -> bool:
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         return value in args
-    if isinstance(kind, types.UnionType) or origin is typing.Union:
+    if origin in UNIONS:
         return any(_is_kind(value, part) for part in args)
     if kind is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
@@ -181,28 +174,27 @@ def check(config: Any) -> None:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Return a configuration as plain JSON values."""
-    return {option.name: _swapped(getattr(config, option.name), tuple, list) for option in options(config)}
-
-
-def _swapped(value: Any, old: Any, new: Callable[[Any], Any]) -> Any:
-    """Return tuples as lists, or lists as tuples, also inside one another."""
-    return new(_swapped(part, old, new) for part in value) if isinstance(value, old) else value
+    """Return a configuration as plain JSON values: tuples become lists."""
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return values
 
 
 def from_dict(cls: type, values: dict[str, Any]) -> Any:
-    """Return the configuration that `to_dict` was given; lists, which JSON makes of tuples, become tuples.
+    """Return the configuration that `to_dict` was given.
 
     Raises:
         UserError: the configuration does not have one of the fields, or a value is wrong.
     """
-    known = {option.name for option in options(cls)}
-    unknown = sorted(set(values) - known)
+    unknown = sorted(values.keys() - {option.name for option in options(cls)})
     if unknown:
         raise UserError(
             f"{cls.__name__} has no field {unknown[0]!r}: the file is from another version of shortcut-models"
         )
-    return cls(**{name: _swapped(value, list, tuple) for name, value in values.items()})
+    return cls(**{name: _as_tuples(value) for name, value in values.items()})
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
 def choose(kind: str, name: str, among: Mapping[str, Any]) -> Any:

@@ -13,12 +13,12 @@ from .errors import UserError
 
 
 def broadcast(t: T, x: X) -> Float[Tensor, "b *ones"]:
-    """A number per example, shaped so that it multiplies x."""
+    """Return a number per example, shaped so that it multiplies x."""
     return t.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
 
 def interpolate(noise: X, data: X, t: T, sigma_min: float = 0.0) -> X:
-    """The point at time t of the line from noise to data: (1 - t) noise + t data (eq. 1).
+    """Return the point at time t of the line from noise to data: (1 - t) noise + t data (eq. 1).
 
     sigma_min: share of the noise that is left at t = 1; 0 here, 1e-5 in the original.
     """
@@ -28,22 +28,22 @@ def interpolate(noise: X, data: X, t: T, sigma_min: float = 0.0) -> X:
 
 
 def velocity(noise: X, data: X, sigma_min: float = 0.0) -> X:
-    """The direction of that line (eq. 1)."""
+    """Return the direction of that line (eq. 1)."""
     return torch.sub(data, noise, alpha=1 - sigma_min)
 
 
 def step(x: X, d: T, v: X) -> X:
-    """One step along an average velocity: x_{t+d} = x_t + d v (eq. 3)."""
+    """Take one step along an average velocity: x_{t+d} = x_t + d v (eq. 3)."""
     return x + broadcast(d, x) * v
 
 
 def step_size(level: Int[Tensor, "b"]) -> T:
-    """Level k -> d = 2^-k: k = 0 is one step, k = 7 is 128. Exact in float32 and bfloat16."""
+    """Return d = 2^-k of level k: k = 0 is one step, k = 7 is 128. Exact in float32 and bfloat16."""
     return torch.exp2(-level.float())
 
 
 def stratified_levels(rows: int, levels: int) -> Int[Tensor, "{rows}"]:
-    """A level in [0, levels) for each row, ascending; every level's expected share is rows / levels.
+    """Draw a level in [0, levels) for each row, ascending; each level's expected share is rows / levels.
 
     Systematic sampling: one uniform offset decides all rows, so the count of a level is rows / levels rounded
     up or down, and a single row still sees every level over time. Drawn on the CPU: the counts shape the batch.
@@ -54,7 +54,7 @@ def stratified_levels(rows: int, levels: int) -> Int[Tensor, "{rows}"]:
 
 
 def grid_times(level: Int[Tensor, "b"]) -> T:
-    """A uniform multiple of d = 2^-level in [0, 1 - d] for each row."""
+    """Draw a uniform multiple of d = 2^-level in [0, 1 - d] for each row."""
     # Apple's GPUs have no float64; the 24 bits of float32 are enough for levels up to 15.
     kind = torch.float32 if level.device.type == "mps" else torch.float64
     nodes = torch.exp2(level.to(kind))
@@ -62,7 +62,7 @@ def grid_times(level: Int[Tensor, "b"]) -> T:
 
 
 def stage_of(progress: float, stages: int) -> int:
-    """Which of so many equal stages a share of the way in [0, 1] lies in; the end belongs to the last."""
+    """Return which of so many equal stages a share of the way in [0, 1] is in; the end belongs to the last."""
     return min(math.floor(stages * progress + 1e-9), stages - 1)  # the share is rounded, as 3/7 is
 
 
@@ -73,10 +73,13 @@ def check_num_steps(steps: int, max_steps: int) -> None:
 
 
 def sampling_times(steps: int, max_steps: int) -> list[float]:
-    """Times 0 = t_0 < ... < t_steps = 1 whose steps are powers of two, each on the grid of its size.
+    """Return times 0 = t_0 < ... < t_steps = 1 whose steps are powers of two, each on the grid of its size.
 
     Of the largest power of two p <= steps, the last steps - p intervals of 1/p are halved:
-    3 = 1/2 + 1/4 + 1/4. Raises UserError where steps is not in 1..max_steps.
+    3 = 1/2 + 1/4 + 1/4.
+
+    Raises:
+        UserError: steps is not in 1..max_steps.
     """
     check_num_steps(steps, max_steps)
     power = 1 << (steps.bit_length() - 1)
@@ -86,5 +89,5 @@ def sampling_times(steps: int, max_steps: int) -> list[float]:
 
 
 def levels_of(max_steps: int) -> int:
-    """log2(max_steps): the number of levels above the finest."""
+    """Return log2(max_steps): the number of levels above the finest."""
     return int(math.log2(max_steps))

@@ -14,25 +14,25 @@ from torch import Tensor
 
 
 def seed_of(*place: int) -> int:
-    """A 63-bit seed for a place; places that differ in any number, or in length, get unrelated seeds."""
+    """Return a 63-bit seed for a place; places that differ in any number, or in length, get unrelated seeds."""
     digest = hashlib.blake2b(" ".join(map(str, place)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 def generator(*place: int) -> torch.Generator:
-    """A CPU generator for this place."""
+    """Return a CPU generator for this place."""
     return torch.Generator().manual_seed(seed_of(*place))
 
 
 def generators_of(noise: Tensor) -> list[torch.Generator]:
-    """A CPU generator for each row, which follows from its values: for a sampler that needs more noise on its way."""
+    """Return a CPU generator for each row, which follows from its values: for samplers that need more noise."""
     rows = noise.detach().cpu().contiguous().flatten(1).view(torch.uint8).numpy()
     seeds = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
     return [torch.Generator().manual_seed(int.from_bytes(seed, "big") >> 1) for seed in seeds]
 
 
 def normal_like(x: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    """Standard normal noise of the shape and kind of x, each row from its own generator."""
+    """Draw standard normal noise of the shape and kind of x, each row from its own generator."""
     made = torch.empty(x.shape, dtype=x.dtype)
     for row, source in zip(made, generators, strict=True):
         row.normal_(generator=source)
@@ -40,7 +40,7 @@ def normal_like(x: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
 
 
 def sample_noise(seed: int, indices: Sequence[int], shape: tuple[int, ...]) -> Tensor:
-    """Standard normal noise [n, *shape], float32 on the CPU: sample i always gets the same, whatever its batch."""
+    """Draw standard normal noise [n, *shape], float32 on the CPU: sample i gets the same in any batch."""
     noise = torch.empty(len(indices), *shape)
     for row, index in zip(noise, indices, strict=True):
         row.normal_(generator=generator(seed, index))

@@ -20,7 +20,7 @@ Velocity = Callable[[X, T, T], X]
 def guided(
     net: Network, cond: Cond, guidance: float, rows: int, device: torch.device, drop: Bool[Tensor, "b"] | None = None
 ) -> Velocity:
-    """The network as a function of (x, t, d), with its conditions encoded once and guidance applied.
+    """Return the network as a function of (x, t, d), with its conditions encoded once and guidance applied.
 
     drop [b]: rows without their condition, whatever the guidance.
 
@@ -93,6 +93,6 @@ def renoise(
 
 
 def last(points: Iterator[X]) -> X:
-    """The end of a trajectory."""
+    """Return the end of a trajectory."""
     (x,) = collections.deque(points, maxlen=1)
     return x

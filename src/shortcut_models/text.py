@@ -53,10 +53,8 @@ def format_duration(seconds: float) -> str:
 
 
 def format_table(rows: Iterable[Sequence[str]], align: Sequence[str] | None = None) -> str:
-    """Return rows of cells as aligned text.
+    """Return rows of cells, the head first, as aligned text.
 
-    Args:
-        rows: the head and the lines below it.
-        align: "left" or "right" for each column; all to the right by default.
+    align: "left" or "right" for each column; all to the right by default.
     """
     return tabulate(rows, tablefmt="plain", disable_numparse=True, stralign="right", colalign=align)

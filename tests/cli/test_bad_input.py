@@ -139,7 +139,7 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     # models
     "sample what": ("sample --out s.npz", "RUN is missing"),
-    "no run": ("sample nowhere --out s.npz", "nowhere does not exist: give a run directory or a model file"),
+    "no run": ("sample nowhere --out s.npz", "nowhere does not exist: pass a run directory or a model file"),
     "empty run": ("sample empty --out s.npz", "empty is not a run, as it does not have a config.json"),
     "folder that is not a run": ("evaluate notes", "notes is not a run, as it does not have a config.json"),
     "not trained yet": ("sample untrained --out s.npz", "untrained has no checkpoint yet: train it"),

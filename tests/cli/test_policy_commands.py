@@ -209,7 +209,7 @@ WRONG: dict[str, tuple[str, str]] = {
         "rollout digits",
         "digits: not a policy, as it was not trained on demonstrations: use `sh",
     ),
-    "no run": ("rollout nowhere", "nowhere does not exist: give a run directory or a model file"),
+    "no run": ("rollout nowhere", "nowhere does not exist: pass a run directory or a model file"),
     "too many steps": ("rollout policy --steps 1 32", "--steps must be whole numbers from 1 to 16, not 32"),
     "no steps": ("rollout policy --steps 0", "--steps must be whole numbers from 1 to 16, not 0"),
     "no episodes": ("rollout policy --episodes 0", "--episodes must be >= 1, not 0"),

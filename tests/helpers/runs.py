@@ -144,7 +144,7 @@ def tree(folder: Path) -> dict[str, bytes | None]:
 
 OURS = [
     f"shortcut_models.{name}"
-    for name in ("cli", "cli.train", "cli.sample", "cli.report", "recipes.train", "drawing.style", "reports.report")
+    for name in ("cli", "cli.train", "cli.sample", "cli.pictures", "recipes.train", "drawing.style", "reports.report")
 ]
 THEIRS = ["sklearn.datasets", "sklearn.model_selection", "sklearn.svm", "torch._dynamo"]
 

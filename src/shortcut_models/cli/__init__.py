@@ -1,4 +1,4 @@
-"""The command line, `shortcut`: a thin layer over the Python interface, a file for each command."""
+"""The command line, `shortcut`: a thin layer over the Python interface."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ COMMANDS = {
     "race": "show policies side by side in the same world, or one policy at several numbers of steps",
     "import-original": "turn a checkpoint of the paper's own code into a run to sample from",
 }
-"""each command is a module of this package, which has a class of the same name"""
+"""each command is a class of the same name, in a module of that name unless MODULES names another"""
+MODULES = {
+    **dict.fromkeys(("interpolate", "plot", "animate", "report"), "pictures"),
+    **dict.fromkeys(("collect", "rollout", "race"), "policies"),
+}
 
 HELP = f"""usage: shortcut [-h] [--version] COMMAND ...
 
@@ -86,7 +90,7 @@ def read(words: Sequence[str]) -> Command:
     from ..config import choose
 
     about = choose("command", name, COMMANDS)
-    module = importlib.import_module(f".{name.replace('-', '_')}", __name__)
+    module = importlib.import_module(f".{MODULES.get(name, name.replace('-', '_'))}", __name__)
     command: type[Command] = getattr(module, name.title().replace("-", ""))
     return command.read(rest, f"shortcut {name}", about)
 

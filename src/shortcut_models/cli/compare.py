@@ -1,7 +1,5 @@
 """The command `shortcut compare`."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

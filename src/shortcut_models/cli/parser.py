@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -27,8 +26,10 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
-from ..config import check, kind_text, options, word
+from ..config import UNIONS, check, kind_text, options, word
 from ..errors import UserError
+
+METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +74,6 @@ class Part(NamedTuple):
         return [option.flag(self.prefix) for option in found] + negative
 
 
-class _Whole:
-    """Stands for the parts of a command line together, as tyro reads one type."""
-
-
 def parse(
     parts: Sequence[Part],
     words: Sequence[str],
@@ -105,65 +102,55 @@ def parse(
 
     @registry.struct_rule
     def fields(info: StructTypeInfo) -> StructConstructorSpec | None:
-        if info.type is _Whole:
-            own, *rest = parts
-            groups = (StructFieldSpec(part.title + " part", _group(part), part.config) for part in rest)
-            return StructConstructorSpec(dict, (*_fields(own, without), *groups))
-        part = next((part for part in parts if part.config is info.default), None)
-        return None if part is None else StructConstructorSpec(dict, tuple(_fields(part, without)))
+        if info.type is not Part:
+            return None
+        part, *inner = [info.default] if isinstance(info.default, Part) else parts
+        groups = (StructFieldSpec(each.title + " part", _group(each), each) for each in inner)
+        return StructConstructorSpec(dict, (*_fields(part, without), *groups))
 
     def refuse(event: _errors.ParseErrorEvent) -> None:
-        unknown = getattr(event, "unrecognized_tokens", None)
-        complaint = _of_unknown(unknown, parts, without) if unknown else _complaint(event)
-        raise UserError(f"{complaint} (see `{prog} --help`)")
+        raise UserError(f"{_complaint(event, parts, without)} (see `{prog} --help`)")
 
     with _errors.on_parse_error(refuse):
-        found, unknown = tyro.cli(
-            _Whole,
+        given: Any = tyro.cli(  # type: ignore[call-overload]
+            Part,
             prog=prog,
             description=about,
             args=list(words),
-            return_unknown_args=True,
+            return_unknown_args=others,
             add_help=not others,
             config=(PositionalMetavarFromFieldName, SuppressFixed),
             registry=registry,
         )
-    if unknown and not others:
-        raise UserError(f"{_of_unknown(unknown, parts, without)} (see `{prog} --help`)")
-    given: Any = found
-    rest = [given.pop(part.title + " part") for part in parts[1:]]
-    return [given, *rest]
+    own = given[0] if others else given
+    return [own, *(own.pop(part.title + " part") for part in parts[1:])]
 
 
 def _group(part: Part) -> Any:
     """Return the type of a part, with what tyro is to know of its title and prefix."""
-    kind = Annotated[type(part.config), arg(name=part.title)]
+    kind = Annotated[Part, arg(name=part.title)]
     return kind if part.prefix else Annotated[kind, OmitArgPrefixes]
 
 
-def _fields(part: Part, without: Iterable[str]) -> Iterable[StructFieldSpec]:
-    """Return the options of a part, with the range in the help, for tyro."""
-    defaults = {field.name: field.default for field in dataclasses.fields(part.config)}
+def _fields(part: Part, without: Mapping[str, str]) -> Iterator[StructFieldSpec]:
+    """Yield the options of a part, with the range in the help."""
     for option in options(part.config):
-        if not option.settable or option.flag(part.prefix) in without:
-            continue
-        default = defaults[option.name] if isinstance(part.config, type) else getattr(part.config, option.name)
-        hint = option.hint
-        if "(default: " in option.doc:  # which says more than the value does
-            hint = Annotated[hint, arg(help_behavior_hint="")]
-        default = tyro.MISSING if default is dataclasses.MISSING else default
-        yield StructFieldSpec(option.name, hint, default, option.help)
+        if option.settable and option.flag(part.prefix) not in without:
+            says_more = "(default: " in option.doc  # than the value does
+            hint: Any = Annotated[option.hint, arg(help_behavior_hint="")] if says_more else option.hint
+            default = getattr(part.config, option.name, tyro.MISSING)  # of a class, too
+            yield StructFieldSpec(option.name, hint, default, option.help)
 
 
 def _primitive(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     """Return how words become a value of a type; None for types that tyro reads well by itself."""
     kind: Any = info.type
     arguments = typing.get_args(kind)
-    if kind in (int, float, str):
-        return _one_word({int: "N", float: "X", str: "TEXT"}[kind], lambda text: _converted(kind, text))
+    if kind in METAVARS:
+        return _one_word(METAVARS[kind], lambda text: _converted(kind, text))
     if info.type_origin is tuple and {*arguments} <= {str, ...}:
         return _one_word("NAME,NAME,...", lambda text: () if text == "none" else tuple(filter(None, text.split(","))))
-    if info.type_origin in (typing.Union, types.UnionType) and type(None) in arguments and len(arguments) == 2:
+    if info.type_origin in UNIONS and type(None) in arguments and len(arguments) == 2:
         (inner,) = (_spec(each, info) for each in arguments if each is not type(None))
         return dataclasses.replace(
             inner,
@@ -182,8 +169,7 @@ def _primitive(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 def _spec(kind: Any, info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any]:
     """Return how words become a value of a type that another one contains."""
     found = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(kind, info.markers))
-    if not isinstance(found, PrimitiveConstructorSpec):
-        raise found
+    assert isinstance(found, PrimitiveConstructorSpec)
     return found
 
 
@@ -205,6 +191,23 @@ def _several(item: PrimitiveConstructorSpec[Any], words: list[str]) -> list[Any]
     return [item.instance_from_str([each]) for each in words]
 
 
+def _complaint(event: _errors.ParseErrorEvent, parts: Sequence[Part], without: Mapping[str, str]) -> str:
+    """Return in one line what tyro finds wrong with a command line."""
+    match event:
+        case _errors.UnrecognizedArgs(tokens=words) | _errors.MissingArgs(unrecognized_tokens=[_, *_] as words):
+            return _of_unknown(words, parts, without)
+        case _errors.MissingArgs(missing_arguments=missing):
+            *names, last = (_name(context.arg) for context in missing)
+            return f"{', '.join(names)} and {last} are missing" if names else f"{last} is missing"
+        case _errors.InvalidChoice(argument=argument, value=value, choices=choices):
+            return f"{_name(argument)} must be one of {', '.join(choices)}, not {value!r}"
+        case _errors.BadValue(argument=argument):
+            return f"{_name(argument)} needs a value"
+        case _errors.InstantiationFailure(argument=argument, message=message) if argument is not None:
+            return f"{_name(argument)} {message}"
+    return f"the options are wrong ({type(event).__name__})"
+
+
 def _of_unknown(words: Sequence[str], parts: Sequence[Part], without: Mapping[str, str]) -> str:
     """Return in one line which word is not an option, and which option may be meant."""
     name = next((each for each in words if each.startswith("-")), words[0]).partition("=")[0]
@@ -217,22 +220,7 @@ def _of_unknown(words: Sequence[str], parts: Sequence[Part], without: Mapping[st
     return f"there is no option {name}" + (f": did you mean {close[0]}?" if close else "")
 
 
-def _complaint(event: _errors.ParseErrorEvent) -> str:
-    """Return in one line what tyro finds wrong with a command line."""
-    if isinstance(event, _errors.MissingArgs):
-        *names, last = (_name(context.arg) for context in event.missing_arguments)
-        return f"{', '.join(names)} and {last} are missing" if names else f"{last} is missing"
-    argument = getattr(event, "argument", None)
-    if argument is None:  # an error of a later version of tyro
-        return f"the options are wrong ({type(event).__name__})"
-    if isinstance(event, _errors.InvalidChoice):
-        return f"{_name(argument)} must be one of {', '.join(event.choices)}, not {event.value!r}"
-    if isinstance(event, _errors.BadValue):
-        return f"{_name(argument)} needs a value"
-    return f"{_name(argument)} {getattr(event, 'message', 'is wrong')}"
-
-
 def _name(argument: Any) -> str:
     """Return an option's or positional argument's name, as the help has it."""
-    positional = argument.is_positional()
-    return str(argument.lowered.metavar).split()[0].strip("[]") if positional else argument.lowered.name_or_flags[0]
+    lowered = argument.lowered
+    return lowered.metavar.split()[0].strip("[]") if argument.is_positional() else lowered.name_or_flags[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..base import Objective, Task
 from ..config import DERIVED, choose
@@ -22,11 +22,13 @@ class Kinds(Command):
     """The options that decide which other options there are."""
 
     network: str | None = None
+    """name of another network, one of those above (default: the recipe's own)"""
     objective: str | None = None
+    """name of another method, one of those above (default: the recipe's own)"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecipeCommand(Command):
+class RecipeCommand(Kinds):
     """A command on a recipe, with the options of all its parts."""
 
     WITHOUT: ClassVar[Mapping[str, str]] = {}
@@ -37,10 +39,6 @@ class RecipeCommand(Command):
     """with all options applied"""
     words: tuple[str, ...] = field(metadata=DERIVED)
     """as given"""
-    network: str | None = None
-    """name of another network, one of those above (default: the recipe's own)"""
-    objective: str | None = None
-    """name of another method, one of those above (default: the recipe's own)"""
     data: str | None = None
     """your own data, for recipes that take it: a path, or hf:NAME"""
     vae: str | None = None
@@ -66,9 +64,7 @@ class RecipeCommand(Command):
             recipe = dataclasses.replace(recipe, **{part.title: part.build(values)})
         if recipe.objective.requires == "data" or given.get("teacher") is None:  # this command trains what is guided
             check_guidance(recipe.objective)
-        if given["vae"] is not None:
-            recipe = dataclasses.replace(recipe, task=task_with(recipe.task, given["vae"], f"recipe {name}"))
-        recipe = with_data(name, recipe, given["data"])
+        recipe = dataclasses.replace(recipe, task=with_places(recipe.task, given["data"], given["vae"], name))
         return Part(cls).build({**given, "name": name, "recipe": recipe, "words": tuple(words)})
 
 
@@ -78,11 +74,7 @@ def names() -> str:
 
 
 def with_kinds(recipe: Recipe, network: str | None, objective: str | None) -> Recipe:
-    """Return the recipe with another network or method; one of the kind that it has changes nothing.
-
-    Raises:
-        UserError: no network or method has the name.
-    """
+    """Return the recipe with another network or method; one of the kind that it has changes nothing."""
     if network is not None:
         make = choose("network", network, NETWORKS)
         if make is not type(recipe.network):
@@ -102,13 +94,17 @@ def check_guidance(objective: Objective) -> None:
             raise UserError(f"--objective.{option} needs label-dropout above 0, which trains what it guides away from")
 
 
-def with_data(name: str, recipe: Recipe, data: str | None) -> Recipe:
-    """Return the recipe with the user's data. Raises UserError where it needs data, or has its own."""
+def with_places(task: Any, data: str | None, vae: str | None, recipe: str) -> Any:
+    """Return the task with the user's data and VAE. Raises UserError where it needs data, or does not take them."""
     if data is not None:
-        return dataclasses.replace(recipe, task=task_at(recipe.task, data, f"recipe {name}"))
-    if getattr(recipe.task, "data", "its own") is None:
-        raise UserError(f"recipe {name} needs your data: pass --data with {recipe.task.data_help}")
-    return recipe
+        task = task_at(task, data, f"recipe {recipe}")
+    elif getattr(task, "data", "its own") is None:
+        raise UserError(f"recipe {recipe} needs your data: pass --data with {task.data_help}")
+    if vae is None:
+        return task
+    if not hasattr(task, "vae"):
+        raise UserError(f"recipe {recipe} does not have a VAE: leave --vae out")
+    return dataclasses.replace(task, vae=vae)
 
 
 def task_at(task: Task, data: str, whose: str) -> Task:
@@ -116,10 +112,3 @@ def task_at(task: Task, data: str, whose: str) -> Task:
     if not hasattr(task, "data"):
         raise UserError(f"{whose} has its own data: leave --data out, or use the recipe `images`")
     return dataclasses.replace(task, data=data)  # type: ignore[type-var]
-
-
-def task_with(task: Task, vae: str, whose: str) -> Task:
-    """Return the task with its VAE at another place. Raises UserError, naming whose task it is, if it has none."""
-    if not hasattr(task, "vae"):
-        raise UserError(f"{whose} does not have a VAE: leave --vae out")
-    return dataclasses.replace(task, vae=vae)  # type: ignore[type-var]

@@ -1,7 +1,5 @@
 """The command `shortcut recipes`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from .parser import Command

@@ -1,7 +1,5 @@
 """The command `shortcut sample`."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass
 from pathlib import Path

@@ -106,21 +106,18 @@ def steps_of(steps: Sequence[int] | None, model: Model) -> list[int]:
     Raises:
         UserError: the model cannot be sampled with one of them.
     """
-    chosen = steps or [2**k for k in range(model.objective.max_steps.bit_length())]
-    for each in chosen:
-        check_steps(each, model)
-    return list(dict.fromkeys(chosen))
-
-
-def check_steps(steps: int, model: Model) -> None:
-    """Raise UserError for a number of steps that a model cannot be sampled with."""
     most = model.objective.max_steps
-    if not 1 <= steps <= most:
-        raise UserError(f"--steps must be whole numbers from 1 to {most}, not {steps}")
+    chosen = dict.fromkeys(steps or [2**k for k in range(most.bit_length())])
+    for each in chosen:
+        if not 1 <= each <= most:
+            raise UserError(f"--steps must be whole numbers from 1 to {most}, not {each}")
+    return list(chosen)
 
 
-def check_out(path: Path, suffix: str) -> None:
-    """Raise UserError, before any work, where a file cannot be written."""
+def check_out(path: Path | None, suffix: str) -> None:
+    """Raise UserError, before any work, where a file, if there is one, cannot be written."""
+    if path is None:
+        return
     if path.suffix != suffix:
         raise UserError(f"the name of {path} must end in {suffix}")
     if path.is_dir():

@@ -32,13 +32,18 @@ def write_report(comparison: Comparison) -> list[Path]:
     """Write all results so far, and return the paths."""
     found, out = comparison.results(), comparison.out
     values = collect(comparison, found)
-    texts = {
-        "table.md": markdown(comparison, values, found),
-        "results.csv": table_of_values(comparison, values),
-    }
+    texts = {"table.md": markdown(comparison, values, found), "results.csv": table_of_values(comparison, values)}
     for name, text in texts.items():
         write_atomically(out / name, text.encode())
-    write_json(out / "results.json", as_json(comparison, values, found))
+    everything = {
+        **comparison.settings(),
+        "date": datetime.date.today().isoformat(),
+        "machine": next(iter(found.values()))["machine"],
+        "num": comparison.num,
+        "cost": {name: evaluation["cost"] for name, evaluation in found.items()},
+        "values": values,
+    }
+    write_json(out / "results.json", everything)
     pictures = {"quality.png": against_steps(values, comparison.methods), "samples.png": samples(comparison)}
     for name, picture in pictures.items():
         save_png(out / name, picture)
@@ -67,13 +72,11 @@ def _cell(numbers: Sequence[float], best: bool) -> str:
 
 def _best(measure: str, by_method: dict[str, list[float]]) -> str | None:
     """Return the method with the best mean; None if the measure does not rank methods."""
-    about = metric(measure)
-    if not about.better or not about.ranks_methods:
+    about, means = metric(measure), {method: statistics.fmean(numbers) for method, numbers in by_method.items()}
+    finite = [method for method, mean in means.items() if math.isfinite(mean)]
+    if not finite or not about.better or not about.ranks_methods:
         return None
-    means = {method: statistics.fmean(numbers) for method, numbers in by_method.items()}
-    finite = {method: mean for method, mean in means.items() if math.isfinite(mean)}
-    pick = min if about.better == "lower" else max
-    return pick(finite, key=lambda method: finite[method]) if finite else None
+    return (min if about.better == "lower" else max)(finite, key=means.__getitem__)
 
 
 def groups(methods: Sequence[str]) -> dict[str, list[str]]:
@@ -86,11 +89,12 @@ def groups(methods: Sequence[str]) -> dict[str, list[str]]:
 
 def markdown(comparison: Comparison, values: Values, found: dict[str, dict[str, Any]]) -> str:
     """Return a table for each measure, in the paper's layout, and one of the costs."""
+    seeds = f"{comparison.seeds} seeds (mean ± deviation)" if comparison.seeds > 1 else "1 seed"
     lines = [
         f"# {comparison.name}: {len(comparison.methods)} methods at equal compute",
         "",
         f"{comparison.nfe_budget:,} network evaluations a training (an example forward counts 1, forward and backward "
-        f"3, the teacher's phases included), {comparison.num:,} samples, {_seeds(comparison)}.",
+        f"3, the teacher's phases included), {comparison.num:,} samples, {seeds}.",
     ]
     for measure, by_steps in values.items():
         direction = f" ({metric(measure).direction})" if metric(measure).better else ""
@@ -108,7 +112,6 @@ def markdown(comparison: Comparison, values: Values, found: dict[str, dict[str, 
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown, with the methods on the left."""
     align = ["left", *["right"] * len(heads)]
     return tabulate(rows, ["", *heads], tablefmt="pipe", disable_numparse=True, colalign=align)
 
@@ -127,10 +130,6 @@ def _costs(comparison: Comparison, found: dict[str, dict[str, Any]]) -> list[lis
     return rows
 
 
-def _seeds(comparison: Comparison) -> str:
-    return f"{comparison.seeds} seeds (mean ± deviation)" if comparison.seeds > 1 else "1 seed"
-
-
 def table_of_values(comparison: Comparison, values: Values) -> str:
     """Return every value as CSV."""
     text = io.StringIO()
@@ -142,18 +141,6 @@ def table_of_values(comparison: Comparison, values: Values) -> str:
             for method, numbers in by_method.items():
                 writer.writerows([method, first + seed, steps, measure, value] for seed, value in enumerate(numbers))
     return text.getvalue()
-
-
-def as_json(comparison: Comparison, values: Values, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the settings and all results, as JSON values."""
-    return {
-        **comparison.settings(),
-        "date": datetime.date.today().isoformat(),
-        "machine": next(iter(found.values()))["machine"],
-        "num": comparison.num,
-        "cost": {name: evaluation["cost"] for name, evaluation in found.items()},
-        "values": values,
-    }
 
 
 def samples(comparison: Comparison) -> Image.Image:

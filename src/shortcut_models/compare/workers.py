@@ -21,7 +21,7 @@ class Workers(contextlib.AbstractContextManager["Workers"]):
     """Processes that do a trial each; a signal to stop reaches all of them, and they save."""
 
     def __init__(self, count: int, words: Sequence[str]) -> None:
-        """count: of processes; words: those after `shortcut compare`."""
+        """Prepare so many processes; words: those after `shortcut compare`."""
         self.count, self.words = count, list(words)
         self.running: dict[str, subprocess.Popen[str]] = {}
         self._earlier: Any = None

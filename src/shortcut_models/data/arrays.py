@@ -1,4 +1,4 @@
-"""A dataset that lies in memory, in a memory-mapped file, or on the device that trains on it."""
+"""A dataset in memory, in a memory-mapped file, or on the device that trains on it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ArrayDataset(Dataset[Batch]):
 
 
 def resident(dataset: Rows, device: torch.device) -> Rows:
-    """The dataset on the device, where that is a GPU with room: then no batch waits for a disk, a processor or a bus.
+    """Return the dataset on the device, if that is a GPU with room: then no batch waits for a disk, a CPU or a bus.
 
     A set that does not say how many bytes it has, or has more than RESIDENT_SHARE of the free memory, stays where it
     is. On a CPU there is nothing to gain.
@@ -52,7 +52,7 @@ def resident(dataset: Rows, device: torch.device) -> Rows:
 
 
 def moved(dataset: Rows, device: torch.device) -> ArrayDataset:
-    """All rows of a dataset, as tensors on a device."""
+    """Return all rows of a dataset, as tensors on a device."""
     starts = range(0, len(dataset), AT_ONCE)
     parts = [dataset.__getitems__(list(range(s, min(s + AT_ONCE, len(dataset))))).to(device) for s in starts]
     cond = {name: torch.cat([part.cond[name] for part in parts]) for name in parts[0].cond}

@@ -8,9 +8,6 @@ from PIL import Image
 
 from .style import new_panels, picture_of, rainbow, styled
 
-PANEL = 260, 180
-"""width and height in pixels"""
-
 
 @styled()
 def plot_chunks(
@@ -21,7 +18,7 @@ def plot_chunks(
     Both are as the network sees them, so that one scale fits all numbers of an action.
     """
     count, chunk, size = generated.shape
-    figure, panels = new_panels(count, columns, *PANEL, sharex=True, sharey=True)
+    figure, panels = new_panels(count, columns, 260, 180, sharex=True, sharey=True)
     frames = np.arange(chunk)
     for axes, made, true in zip(panels, generated, shown, strict=True):
         for number, colour in enumerate(rainbow(size)):

@@ -19,15 +19,13 @@ Values = dict[str, dict[int, dict[str, list[float]]]]
 
 
 def _steps_axis(axes: Any, ticks: Sequence[int]) -> None:
-    """Make the x axis one of numbers of steps."""
     axes.set_xscale("log", base=2)
-    axes.set_xticks(ticks, [str(n) for n in ticks])
-    axes.set(xlabel="steps")
+    axes.set_xticks(ticks, ticks)
+    axes.set_xlabel("steps")
 
 
 def _titles(axes: Any, measure: str) -> None:
-    """Write the measure's name above a panel, and which way it is good."""
-    axes.set(title=format_name(measure))
+    axes.set_title(format_name(measure))
     axes.set_title(metric(measure).direction, loc="right", fontsize=6.5, color=FAINT, weight="normal")
 
 
@@ -37,29 +35,26 @@ def quality_curves(evaluation: dict[str, Any]) -> Image.Image:
     rows = {int(steps): row for steps, row in evaluation["steps"].items()}
     names = quality_measures(evaluation)
     figure, panels = new_panels(len(names), 3, 640 if len(names) == 1 else 500, 400)
+    most = max(rows)
     for axes, name in zip(panels, names, strict=True):
-        _measure(axes, name, rows)
+        steps = [n for n in sorted(rows) if math.isfinite(rows[n].get(name, math.nan))]
+        values = [rows[n][name] for n in steps]
+        axes.plot(steps, values, color="#c5cad3", zorder=2)
+        colours = [colour_of(n, most) for n in steps]
+        axes.scatter(steps, values, s=22, c=colours, zorder=3, linewidths=0, clip_on=False)
+        real = [row[name + REAL] for row in rows.values() if name + REAL in row]
+        if real:
+            axes.axhline(real[0], color=FAINT, linestyle=(0, (4, 3)), linewidth=1, label="real data")
+            axes.legend(loc="lower right")
+        _steps_axis(axes, [2**k for k in range(most.bit_length())])
+        axes.set_xlim(0.8, 1.25 * most)
+        _titles(axes, name)
+        drawn = [*values, *real]
+        if metric(name).is_fraction and drawn:  # not so near that noise looks like a trend
+            axes.set_ylim(min(0.9, min(drawn) - 0.05), 1.005)
+        elif drawn and min(drawn) >= 0:
+            axes.set_ylim(0, 1.15 * max(drawn) or 1)
     return picture_of(figure)
-
-
-def _measure(axes: Any, name: str, rows: dict[int, dict[str, float]]) -> None:
-    """Draw one measure against the steps, each point in the colour of its number of steps."""
-    steps = [n for n in sorted(rows) if math.isfinite(rows[n].get(name, math.nan))]
-    values = [rows[n][name] for n in steps]
-    axes.plot(steps, values, color="#c5cad3", zorder=2)
-    axes.scatter(steps, values, s=22, c=[colour_of(n, max(rows)) for n in steps], zorder=3, linewidths=0, clip_on=False)
-    real = [row[name + REAL] for row in rows.values() if name + REAL in row]
-    if real:
-        axes.axhline(real[0], color=FAINT, linestyle=(0, (4, 3)), linewidth=1, label="real data")
-        axes.legend(loc="lower right")
-    _steps_axis(axes, [2**k for k in range(max(rows).bit_length())])
-    axes.set(xlim=(0.8, 1.25 * max(rows)))
-    _titles(axes, name)
-    drawn = [*values, *real]
-    if metric(name).is_fraction and drawn:  # not so near that noise looks like a trend
-        axes.set_ylim(min(0.9, min(drawn) - 0.05), 1.005)
-    elif drawn and min(drawn) >= 0:
-        axes.set_ylim(0, 1.15 * max(drawn) or 1)
 
 
 def _panels(measures: Sequence[str], draw: Callable[[Any, str], None]) -> Image.Image:
@@ -86,8 +81,7 @@ def against_steps(values: Values, methods: Sequence[str]) -> Image.Image:
             steps = [n for n in sorted(values[measure]) if method in values[measure][n]]
             found = [values[measure][n][method] for n in steps]
             look = {"linewidth": 2.2, "zorder": 4} if method == "shortcut" else {}
-            means = np.array([statistics.fmean(x) for x in found])
-            axes.plot(steps, means, "o-", ms=3, color=colour, label=method, **look)
+            axes.plot(steps, [statistics.fmean(x) for x in found], "o-", ms=3, color=colour, label=method, **look)
             axes.fill_between(steps, [min(x) for x in found], [max(x) for x in found], color=colour, alpha=0.12, lw=0)
         _steps_axis(axes, sorted(values[measure]))
 
@@ -102,12 +96,11 @@ def against_size(values: Values, sizes: Mapping[str, int]) -> Image.Image:
         most = max(values[measure])
         for steps, by_run in sorted(values[measure].items()):
             found = sorted((sizes[run], statistics.fmean(numbers)) for run, numbers in by_run.items())
-            x, y = np.array(found).T
-            axes.plot(x, y, "o-", ms=3, color=colour_of(steps, most), label=format_steps(steps))
+            axes.plot(*np.array(found).T, "o-", ms=3, color=colour_of(steps, most), label=format_steps(steps))
         ticks = sorted(set(sizes.values()))
         axes.set_xscale("log")
         axes.set_xticks(ticks, [format_count(size) for size in ticks])
         axes.set_xticks([], minor=True)
-        axes.set(xlabel="parameters")
+        axes.set_xlabel("parameters")
 
     return _panels(list(values), draw)

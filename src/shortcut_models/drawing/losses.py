@@ -17,7 +17,7 @@ FEW = 60
 
 
 def _curve(axes: Any, metrics: Iterable[dict[str, Any]], key: str, label: str, colour: Any, **look: Any) -> None:
-    """Draw one number of the log over the steps: smoothed, and faintly as it is."""
+    """Draw one number of the log: smoothed, and faintly as it is."""
     found = [(line["step"], line[key]) for line in metrics if math.isfinite(line.get(key, math.nan))]
     if found:
         steps, values = np.array(found, dtype=np.float64).T
@@ -62,12 +62,9 @@ def loss_curves(metrics: list[dict[str, Any]]) -> Image.Image:
 
 
 def _log_scale(axes: Any) -> None:
-    """Make the y axis logarithmic where losses are above 0.
-
-    In the first steps all outputs are alike and losses near 0: these may be outside the picture.
-    """
     from matplotlib.ticker import LogLocator, NullFormatter
 
+    # In the first steps all outputs are alike and losses near 0: these may be outside the picture.
     late = [line.get_ydata()[line.get_xdata() > 0.1 * axes.get_xlim()[1]] for line in axes.lines]
     low = 0.8 * min((part.min() for part in late if len(part)), default=0.0)
     if low > 0:

@@ -12,6 +12,7 @@ from PIL import Image
 from .style import FAINT, new_figure, picture_of, styled
 
 Points = Float[np.ndarray, "n 2"]
+NICE = (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 
 
 def window(points: Points) -> tuple[float, float, float]:
@@ -20,16 +21,12 @@ def window(points: Points) -> tuple[float, float, float]:
     if not len(finite):
         return 0.0, 0.0, 1.0
     low, high = np.quantile(finite, [0.005, 0.995], axis=0)
-    half = _round_up(1.1 * float((high - low).max()) / 2 or 1.0)
     # Rounded, so that pictures of nearly the same points have the same axes.
+    half = 1.1 * float((high - low).max()) / 2 or 1.0
+    unit = 10.0 ** math.floor(math.log10(half))
+    half = next(unit * nice for nice in NICE if unit * nice >= half * 0.999)
     x, y = (round(float(middle) / half * 5) * half / 5 for middle in (low + high) / 2)
     return x, y, half
-
-
-def _round_up(value: float) -> float:
-    """Return the next of 1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12.5, ..."""
-    unit = 10.0 ** math.floor(math.log10(value))
-    return next(unit * nice for nice in (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if unit * nice >= value * 0.999)
 
 
 def plane(axes: Any, view: tuple[float, float, float]) -> None:
@@ -45,13 +42,11 @@ def plane(axes: Any, view: tuple[float, float, float]) -> None:
 def scatter(points: Points, where: Float[np.ndarray, "places 2"] | None = None) -> Image.Image:
     """Draw points of the plane, with equal axes and outliers left outside.
 
-    Args:
-        points: what is drawn.
-        where: points that decide the axes, so that pictures of several sets can be compared; `points` by default.
+    where: points that decide the axes, so that pictures of several sets can be compared; `points` by default.
     """
     figure = new_figure(480, 480)
     axes = figure.subplots()
     plane(axes, window(points if where is None else where))
-    size, alpha = np.clip([8000 / max(len(points), 1), 800 / max(len(points), 1)], [1.5, 0.25], [16, 0.9])
+    size, alpha = np.clip(np.array([8000, 800]) / max(len(points), 1), [1.5, 0.25], [16, 0.9])
     axes.scatter(*points.T, s=size, alpha=alpha, color="#3455c8", linewidths=0)
     return picture_of(figure)

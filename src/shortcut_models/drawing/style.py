@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
 
 Colour = tuple[float, float, float]
 
@@ -21,16 +21,14 @@ DPI = 160
 
 def rainbow(count: int) -> list[Colour]:
     """Return `count` colours from red to purple, as fractions of red, green and blue."""
-    anchors = np.array([[int(code[i : i + 2], 16) / 255 for i in (1, 3, 5)] for code in RAINBOW])
+    anchors = np.array([ImageColor.getrgb(code) for code in RAINBOW]) / 255
     places, ends = np.linspace(0, 1, count), np.linspace(0, 1, len(anchors))
-    return [tuple(float(np.interp(place, ends, channel)) for channel in anchors.T) for place in places]  # type: ignore[misc]
+    return list(zip(*(np.interp(places, ends, channel).tolist() for channel in anchors.T), strict=True))
 
 
 def colour_of(steps: int, most: int) -> Colour:
     """Return the colour of a number of steps, 1 to `most`."""
-    fine = 1000
-    fraction = math.log(steps) / math.log(most) if most > 1 else 0.0
-    return rainbow(fine + 1)[round(fraction * fine)]
+    return rainbow(1001)[round(1000 * math.log(steps, most)) if most > 1 else 0]
 
 
 @contextlib.contextmanager
@@ -50,15 +48,7 @@ def new_figure(width: int, height: int, layout: Literal["constrained"] | None = 
 
 
 def new_panels(count: int, columns: int, width: int, height: int, **axes: Any) -> tuple[Any, list[Any]]:
-    """Return a figure with `count` panels in rows of `columns`, and its axes.
-
-    Args:
-        count: number of panels.
-        columns: panels in a row at most.
-        width: of a panel, in pixels.
-        height: of a panel, in pixels.
-        axes: options of `Figure.subplots`.
-    """
+    """Return a figure with `count` panels of `width` x `height` pixels, at most `columns` in a row, and its axes."""
     columns = min(columns, count)
     rows = -(-count // columns)
     figure = new_figure(width * columns, height * rows)
@@ -69,9 +59,8 @@ def new_panels(count: int, columns: int, width: int, height: int, **axes: Any) -
 
 
 def picture_of(figure: Any) -> Image.Image:
-    """Return a matplotlib figure as a picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

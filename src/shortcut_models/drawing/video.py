@@ -40,15 +40,10 @@ def check_video(path: Path) -> None:
     if path.suffix not in (".mp4", ".gif"):
         raise UserError(f"the name of {path} must end in .mp4 or .gif: choose another")
     if path.suffix == ".mp4":
-        _av()
-
-
-def _av() -> Any:
-    try:
-        import av
-    except ImportError:
-        raise UserError("MP4 needs an extra: pip install 'shortcut-models[video]', or choose a .gif") from None
-    return av
+        try:
+            import av  # noqa: F401
+        except ImportError:
+            raise UserError("MP4 needs an extra: pip install 'shortcut-models[video]', or choose a .gif") from None
 
 
 def rate_of(path: Path, wanted: int) -> int:
@@ -77,23 +72,20 @@ def write_video(path: Path, frames: Iterable[Frame], rate: int) -> None:
 
 
 def _write_mp4(where: BinaryIO, frames: Iterable[Frame], rate: int) -> None:
-    av = _av()
+    import av
+
     with av.open(where, "w", format="mp4") as file:
-        stream = None
-        for frame in map(_even, frames):
+        stream: Any = None
+        for frame in frames:
+            # yuv420p has a colour for 2 x 2 pixels: repeat the last row or column of odd sides.
+            rows, columns = frame.shape[:2]
+            even = np.pad(frame, ((0, rows % 2), (0, columns % 2), (0, 0)), mode="edge")
             if stream is None:
                 stream = file.add_stream("libx264", rate=Fraction(rate), options={"crf": "20"})
-                stream.height, stream.width = frame.shape[:2]
+                stream.height, stream.width = even.shape[:2]
                 stream.pix_fmt = "yuv420p"
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        if stream is not None:
-            file.mux(stream.encode())
-
-
-def _even(frame: Frame) -> UInt8[np.ndarray, "even_rows even_columns 3"]:
-    """Return a frame of even sides, as yuv420p has a colour for 2 x 2 pixels: repeat the last row or column."""
-    rows, columns = frame.shape[:2]
-    return np.ascontiguousarray(np.pad(frame, ((0, rows % 2), (0, columns % 2), (0, 0)), mode="edge"))
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")))
+        file.mux(stream.encode())
 
 
 def encode_gif(frames: Iterable[Image.Image], rate: float, exact: Sequence[str] = (), hold: float = 0.0) -> bytes:

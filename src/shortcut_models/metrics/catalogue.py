@@ -35,16 +35,11 @@ class Metric:
 
     def format(self, value: float | None) -> str:
         """Return a value as text; fractions all have three decimals, so that they line up."""
-        if value is None or not math.isfinite(value) or not self.is_fraction:
-            return format_number(value)
-        return f"{value:.3f}"
+        three = self.is_fraction and value is not None and math.isfinite(value)
+        return f"{value:.3f}" if three else format_number(value)
 
 
-def _by_name(*metrics: Metric) -> dict[str, Metric]:
-    return {metric.name: metric for metric in metrics}
-
-
-METRICS = _by_name(
+METRICS = {entry.name: entry for entry in (
     Metric("accuracy", "fraction of samples in which a classifier of real data sees the requested label",
            "higher", is_fraction=True),
     Metric(f"accuracy{REAL}", "the same fraction among held-out real examples",
@@ -69,14 +64,14 @@ METRICS = _by_name(
            "standard deviations of the data", "lower", ranks_methods=False),
     Metric("seconds", "time spent on generating", "lower", is_quality=False),
     Metric("guidance", "weight of classifier-free guidance", is_quality=False),
-)  # fmt: skip
+)}  # fmt: skip
 """measures of samples, by name: all that the package's tasks and FID return"""
 
-SCORES = _by_name(
+SCORES = {entry.name: entry for entry in (
     Metric("return", "sum of the rewards of an episode", "higher"),
     Metric("success", "fraction of episodes in which the task was solved", "higher", is_fraction=True),
     Metric("coverage", "fraction of the goal that is covered", "higher", is_fraction=True),
-)
+)}  # fmt: skip
 """scores of episodes, by name: all that the package's environments return"""
 
 

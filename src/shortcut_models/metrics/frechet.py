@@ -57,14 +57,8 @@ def frechet_distance(
     """
     from scipy.linalg import svdvals
 
-    a, b = np.asarray(covariance_a, np.float64), np.asarray(covariance_b, np.float64)
-    cross = svdvals(_root(a).T @ _root(b)).sum()
+    covariances = np.asarray([covariance_a, covariance_b], np.float64)
+    values, vectors = np.linalg.eigh(covariances)
+    root_a, root_b = vectors * np.sqrt(values.clip(0))[:, None]
     gap = np.asarray(mean_a, np.float64) - np.asarray(mean_b, np.float64)
-    return float(max(gap @ gap + np.trace(a) + np.trace(b) - 2 * cross, 0.0))
-
-
-def _root(covariance: Float[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
-    """Return R with R Rᵀ = C."""
-    values, vectors = np.linalg.eigh(covariance)
-    root: np.ndarray = vectors * np.sqrt(values.clip(0))
-    return root
+    return float(max(gap @ gap + np.trace(covariances.sum(0)) - 2 * svdvals(root_a.T @ root_b).sum(), 0.0))

@@ -25,14 +25,18 @@ LAYOUT = (CONFIG, checkpoint.MODEL)
 
 
 def read_layout(folder: Path) -> checkpoint.Content:
-    """Weights and configuration of a folder in the Hub's layout. Raises UserError where it is damaged or foreign."""
+    """Return weights and configuration of a folder in the Hub's layout.
+
+    Raises:
+        UserError: it is damaged or foreign.
+    """
     try:
         header = json.loads((folder / CONFIG).read_bytes())[checkpoint.HEADER]
         return upgrade(safetensors.torch.load_file(folder / checkpoint.MODEL), dict(header))
     except (KeyError, TypeError):
-        raise UserError(f"{folder / CONFIG} is of no model of shortcut-models: give another folder") from None
+        raise UserError(f"{folder / CONFIG} was not saved by shortcut-models: choose another folder") from None
     except (ValueError, safetensors.SafetensorError) as error:
-        raise UserError(f"{folder} is damaged ({error}): give another") from None
+        raise UserError(f"{folder} is damaged ({error}): choose another") from None
 
 
 def assemble(
@@ -45,7 +49,7 @@ def assemble(
     objective: Objective | None = None,
     task: Task | None = None,
 ) -> Model:
-    """A model from its weights and the configuration that travels with them; see `load`.
+    """Make a model from its weights and the configuration that travels with them; see `load`.
 
     where: what messages call it.
     """
@@ -59,7 +63,7 @@ def assemble(
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"the configuration in {where} is not understood ({error!r}): give another file") from None
+        raise UserError(f"the configuration in {where} is not understood ({error!r}): choose another file") from None
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -94,10 +98,10 @@ def load(
 
 
 def find(path: Path) -> tuple[Path, checkpoint.Content]:
-    """The file that `load` takes at a path, or the folder in the Hub's layout, and what it holds; raises as `load`.
+    """Return the file that `load` takes at a path, or the folder in the Hub's layout, and what it holds.
 
-    Of a run it is the newest checkpoint's, and may be another one a moment later: who needs the same weights twice
-    loads the second time from what is returned here.
+    Of a run it is the newest checkpoint's, and may be another one a moment later: to load the same weights twice, use
+    what is returned here.
     """
     if all((path / name).is_file() for name in LAYOUT):
         return path, read_layout(path)
@@ -110,8 +114,8 @@ def find(path: Path) -> tuple[Path, checkpoint.Content]:
         folder, [content] = found
         return folder / checkpoint.MODEL, content
     if not path.exists():
-        raise UserError(f"{path} does not exist: give a run directory or a model file")
+        raise UserError(f"{path} does not exist: pass a run directory or a model file")
     content = checkpoint.read(path)
     if path.name == checkpoint.STATE:
-        raise UserError(f"{path} is what a run goes on from, not its model: give {checkpoint.MODEL} beside it")
+        raise UserError(f"{path} is what a run resumes from, not its model: pass {checkpoint.MODEL} beside it")
     return path, content

@@ -18,15 +18,5 @@ NETWORKS: dict[str, Callable[..., NetworkConfig]] = {
 for _size, (_width, _depth, _heads) in SIZES.items():
     NETWORKS[f"dit-{_size}"] = partial(DiTConfig, width=_width, depth=_depth, heads=_heads)
 
-__all__ = [
-    "MLP",
-    "NETWORKS",
-    "SIZES",
-    "ChunkDiT",
-    "ChunkDiTConfig",
-    "DiT",
-    "DiTConfig",
-    "MLPConfig",
-    "UNet1d",
-    "UNet1dConfig",
-]
+__all__ = ["MLP", "NETWORKS", "SIZES", "ChunkDiT", "ChunkDiTConfig", "DiT", "DiTConfig", "MLPConfig", "UNet1d",
+           "UNet1dConfig"]  # fmt: skip

@@ -8,13 +8,12 @@ from typing import Annotated, Any
 
 import annotated_types as at
 import torch
-from torch import nn
 
 from ..base import Condition, NetworkConfig, T, X
 from ..config import PositiveInt
 from ..errors import UserError
-from .dit import Block, Transformer, initialise, position_features
-from .layers import ConditionEmbedding, TimeStepEmbedding, add_skip, check_chunk
+from .dit import Transformer, position_features
+from .layers import add_skip, check_chunk
 from .observation import ObservationSizes
 
 
@@ -44,21 +43,9 @@ class ChunkDiT(Transformer):
     """The network of `ChunkDiTConfig`."""
 
     def __init__(self, config: ChunkDiTConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> None:
-        super().__init__()
-        self.config, width = config, config.width
         horizon, size = shape
-        self.register_buffer("positions", position_features(torch.arange(horizon), width), persistent=False)
-        self.proj_in = nn.Linear(size, width)
-        self.embed = TimeStepEmbedding(width)
-        self.conditions = ConditionEmbedding(conditions, width, config)
-        hidden = int(width * config.mlp_ratio)
-        self.blocks = nn.ModuleList(Block(width, config.heads, hidden) for _ in range(config.depth))
-        self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
-        self.modulation = nn.Linear(width, 2 * width)
-        self.proj_out = nn.Linear(width, size)
-        self.skip = nn.Linear(width, size)
-        self.activation = nn.SiLU()
-        initialise(self)
+        positions = position_features(torch.arange(horizon), config.width)
+        super().__init__(config, conditions, positions, size, size, sizes=config)
 
     def forward(self, x: X, t: T, d: T, context: Any = None) -> X:
         c = self.conditioning(t, d, context)

@@ -24,6 +24,7 @@ from .layers import (
     add_skip,
     modulate,
 )
+from .observation import ObservationSizes
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class DiTConfig(NetworkConfig):
 
     @classmethod
     def original(cls, *, width: int, depth: int, heads: int, patch_size: int, mlp_ratio: float = 4.0) -> DiTConfig:
-        """The network of the paper's own code, to load its checkpoints and to train as it does.
+        """Return the network of the paper's own code, to load its checkpoints and to train as it does.
 
         It differs from ours in the sinusoids of t and d, where t in [0, 1] meets periods that were made for 0..1000,
         and in the attention scores, which are divided by the width of a head and not by its square root.
@@ -70,15 +71,8 @@ class DiTConfig(NetworkConfig):
         return DiT(self, shape, conditions)
 
 
-SIZES: dict[str, tuple[int, int, int]] = {
-    "s": (384, 12, 6),
-    "b": (768, 12, 12),
-    "l": (1024, 24, 16),
-    "xl": (1152, 28, 16),
-}
+SIZES = {"s": (384, 12, 6), "b": (768, 12, 12), "l": (1024, 24, 16), "xl": (1152, 28, 16)}
 """Width, depth and heads of the published sizes (Peebles and Xie 2023, table 1)."""
-
-
 SHORT = 512
 """tokens up to which attention in bfloat16 on a CPU is two matrix products, whose scores take tokens^2 memory"""
 
@@ -97,9 +91,7 @@ def position_embedding(width: int, rows: int, columns: int) -> Tensor:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """Return softmax attention over tensors [b, heads, tokens, features], fused wherever that is faster.
-
-    scale: what the scores q k are multiplied by.
+    """Return softmax attention over tensors [b, heads, tokens, features], with scores q k times `scale`.
 
     PyTorch's fused kernel for CPUs leaves their bfloat16 units idle in the backward pass: two plain products and a
     softmax take a fifth of its time.
@@ -137,27 +129,43 @@ class Block(nn.Module):
 
 def initialise(network: Network) -> None:
     """Set linear layers after Xavier, gates and output to zero, so that every block starts as the identity."""
-    for module in network.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Linear) and name.startswith("embed."):
+    linear = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear)}
+    for module in linear.values():
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+    for name, module in linear.items():
+        if name.startswith("embed."):
             nn.init.normal_(module.weight, std=0.02)
-        if isinstance(module, nn.Linear) and name.endswith(("modulation", "proj_out", "skip")):
+        if name.endswith(("modulation", "proj_out", "skip")):
             nn.init.zeros_(module.weight)
 
 
 class Transformer(ConditionedNetwork):
     """Blocks over tokens with fixed positions, and a last layer that is modulated as they are."""
 
-    proj_in: nn.Linear
     positions: Tensor
-    norm: nn.LayerNorm
-    modulation: nn.Linear
-    proj_out: nn.Linear
+    skip: Any
     checkpointing = False
     """whether to recompute each block in the backward pass"""
+
+    def __init__(
+        self, config: Any, conditions: Mapping[str, Condition], positions: Tensor, size: int, channels: int,
+        sizes: ObservationSizes | None = None, original: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.config, width = config, config.width
+        self.register_buffer("positions", positions, persistent=False)
+        self.proj_in = nn.Linear(size, width)
+        self.embed = (OriginalTimeStepEmbedding if original else TimeStepEmbedding)(width)
+        self.conditions = ConditionEmbedding(conditions, width, sizes)
+        hidden, power = int(width * config.mlp_ratio), -1.0 if original else -0.5
+        self.blocks = nn.ModuleList(Block(width, config.heads, hidden, power) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
+        self.modulation = nn.Linear(width, 2 * width)
+        self.proj_out = nn.Linear(width, size)
+        self.skip = None if original else nn.Linear(width, channels)
+        self.activation = nn.SiLU()
+        initialise(self)
 
     def transform(
         self, tokens: Float[Tensor, "b tokens size"], c: Float[Tensor, "b width"]
@@ -177,35 +185,19 @@ class DiT(Transformer):
     """The network of `DiTConfig`."""
 
     def __init__(self, config: DiTConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> None:
-        super().__init__()
-        self.config, width, p = config, config.width, config.patch_size
-        self.checkpointing = config.checkpointing
-        channels, height, across = shape
-        self.grid = (height // p, across // p)
-        self.register_buffer("positions", position_embedding(width, *self.grid), persistent=False)
-        self.proj_in = nn.Linear(channels * p * p, width)
-        self.embed = (OriginalTimeStepEmbedding if config.variant == "original" else TimeStepEmbedding)(width)
-        self.conditions = ConditionEmbedding(conditions, width)
-        hidden, power = int(width * config.mlp_ratio), -1.0 if config.variant == "original" else -0.5
-        self.blocks = nn.ModuleList(Block(width, config.heads, hidden, power) for _ in range(config.depth))
-        self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
-        self.modulation = nn.Linear(width, 2 * width)
-        self.proj_out = nn.Linear(width, channels * p * p)
-        self.skip = nn.Linear(width, channels) if config.variant == "ours" else None
-        self.activation = nn.SiLU()
-        initialise(self)
+        (channels, height, across), p = shape, config.patch_size
+        grid = (height // p, across // p)
+        positions, original = position_embedding(config.width, *grid), config.variant == "original"
+        super().__init__(config, conditions, positions, channels * p * p, channels, original=original)
+        self.grid, self.checkpointing = grid, config.checkpointing
 
     def patchify(self, x: X) -> Tensor:
         """Cut [b, C, H, W] into tokens [b, n, C * p * p], row by row."""
-        p, (rows, columns) = self.config.patch_size, self.grid
-        x = x.unflatten(3, (columns, p)).unflatten(2, (rows, p))
-        return x.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        return F.pixel_unshuffle(x, self.config.patch_size).flatten(2).mT
 
     def unpatchify(self, tokens: Tensor) -> X:
         """Undo `patchify`."""
-        p, (rows, columns) = self.config.patch_size, self.grid
-        x = tokens.unflatten(2, (-1, p, p)).unflatten(1, (rows, columns))
-        return x.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+        return F.pixel_shuffle(tokens.mT.unflatten(2, self.grid).contiguous(), self.config.patch_size)
 
     def forward(self, x: X, t: T, d: T, context: Any = None) -> X:
         c = self.conditioning(t, d, context)

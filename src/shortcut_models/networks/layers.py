@@ -15,22 +15,18 @@ from ..base import Cond, Condition, Frames, Label, Network, T, X
 from ..errors import UserError
 from .observation import ImageEncoder, ObservationSizes, vector_encoder
 
-DEFAULT_SIZES = ObservationSizes()
-
 
 class Sinusoids(nn.Module):
-    """Cosines and sines of a number at `count` / 2 frequencies, geometric between the two periods.
+    """Cosines and sines of a number at `count` / 2 frequencies, geometric from the first period to the last.
 
-    The slowest period tells the ends of the range apart; the fastest tells neighbours on the grid apart. They go
-    from the longest period to the shortest, or the other way where `rising` is set.
+    The slowest period tells the ends of the range apart; the fastest tells neighbours on the grid apart.
     """
 
     frequencies: Tensor
 
-    def __init__(self, count: int, longest: float, shortest: float, *, rising: bool = False) -> None:
+    def __init__(self, count: int, first: float, last: float) -> None:
         super().__init__()
-        periods = torch.logspace(math.log10(longest), math.log10(shortest), count // 2, dtype=torch.float64)
-        periods = periods.flip(0) if rising else periods
+        periods = torch.logspace(math.log10(first), math.log10(last), count // 2, dtype=torch.float64)
         self.register_buffer("frequencies", (2 * math.pi / periods).float(), persistent=False)
 
     def forward(self, value: T) -> Float[Tensor, "b features"]:
@@ -48,21 +44,21 @@ class TimeStepEmbedding(nn.Module):
 
     def __init__(self, width: int, features: int = 128) -> None:
         super().__init__()
-        self.time_features = Sinusoids(features, longest=4.0, shortest=1 / 32)
-        self.level_features = Sinusoids(features, longest=64.0, shortest=2.0)
-        self.time = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
-        self.level = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+        self.time_features = Sinusoids(features, 4.0, 1 / 32)
+        self.level_features = Sinusoids(features, 64.0, 2.0)
+        self.time = vector_encoder(features, width)
+        self.level = vector_encoder(features, width)
 
     def forward(self, t: T, d: T) -> Float[Tensor, "b width"]:
         return self.time(self.time_features(t)) + self.of_step_size(d)
 
     def of_step_size(self, d: T) -> Float[Tensor, "b width"]:
-        """The part that depends on d."""
+        """Return the part that depends on d."""
         level = -torch.log2(d.float().clamp(min=2.0**-16))
         return self.level(self.level_features(level))
 
 
-class OriginalTimeStepEmbedding(nn.Module):
+class OriginalTimeStepEmbedding(TimeStepEmbedding):
     """t and d -> a vector [b, width], as in the code that the paper was published with.
 
     The sinusoids, periods 2 pi to 20000 pi, were made for t in 0..1000, and are fed with t in [0, 1] and with the
@@ -70,18 +66,11 @@ class OriginalTimeStepEmbedding(nn.Module):
     """
 
     def __init__(self, width: int, features: int = 256) -> None:
-        super().__init__()
-        last = 10000.0 ** (1 - 2 / features)
-        self.time_features = Sinusoids(features, longest=2 * math.pi * last, shortest=2 * math.pi, rising=True)
-        self.level_features = self.time_features
-        self.time = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
-        self.level = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
-
-    def forward(self, t: T, d: T) -> Float[Tensor, "b width"]:
-        return self.time(self.time_features(t)) + self.of_step_size(d)
+        super().__init__(width, features)
+        last = 2 * math.pi * 10000.0 ** (1 - 2 / features)
+        self.time_features = self.level_features = Sinusoids(features, 2 * math.pi, last)
 
     def of_step_size(self, d: T) -> Float[Tensor, "b width"]:
-        """The part that depends on d."""
         level = -torch.log2(torch.where(d > 0, d, 1 / 128).float())
         return self.level(self.level_features(level))
 
@@ -89,16 +78,12 @@ class OriginalTimeStepEmbedding(nn.Module):
 class ConditionEmbedding(nn.Module):
     """Named conditions -> their sum as a vector [b, width], each with a learned null for dropped rows.
 
-    Labels have a table, vectors an MLP, images an encoder of their own for each camera. As each ends with a layer of
+    Labels have a table, vectors an MLP, images an encoder for each camera, of `sizes`. As each ends with a layer of
     its own, the sum can do all that one layer on all of them together could. The label `count`, one more than the last
     class, means the null too.
-
-    sizes: those of the image encoders.
     """
 
-    def __init__(
-        self, conditions: Mapping[str, Condition], width: int, sizes: ObservationSizes = DEFAULT_SIZES
-    ) -> None:
+    def __init__(self, conditions: Mapping[str, Condition], width: int, sizes: ObservationSizes | None = None) -> None:
         super().__init__()
         self.conditions = dict(conditions)
         self.embed = nn.ModuleDict()
@@ -109,7 +94,7 @@ class ConditionEmbedding(nn.Module):
                 nn.init.normal_(table.weight, std=0.02)
                 self.embed[name] = table
             elif isinstance(condition, Frames):
-                self.embed[name] = ImageEncoder(condition, sizes, width)
+                self.embed[name] = ImageEncoder(condition, sizes or ObservationSizes(), width)
             else:
                 self.embed[name] = vector_encoder(condition.size, width)
             self.null[name] = nn.Parameter(0.02 * torch.randn(width))
@@ -118,9 +103,8 @@ class ConditionEmbedding(nn.Module):
         total = None
         for name, condition in self.conditions.items():
             if name not in cond:
-                raise UserError(
-                    f"the network is conditioned on {name!r}, which is not among {sorted(cond) or 'no conditions'}"
-                )
+                given = sorted(cond) or "no conditions"
+                raise UserError(f"the network is conditioned on {name!r}, which is not among {given}")
             if isinstance(condition, Label):
                 label = cond[name] if drop is None else cond[name].masked_fill(drop, condition.count)
                 table: Any = self.embed[name].weight
@@ -164,6 +148,13 @@ def add_skip(v: Tensor, share: Tensor, x: X) -> Tensor:
     noise through, past normalisations that blur it.
     """
     return torch.addcmul(v, share, x).to(x.dtype)
+
+
+def zeroed(layer: nn.Module) -> nn.Module:
+    """Return a layer with all its parameters 0."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

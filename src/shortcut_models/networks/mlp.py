@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..base import Condition, NetworkConfig, T, X
 from ..config import PositiveInt
-from .layers import ConditionedNetwork, ConditionEmbedding, TimeStepEmbedding, add_skip, modulate
+from .layers import ConditionedNetwork, ConditionEmbedding, TimeStepEmbedding, add_skip, modulate, zeroed
 from .observation import ObservationSizes
 
 
@@ -38,10 +38,8 @@ class Block(nn.Module):
     def __init__(self, width: int, hidden: int, condition_width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.modulation = nn.Linear(condition_width, 3 * width)
+        self.modulation = zeroed(nn.Linear(condition_width, 3 * width))
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, width))
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         shift, scale, gate = self.modulation(c).chunk(3, -1)
@@ -61,13 +59,9 @@ class MLP(ConditionedNetwork):
         hidden = config.expansion * config.width
         self.blocks = nn.ModuleList(Block(config.width, hidden, config.condition_width) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
-        self.proj_out = nn.Linear(config.width, size)
-        self.skip = nn.Linear(config.condition_width, size)
+        self.proj_out = zeroed(nn.Linear(config.width, size))
+        self.skip = zeroed(nn.Linear(config.condition_width, size))
         self.activation = nn.SiLU()
-        nn.init.zeros_(self.proj_out.weight)
-        nn.init.zeros_(self.proj_out.bias)
-        nn.init.zeros_(self.skip.weight)
-        nn.init.zeros_(self.skip.bias)
 
     def forward(self, x: X, t: T, d: T, context: Any = None) -> X:
         c = self.conditioning(t, d, context)

@@ -39,6 +39,11 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(8, channels), channels)
 
 
+def vector_encoder(size: int, width: int) -> nn.Module:
+    """Return an MLP: vectors [b, size] -> [b, width]."""
+    return nn.Sequential(nn.Linear(size, width), nn.SiLU(), nn.Linear(width, width))
+
+
 class SpatialSoftmax(nn.Module):
     """Feature maps -> for each, the mean position [b, 2 * channels] under its soft-max (Levine et al. 2016, eq. 3).
 
@@ -89,11 +94,11 @@ class ImageEncoder(nn.Module):
         rows, columns = frames.height // STRIDE, frames.width // STRIDE
         blocks = []
         for stage in range(sizes.image_stages):
-            for block in range(sizes.image_depth):
-                halved = stage > 0 and block == 0
-                blocks.append(ImageBlock(channels, sizes.image_width * 2 ** (stage + 1), 2 if halved else 1))
-                channels = sizes.image_width * 2 ** (stage + 1)
-            rows, columns = (-(-rows // 2), -(-columns // 2)) if stage else (rows, columns)
+            stride = 2 if stage else 1
+            blocks.append(ImageBlock(channels, sizes.image_width * 2 ** (stage + 1), stride))
+            channels = sizes.image_width * 2 ** (stage + 1)
+            blocks += [ImageBlock(channels, channels, 1) for _ in range(1, sizes.image_depth)]
+            rows, columns = -(-rows // stride), -(-columns // stride)
         if min(rows, columns) < 2:
             raise UserError(
                 f"images of {frames.height} x {frames.width} pixels are too small for image-stages "
@@ -105,12 +110,7 @@ class ImageEncoder(nn.Module):
         nn.init.normal_(maps.weight, std=2 / channels**0.5)
         self.proj_out = nn.Sequential(group_norm(channels), nn.SiLU(), maps)
         self.points = SpatialSoftmax(rows, columns)
-        self.mlp = nn.Sequential(nn.Linear(2 * sizes.keypoints, width), nn.SiLU(), nn.Linear(width, width))
+        self.mlp = vector_encoder(2 * sizes.keypoints, width)
 
     def forward(self, images: Float[Tensor, "b history channels height across"]) -> Float[Tensor, "b width"]:
         return self.mlp(self.points(self.proj_out(self.blocks(self.proj_in(images.flatten(1, 2))))))
-
-
-def vector_encoder(size: int, width: int) -> nn.Module:
-    """Return an MLP: vectors [b, size] -> [b, width]."""
-    return nn.Sequential(nn.Linear(size, width), nn.SiLU(), nn.Linear(width, width))

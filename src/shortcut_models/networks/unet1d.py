@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..base import Condition, NetworkConfig, T, X
 from ..config import PositiveInt, Rule
-from .layers import ConditionedNetwork, ConditionEmbedding, TimeStepEmbedding, add_skip, check_chunk
+from .layers import ConditionedNetwork, ConditionEmbedding, TimeStepEmbedding, add_skip, check_chunk, zeroed
 from .observation import ObservationSizes, group_norm
 
 
@@ -45,11 +45,8 @@ def convolution(inside: int, outside: int, kernel: int, stride: int = 1) -> nn.C
     return nn.Conv2d(inside, outside, (1, kernel), (1, stride), (0, kernel // 2))
 
 
-class ConvolutionBlock(nn.Sequential):
-    """Convolution, group normalisation, Mish: [b, inside, 1, n] -> [b, outside, 1, n]."""
-
-    def __init__(self, inside: int, outside: int, kernel: int) -> None:
-        super().__init__(convolution(inside, outside, kernel), group_norm(outside), nn.Mish())
+def convolution_block(inside: int, outside: int, kernel: int) -> nn.Module:
+    return nn.Sequential(convolution(inside, outside, kernel), group_norm(outside), nn.Mish())
 
 
 class ResidualBlock(nn.Module):
@@ -57,8 +54,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, inside: int, outside: int, kernel: int, condition_width: int) -> None:
         super().__init__()
-        self.first = ConvolutionBlock(inside, outside, kernel)
-        self.second = ConvolutionBlock(outside, outside, kernel)
+        self.first = convolution_block(inside, outside, kernel)
+        self.second = convolution_block(outside, outside, kernel)
         self.modulation = nn.Linear(condition_width, 2 * outside)
         self.shortcut = nn.Identity() if inside == outside else convolution(inside, outside, 1)
 
@@ -101,13 +98,10 @@ class UNet1d(ConditionedNetwork):
         self.finer = nn.ModuleList(
             nn.ConvTranspose2d(width, width, (1, 4), (1, 2), (0, 1)) for width in reversed(widths[:-1])
         )
-        self.last = ConvolutionBlock(widths[0], widths[0], config.kernel)
-        self.proj_out = convolution(widths[0], size, 1)
-        self.skip = nn.Linear(config.condition_width, size)
+        self.last = convolution_block(widths[0], widths[0], config.kernel)
+        self.proj_out = zeroed(convolution(widths[0], size, 1))
+        self.skip = zeroed(nn.Linear(config.condition_width, size))
         self.activation = nn.Mish()
-        for module in (self.proj_out, self.skip):
-            nn.init.zeros_(module.weight)
-            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def shard_units(self) -> Iterable[nn.Module]:
         return [module for module in self.modules() if isinstance(module, ResidualBlock)]

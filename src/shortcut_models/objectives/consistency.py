@@ -2,7 +2,7 @@
 
 The network's velocity says where a point's path ends: data = x + (1 - t) velocity. A consistency model is taught to say
 the same at neighbouring points of one path. Distillation finds the neighbour with a trained flow model, training takes
-the next point of the line between noise and data, at a distance that shrinks as training goes on.
+the next point of the line between noise and data, at a distance that shrinks in the course of training.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ._shared import Draws, Weight, draw_on_grid, even_times, required, squared_
 
 
 def consistency_target(target_net: Network, x: X, t: T, neighbour: X, d: T, step_cond: float, context: Any) -> X:
-    """The velocity from x at t to where the target_net says that the path through the neighbour at t + d ends."""
+    """Return the velocity from x at t to where the target_net ends the path through the neighbour at t + d."""
     end = t + d
     data = step(neighbour, 1 - end, target_net(neighbour, end, torch.full_like(t, step_cond), context))
     return (data - x) / broadcast(1 - t, x)
@@ -45,7 +45,7 @@ class ConsistencyDistillation(Objective):
 
     @classmethod
     def original(cls, **changes: Any) -> ConsistencyDistillation:
-        """As the paper's authors have it."""
+        """Return the method as the paper's authors have it."""
         return replace(cls(conditioned_step_size=1.0, sigma_min=1e-5), **changes)
 
     @property
@@ -53,12 +53,12 @@ class ConsistencyDistillation(Objective):
         return 4.0 + (1 if self.guidance in (0, 1) else 2)
 
     def draw(self, batch: Batch) -> Draws:
-        """Noise, times on the finest grid, and the rows that lose their condition."""
+        """Draw noise, times on the finest grid, and the rows that lose their condition."""
         return draw_on_grid(batch, levels_of(self.max_steps), self.label_dropout)
 
     @torch.no_grad()
     def targets(self, target_net: Network, teacher: Network, batch: Batch, draws: Draws) -> tuple[X, X]:
-        """(x_t, target) for every row; nothing in here is random."""
+        """Return (x_t, target) of every row; nothing in here is random."""
         x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
         d, step_cond = (
             torch.full_like(draws.t, 1 / self.max_steps),
@@ -85,7 +85,7 @@ class ConsistencyDistillation(Objective):
 
 @dataclass(frozen=True)
 class ConsistencyTraining(Objective):
-    """Agree with oneself at the next point between a noise and its data, which comes nearer as training goes on."""
+    """Agree with oneself at the next point between a noise and its data, which comes nearer during training."""
 
     has_schedule: ClassVar[bool] = True
 
@@ -100,7 +100,7 @@ class ConsistencyTraining(Objective):
 
     @classmethod
     def original(cls, **changes: Any) -> ConsistencyTraining:
-        """As the paper's authors have it."""
+        """Return the method as the paper's authors have it."""
         return replace(cls(conditioned_step_size=1.0, sigma_min=1e-5), **changes)
 
     @property
@@ -108,7 +108,7 @@ class ConsistencyTraining(Objective):
         return 4.0
 
     def level(self, progress: float) -> int:
-        """The distance between neighbours, 2^-level, at this share of the way."""
+        """Return the level of the distance between neighbours, 2^-level, at this share of the way."""
         return stage_of(progress, max(levels_of(self.max_steps), 1))
 
     def draw(self, batch: Batch, level: int) -> Draws:

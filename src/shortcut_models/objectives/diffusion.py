@@ -1,7 +1,7 @@
 """Diffusion (Ho et al. 2020), with the noise schedules and the DDPM sampler of Hugging Face's diffusers.
 
 The network gets t = 1 - (k + 1) / 1000 for timestep k of 0..999, so that here, too, 0 is noise and 1 is data. What
-it predicts is no velocity of the straight path, but v (Salimans and Ho 2022) or the noise (epsilon).
+it predicts is not a velocity of the straight path, but v (Salimans and Ho 2022) or the noise (epsilon).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Diffusion(Objective):
     schedule: Literal["cosine", "linear"] = "cosine"
     """how fast noise drowns the data"""
     prediction: Literal["v", "epsilon"] = "v"
-    """what the network predicts; epsilon needs the linear schedule, whose last timestep still tells of the data"""
+    """what the network predicts; epsilon needs the linear schedule, whose last timestep still depends on the data"""
     sampler: Literal["ddim", "ddpm"] = "ddim"
     """ddim follows from its first noise alone, ddpm draws fresh noise in each step"""
 
@@ -54,17 +54,21 @@ class Diffusion(Objective):
             # data = (x - sigma epsilon) / alpha, and alpha is 5e-5 at the end of this schedule, where sampling begins:
             # any error would grow 20,000 times (Lin et al. 2024, section 3.2). The linear one ends at 6e-3.
             raise UserError(
-                "prediction epsilon needs schedule linear: the cosine schedule ends in noise alone, and who knows that "
-                "noise knows nothing of the data"
+                "prediction epsilon needs schedule linear: the cosine schedule ends in pure noise, where epsilon says "
+                "nothing about the data"
             )
 
     def scheduler(self) -> Any:
-        """A scheduler of diffusers, made once. Raises UserError where that library is missing."""
+        """Return a scheduler of diffusers, made once.
+
+        Raises:
+            UserError: that library is missing.
+        """
         return _scheduler(self.schedule, self.prediction)
 
     @staticmethod
     def time(timesteps: Int[Tensor, "b"]) -> T:
-        """The time that the network gets: 0 for the last timestep, all noise."""
+        """Return the time that the network gets: 0 for the last timestep, all noise."""
         return 1 - (timesteps.float() + 1) / TIMESTEPS
 
     def losses(
@@ -100,9 +104,9 @@ class Diffusion(Objective):
         return x.to(noise.dtype)
 
     def _ddim(self, x: X, prediction: X, before: float, after: float) -> X:
-        """One step of DDIM (Song et al. 2021, eq. 12) between two shares of the data's variance.
+        """Take one step of DDIM (Song et al. 2021, eq. 12) between two shares of the data's variance.
 
-        Not that of diffusers: it walks 1000 // steps timesteps at a time, and then tells the network another timestep
+        Not that of diffusers: it walks 1000 // steps timesteps at a time, and then gives the network another timestep
         than the one it is at. With 128 steps, 7 in place of 7.8, samples are a seventh too wide.
         """
         alpha, sigma = before**0.5, (1 - before) ** 0.5
@@ -115,7 +119,7 @@ class Diffusion(Objective):
 
 @functools.cache
 def _scheduler(schedule: str, prediction: str) -> Any:
-    """The scheduler, kept: made anew for each batch, its tables would be worked out and sent to the device again."""
+    """Return the scheduler, kept: a new one for each batch would compute its tables and send them again."""
     try:
         from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
     except ImportError:

@@ -35,16 +35,16 @@ class FlowMatching(Objective):
 
     @classmethod
     def original(cls, **changes: Any) -> FlowMatching:
-        """As the paper's authors have it."""
+        """Return the method as the paper's authors have it."""
         return replace(cls(conditioned_step_size=1.0, sigma_min=1e-5), **changes)
 
     def draw(self, batch: Batch) -> Draws:
-        """Noise, times, and the rows that lose their condition."""
+        """Draw noise, times, and the rows that lose their condition."""
         t = torch.rand(len(batch), device=batch.data.device)
         return Draws(paired_noise(batch, self.pairing), t, drop_rows(batch, self.label_dropout))
 
     def targets(self, batch: Batch, draws: Draws) -> tuple[X, X]:
-        """(x_t, target) for every row; nothing in here is random."""
+        """Return (x_t, target) of every row; nothing in here is random."""
         x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
         return x, velocity(draws.noise, batch.data, self.sigma_min)
 

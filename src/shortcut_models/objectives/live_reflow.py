@@ -27,21 +27,21 @@ class LiveReflow(Objective):
     """Flow matching and, on a share of the rows, reflow with samples that the network makes while it learns."""
 
     max_steps: PowerOfTwo = 128
-    """M: at this budget the network samples what it learned from data; below, what it learned from itself"""
+    """M: in this many steps the network samples what it learned from data; below, what it learned from itself"""
     bootstrap_fraction: Fraction = 0.125
-    """share of the rows trained on the network's num_self_rows samples"""
+    """share of the rows trained on the network's own samples"""
     self_steps: Annotated[int, at.Ge(1), at.Le(1024)] = 8
     """Euler steps that make such a sample: each costs as much as a third of a flow row"""
     label_dropout: Fraction = 0.1
     """share of rows trained without their condition, so that guidance can be chosen when sampling"""
     guidance: Weight = 1.0
-    """guidance weight of the network's num_self_rows samples; 1 is none"""
+    """guidance weight of the network's own samples; 1 is none"""
     sigma_min: Fraction = 0.0
     """share of the noise that is left in the data's end of the path"""
 
     @classmethod
     def original(cls, **changes: Any) -> LiveReflow:
-        """As the paper's authors have it; they let the network itself, and not an average, make the samples."""
+        """Return the method as the paper's authors have it; there, the network itself makes the samples."""
         return replace(cls(sigma_min=1e-5), **changes)
 
     @property
@@ -49,15 +49,15 @@ class LiveReflow(Objective):
         return 3 + self.bootstrap_fraction * self.self_steps * (1 if self.guidance in (0, 1) else 2)
 
     def draw(self, batch: Batch) -> Draws:
-        """Noise, times on the finest grid, and the rows that lose their condition."""
+        """Draw noise, times on the finest grid, and the rows that lose their condition."""
         return draw_on_grid(batch, levels_of(self.max_steps), self.label_dropout)
 
     def num_self_rows(self, rows: int) -> int:
-        """How many of the rows learn from the network's own samples: the fraction, rounded at random."""
+        """Return how many rows learn from the network's own samples: the fraction, rounded at random."""
         return int(self.bootstrap_fraction * rows + torch.rand(()).item())
 
     def targets(self, target_net: Network, batch: Batch, draws: Draws, num_self_rows: int) -> tuple[X, X, T]:
-        """(x_t, target, step size) for every row, the network's own samples first; nothing here is random."""
+        """Return (x_t, target, step size) of every row, own samples first; nothing in here is random."""
         data, step_cond = batch.data, torch.full_like(draws.t, 1 / self.max_steps)
         if num_self_rows:
             rows = slice(num_self_rows)

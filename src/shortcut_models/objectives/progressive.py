@@ -1,7 +1,7 @@
-"""Progressive distillation (Salimans and Ho 2022), on the straight path: two steps of the target_net become one.
+"""Progressive distillation (Salimans and Ho 2022), on the straight path: two steps of the teacher become one.
 
-Training has log2(max_steps) stages. In each, the student learns to do in one step what its target_net does in two; then
-it becomes the target_net of the next, whose steps are twice as large. At the end it has learned whole steps alone.
+Training has log2(max_steps) stages. In each, the student learns to do in one step what its teacher does in two; then
+it becomes the teacher of the next, whose steps are twice as large. At the end it has learned whole steps alone.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class ProgressiveDistillation(Objective):
     has_schedule: ClassVar[bool] = True
 
     max_steps: PowerOfTwo = 128
-    """steps of the first target_net"""
+    """steps of the first teacher"""
     label_dropout: Fraction = 0.1
     """share of rows trained without their condition, so that guidance can be chosen when sampling"""
     guidance: Weight = 1.0
-    """guidance weight of the first target_net, which later stages inherit; 1 is none"""
+    """guidance weight of the first teacher, which later stages inherit; 1 is none"""
     conditioned_step_size: Fraction = 0.0
     """the step size that the network is conditioned on, always the same"""
     sigma_min: Fraction = 0.0
@@ -41,7 +41,7 @@ class ProgressiveDistillation(Objective):
 
     @classmethod
     def original(cls, **changes: Any) -> ProgressiveDistillation:
-        """As the paper's authors have it."""
+        """Return the method as the paper's authors have it."""
         return replace(cls(conditioned_step_size=1.0, sigma_min=1e-5, clip=4.0), **changes)
 
     @property
@@ -54,7 +54,7 @@ class ProgressiveDistillation(Objective):
         return max(levels_of(self.max_steps), 1)
 
     def level(self, progress: float) -> int:
-        """The level of the steps learned at this share of the way: one below the finest first, 0 last."""
+        """Return the level of the steps learned at this share of the way: one below the finest first, 0 last."""
         return max(levels_of(self.max_steps) - 1 - stage_of(progress, self.stages), 0)
 
     def draw(self, batch: Batch, level: int) -> Draws:

@@ -35,10 +35,10 @@ class Draws(NamedTuple):
 
 @dataclass(frozen=True)
 class Shortcut(Objective):
-    """One network for every power-of-two step size from 1 / max_steps to 1, and so for every budget."""
+    """One network for every power-of-two step size from 1 / max_steps to 1, and so for every number of steps."""
 
     max_steps: PowerOfTwo = 128
-    """M, the finest grid: flow rows have d = 1 / M and their times lie on its multiples"""
+    """M, the finest grid: flow rows have d = 1 / M and their times are its multiples"""
     bootstrap_fraction: Fraction = 0.25
     """share of the rows trained on self-consistency; the others learn the velocity from data"""
     label_dropout: Fraction = 0.1
@@ -54,7 +54,7 @@ class Shortcut(Objective):
 
     @classmethod
     def original(cls, **changes: Any) -> Shortcut:
-        """As the paper's authors have it; docs/original.md lists what is different by default, and why."""
+        """Return the method as the paper's authors have it; docs/original.md lists the differences."""
         return replace(cls(bootstrap_fraction=0.125, sigma_min=1e-5, clip=4.0), **changes)
 
     @property
@@ -65,9 +65,9 @@ class Shortcut(Objective):
         return 3 + 2 * self.bootstrap_fraction * (1 if self.guidance == 1 else 1 + 1 / levels)
 
     def draw(self, batch: Batch) -> Draws:
-        """Noise, levels, times on the grid of each level, and the rows that lose their condition."""
+        """Draw noise, levels, times on the grid of each level, and the rows that lose their condition."""
         rows, device, finest = len(batch), batch.data.device, levels_of(self.max_steps)
-        # A share that is no whole number of rows is kept on average, by rounding up or down at random.
+        # A fraction that is not a whole number of rows is kept on average, by rounding up or down at random.
         bootstrap = int(self.bootstrap_fraction * rows + torch.rand(()).item()) if finest else 0
         levels = stratified_levels(bootstrap, finest)
         level = torch.cat([levels, levels.new_full((rows - bootstrap,), finest)]).to(device)
@@ -82,19 +82,19 @@ class Shortcut(Objective):
 
     @torch.no_grad()
     def bootstrap_targets(self, target_net: Network, x: X, cond: Cond, draws: Draws) -> X:
-        """The mean velocity of two half-steps of the target_net (eq. 4), for the bootstrap rows x [n, *event].
+        """Return the mean velocity of two half-steps of the target_net (eq. 4), for the bootstrap rows x [n, *event].
 
         Where the half-step is the finest, both velocities are guided; the rows without condition that this needs
         go through the network together with the others, in the same two passes.
         """
         n, guided = draws.bootstrap, draws.guided
-        again = lambda rows: torch.cat([rows, rows[n - guided :]]) if guided else rows
+        with_unconditional = lambda rows: torch.cat([rows, rows[n - guided :]]) if guided else rows
         drop = torch.cat([draws.drop[:n], torch.ones_like(draws.drop[:guided])])
-        context = target_net.encode({name: again(value) for name, value in cond.items()}, drop)
+        context = target_net.encode({name: with_unconditional(value) for name, value in cond.items()}, drop)
         half = step_size(draws.level[:n]) / 2
 
         def average_velocity(x: X, t: T) -> X:
-            v = target_net(again(x), again(t), again(half), context)
+            v = target_net(with_unconditional(x), with_unconditional(t), with_unconditional(half), context)
             if not guided:
                 return v
             plain, with_cond, without = v.tensor_split([n - guided, n])
@@ -106,7 +106,7 @@ class Shortcut(Objective):
         return bound((first + second) / 2)
 
     def targets(self, target_net: Network, batch: Batch, draws: Draws) -> tuple[X, X]:
-        """(x_t, target) for every row; nothing in here is random."""
+        """Return (x_t, target) of every row; nothing in here is random."""
         n = draws.bootstrap
         x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
         target = velocity(draws.noise[n:], batch.data[n:], self.sigma_min)

@@ -16,10 +16,7 @@ PREFIXES = {"task": "task.", "network": "network.", "objective": "objective.", "
 
 
 def train_command(config: dict[str, Any], run: Path) -> str | None:
-    """Return the command that trains a run with this configuration.
-
-    None where a command cannot name all of its parts: one that is not registered, or a teacher.
-    """
+    """Return the command that trains a run, or None where one of its parts is not registered, or is a teacher."""
     name = config.get("recipe")
     if name not in RECIPES or "teacher" in config:
         return None
@@ -40,14 +37,11 @@ def _changes(entry: dict[str, Any], default: Any, prefix: str) -> list[str]:
     """Return the options that turn a part of a recipe into that of a configuration."""
     words = []
     for option in options(default):
-        value = entry.get(option.name)
+        value = entry.get(option.name, usual := getattr(default, option.name))
         value = tuple(value) if isinstance(value, list) else value
-        if not option.settable or option.name not in entry or value == getattr(default, option.name):
-            continue
-        if isinstance(value, bool):
-            words.append(option.flag(prefix, value))
-        else:
-            words += ["--data" if option.name == "data" else option.flag(prefix), word(value)]
+        if option.settable and value != usual:
+            flag = "--data" if option.name == "data" else option.flag(prefix, value)
+            words += [flag] if isinstance(value, bool) else [flag, word(value)]
     return words
 
 

@@ -65,15 +65,7 @@ def train_recipe(
         torch.manual_seed(seed_of(recipe.training.seed))  # of the first weights; `fit` seeds everything else
         network = recipe.network.build(task.shape, task.conditions)
         return fit(
-            network,
-            recipe.objective,
-            task,
-            recipe.training,
-            run,
-            recipe=name,
-            teacher=trained,
-            init=init,
-            quiet=quiet,
+            network, recipe.objective, task, recipe.training, run, recipe=name, teacher=trained, init=init, quiet=quiet
         )
 
 

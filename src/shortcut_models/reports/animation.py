@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..drawing.points import Points, plane, window
-from ..drawing.style import DPI, FAINT, INK, LINES, PALE, RAINBOW, colour_of, new_figure, picture_of, rainbow, styled
+from ..drawing.style import FAINT, INK, LINES, PALE, RAINBOW, colour_of, new_figure, picture_of, rainbow, styled
 from ..drawing.video import encode_gif
 from ..errors import UserError
 from ..models.parts import rebuild
@@ -21,8 +21,8 @@ from ..system.files import write_atomically
 
 SIDE = 480
 """pixels of a square piece of the plane"""
-TOP = 66
-"""pixels above it, for text"""
+TOP, BELOW, BETWEEN = 66, 36, 12
+"""pixels above it, for text; below it, for the key of the rainbow; and from one to the next"""
 EXACT = ("#ffffff", INK, FAINT, PALE, LINES, *RAINBOW)
 """colours that a GIF shows as they are; the others are their blends"""
 REAL = 2000
@@ -31,7 +31,6 @@ FPS = 10.0
 """frames a second"""
 HOLD = 2.0
 """seconds that the last frame stays"""
-View = tuple[float, float, float]
 
 
 class Snapshot(NamedTuple):
@@ -68,16 +67,44 @@ def gif(frames: Iterable[Image.Image], fps: float = FPS) -> bytes:
 
 def rainbow_frames(run: Path) -> Iterator[Image.Image]:
     """Draw a chain for each noise, of its ends in 1 (red), 2, 4, ... steps (purple); a frame a snapshot."""
-    snapshots, real = read_snapshots(run), real_points(run)
-    view = window(real if len(real) else snapshots[-1].ema[-1])
-    return (_rainbow_frame(snapshot, real, view) for snapshot in snapshots)
+    scene, snapshots = _read(run)
+    return (_rainbow_frame(scene, snapshot) for snapshot in snapshots)
 
 
 def raw_against_ema(run: Path) -> Iterator[Image.Image]:
     """Draw the ends of the same noises in the most steps, by raw and by averaged weights; a frame a snapshot."""
-    snapshots, real = read_snapshots(run), real_points(run)
-    view = window(real if len(real) else snapshots[-1].ema[-1])
-    return (_flow_frame(snapshot, real, view) for snapshot in snapshots)
+    scene, snapshots = _read(run)
+    return (_flow_frame(scene, snapshot) for snapshot in snapshots)
+
+
+class Scene(NamedTuple):
+    """What all frames of an animation show: real points in grey, and a square piece of the plane."""
+
+    real: Points
+    view: tuple[float, float, float]
+
+    def new_figure(self, step: int, titles: Sequence[str], below: int = 0) -> tuple[Any, list[Any]]:
+        """Return a figure with a panel for each title, side by side and `below` pixels above its end, and the axes."""
+        width, height = len(titles) * (SIDE + BETWEEN) - BETWEEN, TOP + SIDE + below
+        figure, panels = new_figure(width, height, layout=None), []
+        figure.text(12 / width, 1 - 30 / height, f"training step {step:,}", fontsize=10, weight="bold")
+        for index, title in enumerate(titles):
+            left = index * (SIDE + BETWEEN)
+            axes = figure.add_axes((left / width, below / height, SIDE / width, SIDE / height))
+            plane(axes, self.view)
+            axes.tick_params(labelbottom=False, labelleft=False)
+            axes.scatter(*self.real.T, s=3, color=PALE, linewidths=0)
+            figure.text((left + 12) / width, 1 - 58 / height, title, fontsize=7.5, color=FAINT)
+            panels.append(axes)
+        return figure, panels
+
+
+def _read(run: Path) -> tuple[Scene, list[Snapshot]]:
+    snapshots, real = read_snapshots(run), np.empty((0, 2))
+    with contextlib.suppress(UserError):  # a task from outside the package has no background
+        held_out = rebuild("task", Run(run).read_config()["task"], None).dataset("test")
+        real = held_out.__getitems__(list(range(min(REAL, len(held_out))))).data.numpy()
+    return Scene(real, window(real if len(real) else snapshots[-1].ema[-1])), snapshots
 
 
 def read_snapshots(run: Path) -> list[Snapshot]:
@@ -102,61 +129,30 @@ def read_snapshots(run: Path) -> list[Snapshot]:
     return found
 
 
-def real_points(run: Path) -> Points:
-    """Return some held-out points of a 2-D run's data; none if its task is from outside the package."""
-    with contextlib.suppress(UserError):
-        task = rebuild("task", Run(run).read_config()["task"], None)
-        held_out = task.dataset("test")
-        return held_out.__getitems__(list(range(min(REAL, len(held_out))))).data.numpy()
-    return np.empty((0, 2))
-
-
-def _panel(figure: Any, left: int, title: str, real: Points, view: View) -> Any:
-    """Add a square piece of the plane, `left` pixels from the edge and below a line of text, with the data in grey."""
-    width, height = figure.get_size_inches() * DPI
-    axes = figure.add_axes((left / width, (height - TOP - SIDE) / height, SIDE / width, SIDE / height))
-    plane(axes, view)
-    axes.tick_params(labelbottom=False, labelleft=False)
-    figure.text((left + 12) / width, 1 - 58 / height, title, fontsize=7.5, color=FAINT)
-    axes.scatter(*real.T, s=3, color=PALE, linewidths=0)
-    return axes
-
-
-def _headline(figure: Any, snapshot: Snapshot) -> None:
-    width, height = figure.get_size_inches() * DPI
-    figure.text(12 / width, 1 - 30 / height, f"training step {snapshot.step:,}", fontsize=10, weight="bold")
-
-
 @styled()
-def _rainbow_frame(snapshot: Snapshot, real: Points, view: View) -> Image.Image:
+def _rainbow_frame(scene: Scene, snapshot: Snapshot) -> Image.Image:
     from matplotlib.collections import LineCollection
 
     count = len(snapshot.ema)
-    figure = new_figure(SIDE, TOP + SIDE + 36, layout=None)
     gap = np.linalg.norm(snapshot.ema[0] - snapshot.ema[-1], axis=-1).mean()
     title = f"ends in 1 and in {2 ** (count - 1)} steps are {gap:.3f} apart on average"
-    axes = _panel(figure, 0, title, real, view)
-    _headline(figure, snapshot)
+    figure, (axes,) = scene.new_figure(snapshot.step, [title], BELOW)
     axes.add_collection(LineCollection(snapshot.ema.swapaxes(0, 1), colors=INK, linewidths=0.35, alpha=0.35, zorder=2))
     # Fewer steps are larger dots, below the others: a chain that is almost closed still shows its ends.
     sizes = np.linspace(11, 2.5, count)
     for k, (ends, colour) in enumerate(zip(snapshot.ema, rainbow(count), strict=True)):
         axes.scatter(*ends.T, s=sizes[k], color=colour, linewidths=0, zorder=3 + k)
-    key = [(2**k, colour) for k, colour in enumerate(rainbow(count))]
-    for index, (steps, colour) in enumerate(key):
-        place = (12 + index * (SIDE - 90) / max(count, 8)) / SIDE
-        figure.text(place, 10 / figure.bbox.height, f"● {steps}", fontsize=7, color=colour)
+        place = (12 + k * (SIDE - 90) / max(count, 8)) / SIDE
+        figure.text(place, 10 / figure.bbox.height, f"● {2**k}", fontsize=7, color=colour)
     figure.text(1 - 12 / SIDE, 10 / figure.bbox.height, "steps", fontsize=7, color=FAINT, ha="right")
     return picture_of(figure)
 
 
 @styled()
-def _flow_frame(snapshot: Snapshot, real: Points, view: View) -> Image.Image:
-    figure = new_figure(2 * SIDE + 12, TOP + SIDE, layout=None)
-    _headline(figure, snapshot)
+def _flow_frame(scene: Scene, snapshot: Snapshot) -> Image.Image:
     steps = 2 ** (len(snapshot.ema) - 1)
-    panels = (("the weights as they are", snapshot.raw), ("the average of the weights", snapshot.ema[-1]))
-    for index, (title, ends) in enumerate(panels):
-        axes = _panel(figure, index * (SIDE + 12), f"{title}, {steps} steps", real, view)
+    titles = (f"the weights as they are, {steps} steps", f"the average of the weights, {steps} steps")
+    figure, panels = scene.new_figure(snapshot.step, titles)
+    for axes, ends in zip(panels, (snapshot.raw, snapshot.ema[-1]), strict=True):
         axes.scatter(*ends.T, s=7, color=colour_of(steps, steps), linewidths=0, zorder=3)
     return picture_of(figure)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import base64
+from collections import ChainMap
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from .._version import __version__
 from ..drawing.curves import quality_curves
 from ..drawing.losses import loss_curves, step_size_losses
 from ..drawing.png import encode_png
-from ..drawing.style import RAINBOW, Colour, colour_of
+from ..drawing.style import RAINBOW, colour_of
 from ..errors import UserError
 from ..evaluation.results import guidance_of, guided, precision_of, read_result
 from ..metrics.catalogue import metric, quality_measures
@@ -43,9 +45,10 @@ def write_report(run: Path, model: Model, out: Path | None = None) -> Path:
     if run.is_file():
         raise UserError(f"{run} is a file: a report needs the whole run, so pass its directory")
     files = Run(run)
-    config, metrics, evaluation = files.read_config(), files.read_metrics(), read_evaluation(files)
-    fid = read_result(files.fid_result, files.path)
-    page = _environment().get_template("report.html").render(
+    config, metrics = files.read_config(), files.read_metrics()
+    evaluation, fid = (read_result(path, run) for path in (files.evaluation, files.fid_result))
+    is_2d = model.task.shape == (2,)
+    page = TEMPLATES.get_template("report.html").render(
         title=config.get("recipe") or run.name,
         recipe=config.get("recipe"),
         gradient=RAINBOW,
@@ -55,11 +58,21 @@ def write_report(run: Path, model: Model, out: Path | None = None) -> Path:
         quality=evaluation and quality(evaluation, model.step),
         fid=fid and quality(fid, model.step),
         speed=evaluation and seconds_per_sample(evaluation),
-        is_2d=model.task.shape == (2,),
-        animation=animation(files, model),
+        is_2d=is_2d,
+        animation=is_2d and any(files.snapshots.glob("step_*.npz")) and gif(rainbow_frames(run)),
         training=metrics and training(metrics),
-        commands=commands(config, evaluation, run),
-        configuration=configuration(config),
+        commands={
+            "train": train_command(config, run),
+            "sample": join("shortcut", "sample", run, "--steps", 1, 4, "--num", 64, "--out", "samples.npz"),
+            "evaluate": evaluate_command(evaluation, run),
+            "report": join("shortcut", "report", run),
+            "animate": join("shortcut", "animate", run, "--out", "rainbow.gif"),
+        },
+        configuration={
+            part: [(format_name(name), format_value(value)) for name, value in config[part].items()
+                   if (part, name) != ("training", "name")]
+            for part in PARTS
+        },
         run=repr(str(run)),
         run_version=config.get("version", ""),
         version=__version__,
@@ -69,45 +82,21 @@ def write_report(run: Path, model: Model, out: Path | None = None) -> Path:
     return path
 
 
-def _environment() -> jinja2.Environment:
-    """Return the templates, which escape every value."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader(__package__, "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"steps": format_steps, "duration": format_duration}
-    environment.globals["step_colour"] = lambda steps, most: _css(colour_of(steps, most))
-    return environment
-
-
-def _css(colour: Colour) -> str:
-    """Return a colour as style sheets name it."""
-    return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
-
-
-def _data_uri(content: bytes, kind: str) -> str:
-    """Return a picture as a part of the page; kind: png or gif."""
+def _data_uri(picture: Image.Image | bytes) -> str:
+    """Return a picture, or the content of a GIF, as a part of the page."""
+    kind, content = ("gif", picture) if isinstance(picture, bytes) else ("png", encode_png(picture))
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _png(picture: Image.Image) -> str:
-    return _data_uri(encode_png(picture), "png")
-
-
-def _chart(picture: Image.Image) -> dict[str, Any]:
-    return {"source": _png(picture), "width": round(0.64 * picture.width)}
-
-
-def read_evaluation(files: Run) -> dict[str, Any] | None:
-    """Return what `shortcut evaluate` wrote, if it did.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    return read_result(files.evaluation, files.path)
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader(__package__, "templates"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+)
+TEMPLATES.filters |= {"steps": format_steps, "duration": format_duration, "hex": to_hex, "data_uri": _data_uri}
+TEMPLATES.globals["colour_of"] = colour_of
 
 
 def headline(
@@ -155,19 +144,18 @@ def samples(model: Model) -> dict[str, Any]:
     return {
         "wide": pictures[-1].width >= 3 * pictures[-1].height,
         "classes": model.classes,
-        "pictures": list(zip(steps, map(_png, pictures), strict=True)),
+        "pictures": list(zip(steps, pictures, strict=True)),
     }
 
 
 def quality(evaluation: dict[str, Any], step: int) -> dict[str, Any]:
     """Return the measures of an evaluation as a table, as curves, and with their meanings.
 
-    Args:
-        evaluation: a result of `shortcut evaluate`.
-        step: training step of the run's model; the text says so where the result is of another one.
+    step: training step of the run's model; the text says so where the result is of another one.
     """
     rows = evaluation["steps"]
-    names = [name for name in dict.fromkeys(name for row in rows.values() for name in row) if name not in SETTINGS]
+    elsewhere = ("seconds", "guidance")  # on the page
+    names = [name for name in dict.fromkeys(name for row in rows.values() for name in row) if name not in elsewhere]
     old = "" if evaluation["step"] == step else f" They are of training step {evaluation['step']:,}."
     rounded = "bfloat16" if precision_of(evaluation) == "bf16" else ""
     facts = ", ".join(filter(None, [f"seed {evaluation['seed']}", guided(guidance_of(evaluation)), rounded]))
@@ -176,13 +164,9 @@ def quality(evaluation: dict[str, Any], step: int) -> dict[str, Any]:
         "names": [format_name(name) for name in names],
         "rows": [(int(n), [metric(name).format(row.get(name)) for name in names]) for n, row in rows.items()],
         "most": max(map(int, rows)),
-        "curves": quality_measures(evaluation) and _chart(quality_curves(evaluation)),
+        "curves": quality_measures(evaluation) and quality_curves(evaluation),
         "notes": [(format_name(name), metric(name).meaning) for name in names if metric(name).meaning],
     }
-
-
-SETTINGS = ("seconds", "guidance")
-"""what the table of an evaluation leaves to other parts of the page"""
 
 
 def seconds_per_sample(evaluation: dict[str, Any]) -> dict[int, float]:
@@ -190,22 +174,13 @@ def seconds_per_sample(evaluation: dict[str, Any]) -> dict[int, float]:
     return {int(n): row["seconds"] / evaluation["num"] for n, row in evaluation["steps"].items()}
 
 
-def animation(files: Run, model: Model) -> str:
-    """Return the rainbow of a 2-D run; "" for a run of another kind or without snapshots."""
-    if model.task.shape != (2,) or not any(files.snapshots.glob("step_*.npz")):
-        return ""
-    return _data_uri(gif(rainbow_frames(files.path)), "gif")
-
-
 def training(metrics: list[dict[str, Any]]) -> dict[str, Any]:
     """Return loss curves, the last loss at each step size, and how the run went."""
-    last: dict[str, Any] = {}
-    for line in metrics:
-        last |= line
+    last = dict(ChainMap(*reversed(metrics)))
     rates = [line["steps_per_second"] for line in metrics if "steps_per_second" in line]
     return {
         "step": f"{last['step']:,}",
-        "curves": _chart(loss_curves(metrics)),
+        "curves": loss_curves(metrics),
         "stats": [
             ("Loss", format_number(last.get("loss")), "mean of the last steps"),
             ("Held-out loss", format_number(last.get("heldout_loss")), "of the averaged weights"),
@@ -213,29 +188,5 @@ def training(metrics: list[dict[str, Any]]) -> dict[str, Any]:
             ("Speed", format_number(float(np.median(rates)) if rates else None), "steps a second, median"),
             ("Steps skipped", str(last.get("skipped", "–")), "as loss or gradient was not finite"),
         ],
-        "levels": [
-            (label, _css(colour), format_number(last[key]))
-            for key, (label, colour) in step_size_losses(last).items()
-            if key in last
-        ],
+        "levels": [(*level, format_number(last[key])) for key, level in step_size_losses(last).items() if key in last],
     }
-
-
-def commands(config: dict[str, Any], evaluation: dict[str, Any] | None, run: Path) -> dict[str, str | None]:
-    """Return the commands that make the run and its results again."""
-    return {
-        "train": train_command(config, run),
-        "sample": join("shortcut", "sample", run, "--steps", 1, 4, "--num", 64, "--out", "samples.npz"),
-        "evaluate": evaluate_command(evaluation, run),
-        "report": join("shortcut", "report", run),
-        "animate": join("shortcut", "animate", run, "--out", "rainbow.gif"),
-    }
-
-
-def configuration(config: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
-    """Return the fields of each part of the run's configuration."""
-    return {
-        part: [(format_name(name), format_value(value)) for name, value in config[part].items()
-               if (part, name) != ("training", "name")]
-        for part in PARTS
-    }  # fmt: skip

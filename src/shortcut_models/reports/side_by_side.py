@@ -79,23 +79,18 @@ def distinct_names(results: Results, steps: Sequence[int] | None) -> list[str]:
 
 
 def collect(results: Results, steps: Sequence[int] | None, measures: Sequence[str] | None) -> Values:
-    """Return the values to draw.
-
-    Args:
-        results: of runs, by name.
-        steps: numbers of steps to show, or None for all.
-        measures: names of measures to show, or None for all.
+    """Return the values to draw, of these numbers of steps and measures; None is all.
 
     Raises:
         UserError: the results have nothing of these steps and measures.
     """
     values: Values = defaultdict(lambda: defaultdict(dict))
     for name, found in results.items():
-        rows = {int(n): row for n, row in found["steps"].items() if steps is None or int(n) in steps}
         for measure in quality_measures(found):
-            for n, row in rows.items():
-                if measure in row and (measures is None or measure in measures):
-                    values[measure][n][name] = [row[measure]]
+            for n, row in found["steps"].items():
+                wanted = (steps is None or int(n) in steps) and (measures is None or measure in measures)
+                if wanted and measure in row:
+                    values[measure][int(n)][name] = [row[measure]]
     if not values:
         raise UserError(
             "no run has results of these steps and measures: evaluate them first, or leave --steps and --measures out"

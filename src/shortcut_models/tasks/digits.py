@@ -34,7 +34,7 @@ def _split() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 @functools.cache
 def _judge():  # type: ignore[no-untyped-def]
-    """An SVM that names digits, fitted on the real training digits."""
+    """Return an SVM that names digits, fitted on the real training digits."""
     from sklearn.svm import SVC
 
     return SVC(C=10, gamma=0.001).fit(*_split()["train"])
@@ -65,7 +65,7 @@ class Digits(Task):
         return raw / 8 - 1
 
     def augment(self, x: X) -> X:
-        """Noise on each pixel between black and white: training on a kernel density estimate of the digits.
+        """Add noise to each pixel between black and white: training on a kernel density estimate of the digits.
 
         A large step is learned by regression, which loses the small variations that a digit's neighbours in the
         training set do not explain. Those that noise makes are linear in the network's input, and survive.
@@ -73,11 +73,11 @@ class Digits(Task):
         return x + torch.randn_like(x) * (x.abs() < 1) * (self.noise / 8)
 
     def decode(self, x: X) -> np.ndarray:
-        """[n, 8, 8] float32, whole numbers from 0 to 16, as scikit-learn's `images`."""
+        """Return [n, 8, 8] float32, whole numbers from 0 to 16, as scikit-learn's `images`."""
         return ((x.float() + 1) * 8).round().clamp(0, 16)[:, 0].cpu().numpy()
 
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Fraction of samples in which an SVM sees the label asked for; closeness to the held-out digits.
+        """Return the fraction of samples in which an SVM sees the label asked for; closeness to the held-out digits.
 
         pixel_frechet: Fréchet distance of Gaussians fitted to the pixels, from 0 for white to 1 for black.
         """

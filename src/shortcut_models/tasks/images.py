@@ -71,7 +71,7 @@ class Images(Task):
     """leave out images that cannot be read, and say how many, instead of stopping at the first; where images are read
     in place, the next one takes the place of each"""
     reading: Reading = "auto"
-    """memory decodes all images once, into an array; in-place reads each where it lies when its turn comes; auto is
+    """memory decodes all images once, into an array; in-place reads each where it is when its turn comes; auto is
     in-place from 8 GiB of pixels on"""
     images_sha256: str = field(default="", metadata=DERIVED)
     """fingerprint of the images of both parts in their order: of pixels and labels; where they stay in place, of names
@@ -121,7 +121,7 @@ class Images(Task):
         return PixelJudge(self._source.train, self._source.test, labelled=bool(self.classes))
 
     def _count_classes(self, train: ImageSet | InPlaceSet, test: ImageSet | InPlaceSet) -> int:
-        """The number of classes, after a look at whether the labels make sense."""
+        """Return the number of classes, after a check that the labels make sense."""
         if (train.labels is None) != (test.labels is None):
             with_labels, without = ("train", "test") if test.labels is None else ("test", "train")
             raise UserError(
@@ -132,7 +132,7 @@ class Images(Task):
             odd = sorted(set(train.class_names) ^ set(test.class_names))
             raise UserError(
                 f"the classes of train and test in {self.data} differ ({odd[0] if odd else 'one has numbers only'}): "
-                f"give both the same, or pass --task.classes 0 to leave labels out"
+                f"use the same in both, or pass --task.classes 0 to leave labels out"
             )
         if test.classes > train.classes:
             raise UserError(
@@ -174,23 +174,23 @@ class Images(Task):
         return ArrayDataset(torch.from_numpy(found.pixels), cond)
 
     def encode(self, raw: Tensor) -> X:
-        """uint8 [b, C, H, W] -> float32 from -1 to 1."""
+        """Turn uint8 [b, C, H, W] into float32 from -1 to 1."""
         return raw.float() / 127.5 - 1
 
     def decode(self, x: X) -> np.ndarray:
-        """uint8 [n, H, W, C], also where C is 1."""
+        """Return uint8 [n, H, W, C], also where C is 1."""
         pixels = ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
     def augment(self, x: X) -> X:
-        """Each image mirrored with probability one half, where `flip` is set."""
+        """Mirror each image with probability one half, where `flip` is set."""
         if not self.flip:
             return x
         mirrored = torch.rand(len(x), device=x.device) < 0.5
         return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
 
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Closeness to the held-out images in pixels; with labels, whether a classifier sees the one asked for."""
+        """Return the closeness to the held-out images in pixels; with labels, how often a classifier agrees."""
         return self._judge(samples, labels)
 
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:

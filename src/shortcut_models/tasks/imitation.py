@@ -1,4 +1,4 @@
-"""Acting as somebody showed: the next actions, given what was seen lately."""
+"""Imitation learning: the next actions, given what was seen lately."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Imitation(Task):
         found = self._read()
         named = self if self.observations else dataclasses.replace(self, observations=tuple(found.observations))
         if self.environment and found.environment not in ("", self.environment):
-            raise UserError(f"{self.data} is of {found.environment}, not of {self.environment}: give others")
+            raise UserError(f"{self.data} is of {found.environment}, not of {self.environment}: choose others")
         train, held_out = self._split(found)
         trained_on = np.repeat(np.isin(np.arange(len(found)), train), found.ends - found.begins)
         for episodes, what in ((train, "to train on"), (held_out, "that is held out")):
@@ -138,7 +138,7 @@ class Imitation(Task):
         return self._read()
 
     def _read(self) -> Demonstrations:
-        """The observations that are seen, vectors cut, and the actions."""
+        """Read the observations that are seen, vectors cut, and the actions."""
         found = read(str(self.data), self.names)
         cuts = {name: cut for name, cut in map(parse, self.observations) if cut is not None}
         arrays = dict(found.observations)
@@ -191,13 +191,13 @@ class Imitation(Task):
         return found
 
     def dataset(self, split: str) -> Windows:
-        """Windows of the training episodes, or of those that are held out, these in an order of no meaning."""
+        """Return windows of the training episodes, or of those that are held out, these shuffled."""
         found = self._demonstrations
         if (
             tuple(_shape(array) for array in found.observations.values()) != self.shapes
             or found.actions.shape[1:] != self.shape[1:]
         ):
-            raise UserError(f"{self.data} is not what this task was resolved with: give the same demonstrations")
+            raise UserError(f"{self.data} is not what this task was resolved with: use the same demonstrations")
         train, held_out = self._split(found)
         windows = functools.partial(Windows, found, self.history, self.chunk, self.execute)
         return windows(train) if split == "train" else windows(held_out).shuffled(np.random.default_rng(0))
@@ -207,7 +207,7 @@ class Imitation(Task):
         return self.dataset("test")
 
     def _windows(self, rows: Sequence[int]) -> Batch:
-        """Held-out windows, counted round."""
+        """Return held-out windows, counted round."""
         return self._held_out.__getitems__([int(row) % len(self._held_out) for row in rows])
 
     def encode(self, raw: Float[Tensor, "b chunk action"]) -> X:
@@ -215,13 +215,13 @@ class Imitation(Task):
         return (raw - centre) / scale
 
     def decode(self, x: X) -> np.ndarray:
-        """Actions, float32 [n, chunk, action], within the bounds of those that were shown."""
+        """Return actions, float32 [n, chunk, action], within the bounds of those that were shown."""
         numbers = (self.action_centre, self.action_scale, self.action_low, self.action_high)
         centre, scale, low, high = (tensor_of(values, x.device) for values in numbers)
         return (x.float() * scale + centre).clamp(low, high).cpu().numpy()
 
     def raw_conditions(self, seen: Mapping[str, np.ndarray]) -> Cond:
-        """What was seen lately -> conditions as the data set gives them.
+        """Turn what was seen lately into conditions, as the data set gives them.
 
         Args:
             seen: by name, oldest first: images uint8 [n, history, height, width, channels], vectors
@@ -261,11 +261,11 @@ class Imitation(Task):
         return found
 
     def default_cond(self, rows: Sequence[int]) -> Cond:
-        """What was seen in held-out windows `rows`, counted round."""
+        """Return what was seen in held-out windows `rows`, counted round."""
         return self._windows(rows).cond
 
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Root mean square errors of the actions against those of the held-out windows that were the default_cond.
+        """Return root mean square errors of the actions against those of the held-out windows of `default_cond`.
 
         action_error: of the actions that would be carried out, as the network sees them; first_action_error: of the
         first one alone; ..._in_units: the same in the actions' own units.
@@ -277,7 +277,7 @@ class Imitation(Task):
         return {name: float(np.sqrt(np.square(part, dtype=np.float64).mean())) for name, part in named.items()}
 
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
-        """Each chunk as curves over its frames, dashed as it was shown and solid as generated; see `plot_chunks`."""
+        """Draw each chunk as curves over its frames, dashed as shown and solid as generated; see `plot_chunks`."""
         from ..drawing.chunks import plot_chunks
 
         few = samples[: self.preview_grid[0]]
@@ -286,5 +286,5 @@ class Imitation(Task):
 
 
 def _shape(array: Shaped[np.ndarray, "n ..."]) -> tuple[int, ...]:
-    """(channels, height, width) of images, (size,) of vectors."""
+    """Return (channels, height, width) of images, (size,) of vectors."""
     return (array.shape[3], *array.shape[1:3]) if array.ndim == 4 else array.shape[1:]

@@ -39,15 +39,15 @@ class ImportedModel(Task):
         return raw.float()
 
     def decode(self, x: X) -> np.ndarray:
-        """float32 [n, channels, height, width], as the network made them."""
+        """Return float32 [n, channels, height, width], as the network made them."""
         return x.float().cpu().numpy()
 
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Nothing: there is no data to compare with."""
+        """Return nothing: there is no data to compare with."""
         return {}
 
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
-        """The first three channels as red, green and blue, or the first one as grey; -1 is black, 1 is white."""
+        """Draw the first three channels as red, green and blue, or the first one as grey; -1 is black, 1 is white."""
         from ..drawing.sheets import grid
 
         shown = samples[:, : 3 if samples.shape[1] >= 3 else 1].transpose(0, 2, 3, 1)

@@ -30,12 +30,12 @@ Features = Float[np.ndarray, "n k"]
 
 
 def _some(data: ImageSet | InPlaceSet, count: int) -> np.ndarray:
-    """Rows of a fair sample, the same every time, in order."""
+    """Return rows of a fair sample, the same every time, in order."""
     return np.sort(np.random.default_rng(0).permutation(len(data))[:count])
 
 
 def _flat(data: ImageSet | InPlaceSet, rows: np.ndarray) -> Float[np.ndarray, "m pixels"]:
-    """Pixels from 0 to 1 of some images, shrunk to SIDE by averaging; a few at a time, as they may lie on disk."""
+    """Read pixels from 0 to 1 of some images, shrunk to SIDE by averaging; a few at a time, as they may be on disk."""
     parts = []
     for begin in range(0, len(rows), 64):
         pixels, _ = data.read(rows[begin : begin + 64])
@@ -78,7 +78,7 @@ class PixelJudge:
             self.accuracy_real = float((named == real_labels[:NEIGHBOURS_AMONG]).mean())
 
     def __call__(self, samples: UInt8[np.ndarray, "n h w c"], labels: Int64[np.ndarray, "n"]) -> dict[str, float]:
-        """Measures of samples; those that need more samples or labels than there are, are left out.
+        """Return measures of samples; those that need more samples or labels than there are, are left out.
 
         pixel_frechet: Fréchet distance of Gaussians, to the held-out images; then `manifold_measures`; accuracy:
         share of samples that the classifier gives the label asked for; accuracy_real: of held-out images likewise.

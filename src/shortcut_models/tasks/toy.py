@@ -21,20 +21,20 @@ Distribution = Literal["four-gaussians", "checkerboard", "moons", "spirals"]
 
 
 def _four_gaussians(u: Tensor, z: Tensor) -> Tensor:
-    """Four Gaussians in a cross: at distance 1 on the axes, standard deviation 0.1."""
+    """Place four Gaussians in a cross: at distance 1 on the axes, standard deviation 0.1."""
     centres = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
     return centres[(u[:, 0] * 4).long()] + 0.1 * z
 
 
 def _checkerboard(u: Tensor, z: Tensor) -> Tensor:
-    """The eight black squares of a 4 x 4 board on [-2, 2]."""
+    """Fill the eight black squares of a 4 x 4 board on [-2, 2]."""
     row, column = (u[:, 0] * 4).floor(), (u[:, 1] * 2).floor()
     corner = torch.stack([2 * column + row % 2, row], 1) - 2
     return corner + u[:, 2:4]
 
 
 def _moons(u: Tensor, z: Tensor) -> Tensor:
-    """Two interleaved half circles of radius 1, with noise 0.08."""
+    """Draw two interleaved half circles of radius 1, with noise 0.08."""
     angle, upper = math.pi * u[:, 0], u[:, 1] < 0.5
     arc = torch.stack([angle.cos(), angle.sin()], 1)
     lower = torch.tensor([1.0, 0.5]) - arc
@@ -42,7 +42,7 @@ def _moons(u: Tensor, z: Tensor) -> Tensor:
 
 
 def _spirals(u: Tensor, z: Tensor) -> Tensor:
-    """Two arms of 1.5 turns out to radius 2, with noise 0.05."""
+    """Draw two arms of 1.5 turns out to radius 2, with noise 0.05."""
     turn = 3 * math.pi * u[:, 0].sqrt()
     arm = torch.stack([turn.cos(), turn.sin()], 1) * (2 * turn / (3 * math.pi))[:, None]
     return torch.where(u[:, 1:2] < 0.5, arm, -arm) + 0.05 * z
@@ -74,7 +74,7 @@ class Toy(Task):
         return (2,)
 
     def points(self, count: int, seed: int) -> Tensor:
-        """Points [count, 2] of the distribution."""
+        """Return points [count, 2] of the distribution."""
         g = generator(seed, 2)
         return DISTRIBUTIONS[self.distribution](torch.rand(count, 4, generator=g), torch.randn(count, 2, generator=g))
 
@@ -88,7 +88,7 @@ class Toy(Task):
         return x.float().cpu().numpy()
 
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Sliced Wasserstein distance to as many fresh points."""
+        """Return the sliced Wasserstein distance to as many fresh points."""
         fresh = self.points(len(samples), SPLITS["test"]).numpy()
         return {"sliced_wasserstein": sliced_wasserstein(samples, fresh)}
 

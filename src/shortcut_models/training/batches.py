@@ -59,7 +59,7 @@ class IndexStream(Sampler[list[int]]):
         return self._order
 
     def rows(self, step: int) -> list[int]:
-        """The rows of one step."""
+        """Return the rows of one step."""
         first, last = (step * self.batch_size + place for place in (self.share.start, self.share.stop))
         found: list[int] = []
         for epoch in range(first // self.examples, (last - 1) // self.examples + 1):
@@ -81,7 +81,7 @@ class _Fetched(NamedTuple):
 
 
 class _Fetching(torch.utils.data.Dataset[_Fetched]):
-    """A data set whose mistakes are handed on with what it gives."""
+    """A data set that returns its errors with what it reads."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -95,7 +95,7 @@ class _Fetching(torch.utils.data.Dataset[_Fetched]):
 
 
 class Batches:
-    """Batches, and what it took to read them. Raises UserError where the data does, also from another process."""
+    """Batches, and what it took to read them. What is wrong with the data is raised here, from any process."""
 
     def __init__(self, dataset: Dataset, loader: DataLoader[_Fetched]) -> None:
         self.dataset, self.loader = dataset, loader
@@ -107,7 +107,7 @@ class Batches:
             if found.error is not None:
                 raise found.error
             for name in found.damaged:
-                self.dataset.note_damaged(name)  # type: ignore[attr-defined]  # who counts any can be told of others
+                self.dataset.note_damaged(name)  # type: ignore[attr-defined]  # one that counts some takes others
             assert found.batch is not None
             yield found.batch
 
@@ -118,7 +118,7 @@ class Batches:
         return found
 
     def figures(self) -> dict[str, float | int]:
-        """What the log says of reading.
+        """Return what the log says of reading.
 
         waiting_per_second: seconds in a second, since the last call, that were spent waiting for batches, from 0 to 1.
         damaged: how many examples could not be read so far, where any could not.
@@ -131,7 +131,7 @@ class Batches:
 
 
 def _whole(batch: Any) -> Any:
-    """The data set has put the batch together already."""
+    """Return the batch as it is: the data set has put it together already."""
     return batch
 
 
@@ -157,9 +157,9 @@ def _report_unless_disconnected(
 def batches(
     dataset: Dataset, batch_size: int, seed: int, start: int, stop: int, workers: int, rank: int = 0, world: int = 1
 ) -> Batches:
-    """The batches of steps start, ..., stop - 1, or one process's share of them, in pinned memory if there is a GPU.
+    """Return the batches of steps start, ..., stop - 1, or one process's share, in pinned memory if there is a GPU.
 
-    Rows that lie on a GPU already are taken there, without worker processes. A data set may have a method `order` (see
+    Rows that are on a GPU already are taken there, without worker processes. A data set may have a method `order` (see
     Order), for data that is best read in pieces, and a set `damaged` with a method `note_damaged(name)`, where it puts
     other examples in the place of some that cannot be read.
     """

@@ -1,4 +1,4 @@
-"""What comes before a method that learns from a trained model: the check that it fits, and its noise-sample pairs."""
+"""The noise-sample pairs of methods that learn from what a trained model makes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def make_pairs(
     *,
     quiet: bool,
 ) -> dict[str, Dataset]:
-    """Sample the teacher for as many noises as the objective asks for, in shards; those that are there are kept.
+    """Sample the teacher for as many noises as the objective asks for, in shards; existing ones are kept.
 
     Conditions are those of examples drawn from the data set. The share `label_dropout` of the samples is made without,
     and says so. The processes share the shards out. Returns the pairs as splits "train" and "test".
@@ -111,9 +111,9 @@ def _note(folder: Path, about: dict[str, Any]) -> None:
 def _shard(
     teacher: Model, objective: Objective, dataset: Dataset, rows: range, seed: int, stop: StopRequest
 ) -> dict[str, Tensor] | None:
-    """The pairs of some rows: noise, data, the conditions, and which samples were made without (`drop`).
+    """Make the pairs of some rows: noise, data, the conditions, and which samples were made without (`drop`).
 
-    None where a signal came before they were made.
+    Returns None where a signal came before they were made.
     """
     parts: list[dict[str, Tensor]] = []
     share = dropout_of(objective, teacher.task)
@@ -135,7 +135,7 @@ def _shard(
 
 
 def _samples(teacher: Model, objective: Objective, noise: X, cond: Cond, drop: Bool[Tensor, "b"]) -> X:
-    """The teacher's samples of these noises, guided; those of the rows `drop` without their condition."""
+    """Make the teacher's samples of these noises, guided; those of the rows `drop` without their condition."""
     network, samples = teacher.network.eval(), torch.empty_like(noise)
     for rows, guidance in ((~drop, objective.pair_guidance), (drop, 0.0)):
         if rows.any():
@@ -152,7 +152,7 @@ def _read(shards: list[Path]) -> dict[str, Dataset]:
         try:
             parts.append(safetensors.torch.load_file(path))
         except safetensors.SafetensorError as error:
-            raise UserError(f"{path} is damaged ({error}): remove it, and run the same command again") from None
+            raise UserError(f"{path} is damaged ({error}): remove it, then run the same command again") from None
     tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     held_out = max(len(tensors["data"]) // HELD_OUT, 1)
     train = {name: value[:-held_out] if len(value) > 1 else value for name, value in tensors.items()}

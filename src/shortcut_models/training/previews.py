@@ -18,33 +18,33 @@ SNAPSHOT_POINTS = 256
 
 
 def picture(model: Model, path: Path, *, write: bool = True) -> None:
-    """Samples from the same noise in 1, 4 and the most steps, but at most 128: a picture should not take long.
+    """Draw samples from the same noise in 1, 4 and the most steps, but at most 128, as pictures must not take long.
 
     write: whether this process writes the file. All make the samples, as a sharded network needs all of them.
     """
     from ..drawing.png import save_png
     from ..drawing.sheets import stack
 
-    budgets = sorted({min(steps, model.objective.max_steps) for steps in (1, 4, 128)})
+    step_counts = sorted({min(steps, model.objective.max_steps) for steps in (1, 4, 128)})
     num, columns = model.task.preview_grid
-    samples = [model.sample(num, steps=steps) for steps in budgets]
+    samples = [model.sample(num, steps=steps) for steps in step_counts]
     if not write:
         return
     drawn = [model.task.draw(made, columns) for made in samples]
-    save_png(path, stack([format_steps(steps) for steps in budgets], drawn))
+    save_png(path, stack([format_steps(steps) for steps in step_counts], drawn))
 
 
 def snapshot(network: Network, model: Model, path: Path) -> None:
-    """The ends of the same noises in 1, 2, 4, ... steps, and those of the raw weights, `network`, in the most."""
+    """Write the ends of the same noises in 1, 2, 4, ... steps, and those of the raw weights, `network`, in the most."""
     most = model.objective.max_steps
-    budgets = [2**k for k in range(most.bit_length())]
+    step_counts = [2**k for k in range(most.bit_length())]
     noise = sample_noise(0, range(SNAPSHOT_POINTS), model.task.shape)
     raw = Model(network, model.objective, model.task)
     content = io.BytesIO()
     np.savez(
         content,
         noise=noise.numpy(),
-        ema=np.stack([model.sample_from(noise, steps) for steps in budgets]),
+        ema=np.stack([model.sample_from(noise, steps) for steps in step_counts]),
         raw=raw.sample_from(noise, most),
     )
     write_atomically(path, content.getvalue())

@@ -1,4 +1,4 @@
-"""When a run is saved and how it goes on, with its state in one piece or sharded over processes."""
+"""When a run is saved and how it resumes, with its state in one piece or sharded over processes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
 
 
 def whole_weights(state: State, *, keep: bool = True) -> dict[str, Tensor]:
-    """The sampling EMA, in one piece and on the CPU; gathered a tensor at a time, to take little of a GPU's memory.
+    """Return the sampling EMA, in one piece and on the CPU; gathered a tensor at a time, to take little GPU memory.
 
     keep: whether this process wants it. All must call it.
     """
@@ -67,7 +67,8 @@ def whole_weights(state: State, *, keep: bool = True) -> dict[str, Tensor]:
 def resume(state: State, run: Run, training: Training) -> None:
     """Go back to the newest checkpoint that is whole, if there is one. All processes must call it.
 
-    Raises UserError where it is another network's, or one that not all processes see.
+    Raises:
+        UserError: it is another network's, or one that not all processes see.
     """
     found = checkpoint.first_whole(run.checkpoints, lambda path: _look(path, state))
     if found is not None:
@@ -75,16 +76,18 @@ def resume(state: State, run: Run, training: Training) -> None:
         try:
             state.restore(sharded_checkpoint.read(path, state) if tensors is None else tensors, ema)
         except (RuntimeError, LookupError, ValueError):
-            raise UserError(f"{path} does not fit this network: give the one the run was started with") from None
+            raise UserError(f"{path} does not fit this network: use the one the run was started with") from None
     if len(set(state.processes.gather(state.step))) > 1:
-        raise UserError(f"not all processes see the checkpoints of {run.path}: give one that all machines share")
+        raise UserError(
+            f"not all processes see the checkpoints of {run.path}: choose a directory that all machines share"
+        )
     if state.step > training.train_steps:
         raise UserError(f"{run.path} has been trained for {state.step} steps already: ask for more --train-steps")
     state.processes.run_on_main(lambda: run.forget_after(state.step))
 
 
 def _look(path: Path, state: State) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
-    """The model of a checkpoint, and its state: None where it is sharded, but whole."""
+    """Return the model of a checkpoint, and its state: None where it is sharded, but whole."""
     ema, _ = checkpoint.read(path / checkpoint.MODEL)
     if (path / sharded_checkpoint.FOLDER).exists():
         sharded_checkpoint.check(path, state.processes)

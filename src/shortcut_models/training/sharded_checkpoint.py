@@ -1,7 +1,7 @@
 """Checkpoints of a state that is sharded over processes (torch.distributed.checkpoint, DCP).
 
 Each process writes its own share as a safetensors file into the folder `checkpoints/00001000/state`, in the
-background, while training goes on; `state.json`, written last, has the SHA-256 of each. Any number of processes can
+background, while training continues; `state.json`, written last, has the SHA-256 of each. Any number of processes can
 read them: each takes what it needs.
 """
 
@@ -32,7 +32,7 @@ FOLDER, HASHES = "state", "state.json"
 
 
 class BackgroundSaver:
-    """Writes one checkpoint at a time, while training goes on."""
+    """Writes one checkpoint at a time, while training continues."""
 
     def __init__(self, folder: Path, keep: int, processes: Processes) -> None:
         self.folder, self.keep, self.processes = folder, keep, processes
@@ -58,7 +58,7 @@ class BackgroundSaver:
             self.pending = self.thread.submit(self._finish, written, temporary, ema, header)
 
     def _finish(self, written: Future[Any], temporary: Path, ema: Mapping[str, Tensor], header: dict[str, Any]) -> None:
-        """In the main process: write the model, wait for all shares, and give the checkpoint its name."""
+        """Write the model, wait for all shares, and give the checkpoint its name, in the main process."""
         from torch.distributed.checkpoint.api import CheckpointException
 
         try:
@@ -121,7 +121,7 @@ def _is_whole(path: Path, hashes: dict[str, str]) -> bool:
 
 
 def read(path: Path, state: State) -> dict[str, Tensor]:
-    """What a checkpoint holds of a state, for this process: its share of what it has sharded, and all else.
+    """Return what a checkpoint holds of a state, for this process: its share of what it has sharded, and all else.
 
     Raises ValueError where the state is another network's.
     """

@@ -19,7 +19,7 @@ from ..errors import UserError
 
 
 def replicate(loss: nn.Module) -> nn.Module:
-    """The loss module with its gradients averaged over the processes (DDP).
+    """Return the loss module with its gradients averaged over the processes (DDP).
 
     The module from batch to losses is wrapped and not the network, as objectives may differentiate through the network
     or call it more than once.
@@ -32,7 +32,7 @@ def shard(
 ) -> None:
     """Cut the parameters of networks up among the processes, all in the same way (FSDP2); in place.
 
-    Networks may lie on the CPU: a unit is moved to the device when it is cut up, so that only one is there whole.
+    Networks may be on the CPU: a unit is moved to the device when it is cut up, so that only one is there whole.
     A network is gathered a unit at a time (`Network.shard_units`), and what is in none of its units as one more.
 
     Args:
@@ -48,7 +48,7 @@ def shard(
     """
     for name, parameter in trained.named_parameters():
         if parameter.ndim == 0:
-            raise UserError(f"parallel fsdp cannot cut up {name!r}, which has no axis: give it one, or use ddp")
+            raise UserError(f"parallel fsdp cannot cut up {name!r}, which has no axis: add one, or use ddp")
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
@@ -63,7 +63,7 @@ def shard(
 
 
 def _shard(network: Network, mesh: Any, policy: Any, *, keep: bool) -> None:
-    """keep: what is in no unit stays gathered from the forward to the backward pass."""
+    """Shard a network in place; keep: what is in no unit stays gathered from the forward to the backward pass."""
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     for unit in network.shard_units():
@@ -73,7 +73,7 @@ def _shard(network: Network, mesh: Any, policy: Any, *, keep: bool) -> None:
 
 
 def unsynchronised(loss: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """Within it, gradients add up without being averaged: for all parts of a batch but the last.
+    """Return a context in which gradients add up without being averaged: for all parts of a batch but the last.
 
     Sharded gradients are averaged part by part all the same. To add them up before, each process would have to keep
     the whole gradient, which is what sharding is there to avoid.
@@ -93,22 +93,22 @@ def check_gradients(loss: nn.Module) -> None:
 
 
 def is_sharded(tensor: Tensor) -> bool:
-    """Whether a tensor is cut up among processes: a DTensor."""
+    """Return whether a tensor is cut up among processes: a DTensor."""
     return hasattr(tensor, "full_tensor")
 
 
 def held(tensors: Iterable[Any]) -> list[Tensor]:
-    """The parts of tensors that this process holds: all of one that is not sharded."""
+    """Return the parts of tensors that this process holds: all of one that is not sharded."""
     return [tensor.to_local() if is_sharded(tensor) else tensor for tensor in tensors]
 
 
 def whole(tensor: Any) -> Tensor:
-    """A tensor in one piece; of a sharded one, gathered from all processes."""
+    """Return a tensor in one piece; of a sharded one, gathered from all processes."""
     return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
 def shard_like(tensor: Tensor, like: Any) -> Tensor:
-    """A tensor that every process has whole, sharded as `like` is; one that is sharded already stays as it is."""
+    """Return a tensor that every process has whole, sharded as `like` is; a sharded one stays as it is."""
     if not is_sharded(like) or is_sharded(tensor) or tensor.shape != like.shape:
         return tensor
     from torch.distributed.tensor import distribute_tensor

@@ -62,7 +62,7 @@ class State:
         teacher: Network | None = None,
         processes: Processes = ALONE,
     ) -> State:
-        """The state before the first step: the same in all processes, with the first weights of the main one.
+        """Return the state before the first step: the same in all processes, with the first weights of the main one.
 
         teacher: a trained network, kept where the objective's losses ask for it.
         """
@@ -73,7 +73,7 @@ class State:
         processes.broadcast_parameters(network)
         ema = copy.deepcopy(network).eval()
         # The target_net keeps requires_grad, though it is never differentiated: autocast converts such weights once
-        # a step, and all others anew in each pass.
+        # a step, and all others again in each pass.
         target_net = copy.deepcopy(network).eval() if objective.uses_target_net else network
         if teacher is not None:
             teacher = copy.deepcopy(teacher).to(start).eval() if objective.requires == "teacher" else None
@@ -110,7 +110,7 @@ class State:
                 module.compile()
 
     def enter_stage(self, training: Training) -> None:
-        """Where a stage of training begins: what was learned becomes the teacher, and the averages start anew."""
+        """Make what was learned the teacher, and restart the averages, where a stage of training begins."""
         if self.teacher is None or self.step == 0 or training.stage(self.step, self.stages).start != self.step:
             return
         self.teacher.load_state_dict(self.target_net.state_dict())
@@ -126,7 +126,7 @@ class State:
             _move(self.target_net, self.network, min(training.target_ema, longest))
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a resumed run needs beside the sampling EMA, by name."""
+        """Return what a resumed run needs beside the sampling EMA, by name."""
         modules = {"network": self.network} | (
             {} if self.target_net is self.network else {"target_net": self.target_net}
         )
@@ -140,7 +140,7 @@ class State:
         return found
 
     def state_template(self) -> dict[str, Tensor]:
-        """What to read `tensors` into: the same names, shapes and places, before the first step as well."""
+        """Return what to read `tensors` into: the same names, shapes and places, before the first step as well."""
         found = self.tensors()
         for index, parameter in enumerate(self.network.parameters()):
             for key in ("exp_avg", "exp_avg_sq"):
@@ -149,7 +149,7 @@ class State:
         return found
 
     def restore(self, tensors: dict[str, Tensor], ema: dict[str, Tensor]) -> None:
-        """The reverse of `tensors`, of which each process may have the whole or its share."""
+        """Undo `tensors`, of which each process may have the whole or its share."""
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "target_net": {}, "teacher": {}, "optimizer": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
@@ -179,7 +179,7 @@ def _load(module: nn.Module, tensors: dict[str, Tensor]) -> None:
 
 
 def _move(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """average <- decay average + (1 - decay) network; buffers are copied."""
+    """Set average to decay average + (1 - decay) network; buffers are copied."""
     get_ema_multi_avg_fn(decay)(held(average.parameters()), held(network.parameters()), None)
     for mine, theirs in zip(average.buffers(), network.buffers(), strict=True):
         mine.copy_(theirs)

@@ -22,7 +22,7 @@ HELD_OUT = 2048
 
 
 def train_step(state: State, batch: Batch, task: Task, training: Training) -> dict[str, Tensor]:
-    """One optimiser step on one batch, which is a function of the state, the batch and the seed alone.
+    """Take one optimiser step on one batch, which is a function of the state, the batch and the seed alone.
 
     The batch of all processes is cut into parts, `accumulate` for each process, and what is random about a part is a
     function of (seed, step, part): so two processes do what one does in two parts.
@@ -88,7 +88,7 @@ def update(state: State, loss: Tensor, training: Training) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def heldout_loss(state: State, dataset: Dataset, task: Task, training: Training) -> float:
-    """The sampling EMA's loss on held-out examples, with the same draws every time; the processes share the work."""
+    """Return the sampling EMA's loss on held-out examples, with the same draws every time, shared by all processes."""
     device, processes = state.skipped.device, state.processes
     rows, total = range(min(len(dataset), HELD_OUT)), torch.zeros((), dtype=torch.float64)
     size = training.part_size(processes.world)

@@ -12,33 +12,34 @@ from .warm_start import other_size
 
 
 def describe_teacher(teacher: Model) -> dict[str, Any]:
-    """What a run's config.json says of the model that it learned from."""
+    """Return what a run's config.json says of the model that it learned from."""
     return {"recipe": teacher.recipe, "step": teacher.step, "sha256": hash_tensors(teacher.network.state_dict())}
 
 
 def init_from_teacher(network: Network, objective: Objective, task: Task, teacher: Model | None) -> None:
-    """Give the network the weights of the model that it is to learn from, where both are of the same sizes.
+    """Give the network the weights of the model that it learns from, where both are of the same sizes.
 
-    Raises UserError where the method needs a teacher and has none or a wrong one, or has one and needs none.
+    Raises:
+        UserError: the method needs a teacher and has none or a wrong one, or has one and needs none.
     """
     if objective.requires == "data":
         if teacher is not None:
             raise UserError("this objective learns from data alone: leave --teacher out")
         return
     if teacher is None:
-        raise UserError("this objective learns from a trained model: give one with --teacher")
+        raise UserError("this objective learns from a trained model: pass one with --teacher")
     if teacher.task.shape != task.shape or dict(teacher.task.conditions) != dict(task.conditions):
         raise UserError(
             f"the teacher makes events of shape {tuple(teacher.task.shape)} with conditions "
             f"{sorted(teacher.task.conditions)}, not {tuple(task.shape)} with {sorted(task.conditions)}: "
-            f"give one that was trained on this task"
+            f"choose one that was trained on this task"
         )
     if objective.requires == "teacher":
         _check_velocity(objective, teacher.objective)
     _check_null(objective, teacher)
     if objective.requires == "pairs" and objective.pair_steps > teacher.objective.max_steps:
         raise UserError(
-            f"the teacher takes at most {teacher.objective.max_steps} steps: give fewer --objective.pair-steps"
+            f"the teacher takes at most {teacher.objective.max_steps} steps: pass fewer --objective.pair-steps"
         )
     weights, mine = teacher.network.state_dict(), network.state_dict()
     other = other_size(network, teacher.network)
@@ -49,7 +50,7 @@ def init_from_teacher(network: Network, objective: Objective, task: Task, teache
         network.load_state_dict(weights)
     elif objective.stages > 1:
         which = "has other sizes" if other is None else "has {} {}, not {}".format(*other)
-        raise UserError(f"the teacher's network {which}, and the student is to take its place: give the same")
+        raise UserError(f"the teacher's network {which}, and the student takes its place: use the same")
 
 
 def _check_velocity(objective: Objective, trained_by: Objective) -> None:
@@ -73,12 +74,12 @@ def _check_null(objective: Objective, teacher: Model) -> None:
         if getattr(objective, name) != 1:
             raise UserError(
                 f"the teacher was trained with label-dropout 0, and cannot be guided: leave "
-                f"--objective.{name.replace('_', '-')} out, or give another"
+                f"--objective.{name.replace('_', '-')} out, or choose another"
             )
     if dropout_of(objective, teacher.task):
         raise UserError(
-            "the teacher was trained with label-dropout 0, and knows nothing without a condition: give "
-            "--objective.label-dropout 0, or another"
+            "the teacher was trained with label-dropout 0, and knows nothing without a condition: pass "
+            "--objective.label-dropout 0, or choose another"
         )
 
 

@@ -40,7 +40,7 @@ def load_initial_weights(network: Network, objective: Objective, model: Model) -
     if odd:
         shapes = " and ".join(str(tuple(some[odd[0]].shape)) for some in (theirs, ours) if odd[0] in some)
         raise UserError(
-            f"the network of --init-from is of another kind or size ({odd[0]} of shape {shapes}): give the same one "
+            f"the network of --init-from is of another kind or size ({odd[0]} of shape {shapes}): use the same one "
             f"with --network"
         )
     fresh = [name for name in left if name in ours]
@@ -66,8 +66,10 @@ def _check_sizes(network: Network, trained: Network) -> None:
 
 
 def other_size(network: Network, trained: Network) -> tuple[str, Any, Any] | None:
-    """The first option in which the configurations of two networks of one kind differ: its name, the trained one's
-    value, and that of the other; None where there is none. Heads and variants, for instance, show in no shape."""
+    """Return the first option in which two networks of one kind differ: its name, the trained one's value, the other's.
+
+    None where there is none. Heads and variants, for instance, show in no shape.
+    """
     ours, theirs = (getattr(some, "config", None) for some in (network, trained))
     if type(ours) is not type(theirs) or not dataclasses.is_dataclass(ours):
         return None
@@ -80,7 +82,11 @@ def other_size(network: Network, trained: Network) -> tuple[str, Any, Any] | Non
 
 @torch.no_grad()
 def freeze_step_embedding_at(network: Network, d: float) -> None:
-    """Make a network answer for every step size as it now does for this one. Raises UserError where it has none."""
+    """Make a network answer for every step size as it now does for this one.
+
+    Raises:
+        UserError: the network has no embedding of step sizes.
+    """
     kinds = (TimeStepEmbedding, OriginalTimeStepEmbedding)
     found: list[Any] = [module for module in network.modules() if isinstance(module, kinds)]
     if not found:

@@ -40,7 +40,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "no network": (f"evaluate run {FID} --inception none.pt", "none.pt does not exist: pip install"),
     "damaged network": (f"evaluate run {FID} --inception text.npz", "text.npz is damaged or not a TorchScript file"),
     "a run of points": (f"evaluate points {FID}", "FID is for images, and this task's data are not images: leave out"),
-    "no run": (f"evaluate nowhere {FID}", "nowhere does not exist: give a run directory or a model file"),
+    "no run": (f"evaluate nowhere {FID}", "nowhere does not exist: pass a run directory or a model file"),
     "no samples": (f"evaluate run {FID} --num 0", "--num must be >= 1, not 0"),
     "minus one sample": (f"evaluate run {FID} --num -1", "--num must be >= 1, not -1"),
     "no batch": (f"evaluate run {FID} --batch-size 0", "--batch-size must be >= 1, not 0"),

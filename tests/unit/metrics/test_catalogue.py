@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.demonstrations import make_own
+from helpers.demonstrations import make_native
 from shortcut_models.data.images import ImageSet
 from shortcut_models.evaluation.evaluate import evaluate
 from shortcut_models.evaluation.fid import measures
 from shortcut_models.evaluation.fid_reference import Reference
-from shortcut_models.evaluation.fid_samples import Made
+from shortcut_models.evaluation.fid_samples import SampleFeatures
 from shortcut_models.metrics import gaussian_fit
 from shortcut_models.metrics.catalogue import METRICS, SCORES, Metric, metric, quality_measures, score
 from shortcut_models.models.model import Model
@@ -34,11 +34,11 @@ def every_measure(tmp_path: Path) -> set[str]:
     found |= set(digits.evaluate(digits.decode(digits.encode(batch.data)), batch.cond["label"].numpy()))
     images = ImageSet(rng.integers(0, 256, (40, 1, 8, 8), np.uint8), np.arange(40) % 2, 2, ())
     found |= set(PixelJudge(images, images, labelled=True)(images.pixels.transpose(0, 2, 3, 1), np.arange(40) % 2))
-    imitation = Imitation(str(make_own(tmp_path)), chunk=4, execute=2).resolve()
+    imitation = Imitation(str(make_native(tmp_path)), chunk=4, execute=2).resolve()
     actions = imitation.dataset("test").__getitems__([0]).data.numpy()
     found |= set(imitation.evaluate(actions, np.full(1, -1)))
     features = rng.normal(size=(40, 4))
-    made = Made(features, np.arange(40, dtype=np.uint64), np.zeros((40, 2)), 1.0)
+    made = SampleFeatures(features, np.arange(40, dtype=np.uint64), np.zeros((40, 2)), 1.0)
     return found | set(measures(made, Reference(*gaussian_fit(features), features=features))) | {"guidance"}
 
 
@@ -53,7 +53,7 @@ def test_every_measure_of_samples_has_an_entry(tmp_path: Path) -> None:
 
 
 def test_every_score_of_an_environment_has_an_entry() -> None:
-    assert {environment.measure for environment in ENVIRONMENTS.values()} == set(SCORES)
+    assert {environment.metric_name for environment in ENVIRONMENTS.values()} == set(SCORES)
     assert all(entry.meaning and entry.better for entry in SCORES.values())
     assert [score(name).format(0.5) for name in ("return", "success", "of_mine")] == ["0.5000", "0.500", "0.500"]
 

@@ -99,7 +99,7 @@ def test_damaged_and_foreign_folders_are_one_line(
     assert "is damaged" in complaint()
     weights.write_bytes(good[1])
     config.write_text(json.dumps({"model_type": "bert"}))
-    assert "is of no model of shortcut-models" in complaint()
+    assert "was not saved by shortcut-models" in complaint()
     config.write_text(good[0].replace('"width": 16', '"width": 32'))
     assert "do not fit the network" in complaint()
     config.write_text(good[0])

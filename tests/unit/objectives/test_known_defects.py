@@ -1,4 +1,4 @@
-"""Defects seen in other implementations, row by row of the design notes: where each would be caught.
+"""Defects seen in other implementations, and where each would be caught.
 
 1. Few bootstrap rows train d = 1 alone: test_shortcut.py::test_levels_and_times_that_the_network_sees (batches of 1 to
    256 rows), test_path.py::test_every_level_has_its_share_of_the_rows; live reflow's share of a small batch in
@@ -13,7 +13,7 @@
    for live reflow here.
 5. Targets from the online network, EMA never used: test_shortcut.py (the same reference, with a target_net unlike the
    network), test_train.py::test_averages_forget_the_start_as_their_decays_say, test_stages.py::
-   test_the_averages_begin_anew_in_each_stage; for all methods, and for what is saved and judged, here.
+   test_the_averages_begin_again_in_each_stage; for all methods, and for what is saved and judged, here.
 6. Labels dropped but passed on to the target_net, or not dropped there: test_shortcut.py::
    test_labels_reach_network_and_teacher_less_those_dropped, test_flow.py::
    test_labels_reach_the_network_less_those_dropped; for all others here.
@@ -131,7 +131,7 @@ def test_targets_are_never_made_with_the_network_that_learns(objective: Objectiv
 
 
 @pytest.mark.parametrize("method", [ProgressiveDistillation, ConsistencyDistillation])
-def test_where_the_source_is_missing_no_other_network_stands_in_for_it(method: Any) -> None:
+def test_where_the_teacher_is_missing_no_other_network_replaces_it(method: Any) -> None:
     with pytest.raises(TypeError, match="teacher"):
         method().losses(random_network(seed=1), random_network(seed=2), batch_of(4))
 
@@ -165,33 +165,26 @@ def test_what_is_saved_sampled_and_judged_is_the_average(name: str, tmp_path: Pa
 
 
 @every_variant
-def test_the_rows_that_lose_their_label_lose_it_wherever_they_go(objective: Any) -> None:
-    """Defect 6. Nor does live reflow make a sample with a label that it then learns without."""
-    lost = 0
+def test_the_rows_that_lose_their_label_lose_it_wherever_they_go(objective: Objective) -> None:
+    """Defect 6. Each row has a label of its own, by which it is known wherever it goes.
+
+    Nor does live reflow make a sample with a label that it then learns without.
+    """
+    rows, lost = 40, 0
+    labels = torch.arange(rows)
     for draw in range(10):
-        batch = batch_of(40)
-        seen = watched(objective, batch, draw=draw, progress=draw / 10)
-        (own,) = seen.net.calls
-        assert own.label is not None
+        net, target_net, teacher = Spy(), Spy(), Spy()
+        batch = Batch(torch.randn(rows, 2, dtype=torch.float64), {"label": labels})
+        objective.losses(net, target_net, batch, progress=draw / 10, teacher=teacher)
+        (own,) = net.calls
         dropped = own.label < 0
         lost += int(dropped.sum())
-        assert torch.equal(own.label[~dropped], batch.cond["label"][~dropped])
-        for spy in (seen.target_net, seen.teacher):
-            for call in spy.calls:
-                assert call.label is not None
-                rows = len(call.x) if len(call.x) <= 40 else 40  # with guidance, those without follow
-                if isinstance(objective, LiveReflow):
-                    rows = int((own.d == 1).sum())
-                    wanted = own.label[:rows]
-                    wanted = torch.full_like(wanted, -1) if objective.guidance == 0 else wanted
-                elif getattr(objective, "guidance", 1.0) == 0 and "bootstrap_fraction" not in vars(type(objective)):
-                    continue  # the teacher is asked without labels
-                else:
-                    rows = min(rows, int((own.d > 1 / objective.max_steps).sum()) if "shortcut" in str(type(objective))
-                               else rows)  # fmt: skip
-                    wanted = own.label[:rows]
-                assert torch.equal(call.label[:rows], wanted)
-    assert abs(lost / 400 - objective.label_dropout) < 5 * math.sqrt(0.1 * 0.9 / 400)
+        assert torch.equal(own.label, torch.where(dropped, -1, labels))
+        for call in (*target_net.calls, *teacher.calls):
+            assert not set(call.label.tolist()) & set(labels[dropped].tolist())
+            if objective.guidance == 1:  # otherwise, rows are asked without their label as well
+                assert torch.equal(call.label, own.label[: len(call.label)])
+    assert abs(lost / (10 * rows) - objective.label_dropout) < 5 * math.sqrt(0.1 * 0.9 / (10 * rows))
 
 
 class Counting(Toy):

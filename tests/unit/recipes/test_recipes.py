@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from helpers.paths import DATA
 from shortcut_models import cli
 from shortcut_models.base import Label, Network
 from shortcut_models.objectives import FlowMatching, Shortcut
@@ -52,7 +55,13 @@ def test_training_is_the_published_one(name: str, batch_size: int, steps: int, g
     assert (training.schedule, training.warmup) == ("constant", 0)
     assert (training.beta1, training.beta2, training.weight_decay, training.ema) == (0.9, 0.999, 0.1, 0.999)
     assert isinstance(objective, Shortcut)
-    assert (objective.max_steps, objective.guidance, objective.label_dropout) == (128, guidance, 0.1)
+    assert objective.guidance == guidance
+    with np.load(DATA / "original.npz") as recorded:  # the options of the original code's own run
+        config = json.loads(str(recorded["shortcut/config"]))
+    assert objective.max_steps == config["denoise_timesteps"]
+    assert objective.label_dropout == config["class_dropout_prob"]
+    assert objective.bootstrap_fraction == 1 / config["bootstrap_every"]
+    assert objective.guidance in (1.0, config["cfg_scale"])
     assert isinstance(task, Latents)
     assert (task.image_size, task.classes) == (256, classes)
 

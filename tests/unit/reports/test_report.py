@@ -24,12 +24,11 @@ from shortcut_models.cli import read
 from shortcut_models.errors import UserError
 from shortcut_models.evaluation.evaluate import evaluate
 from shortcut_models.models.model import Model
-from shortcut_models.models.run import Run
 from shortcut_models.networks import DiTConfig, MLPConfig
 from shortcut_models.objectives import FlowMatching, Shortcut
 from shortcut_models.recipes.commands import evaluate_command, train_command
 from shortcut_models.recipes.library import RECIPES
-from shortcut_models.reports.report import read_evaluation, write_report
+from shortcut_models.reports.report import write_report
 from shortcut_models.tasks import Digits, Toy
 from shortcut_models.training.fit import run_config
 from shortcut_models.training.options import Training
@@ -178,9 +177,10 @@ def test_an_evaluation_of_other_weights_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"steps": {"1": {}}, "num": 3}', '{"steps": {}, "num": 3}'])
 def test_a_damaged_evaluation_is_named(tmp_path: Path, content: str) -> None:
+    model = make(tmp_path, Toy(size=500), Shortcut(max_steps=1))
     (tmp_path / "evaluation.json").write_text(content)
     with pytest.raises(UserError, match=r"evaluation\.json is damaged: run `shortcut evaluate"):
-        read_evaluation(Run(tmp_path))
+        write_report(tmp_path, model)
 
 
 def test_a_report_needs_a_run(tmp_path: Path) -> None:

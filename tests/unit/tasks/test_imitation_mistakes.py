@@ -43,7 +43,7 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "a cut image": ({"observations": ("image[:2]",)}, "image is an image, and only vectors can be cut: .*--task.crop"),
     "an empty cut": ({"observations": ("state[3:]",)}, "nothing is left of state, which has 3 numbers"),
     "a crop beyond the image": ({"crop": 17}, "^crop must be at most 16, the shorter side of image, not 17"),
-    "another environment": ({"environment": "car-racing"}, "is of push-t, not of car-racing: give others"),
+    "another environment": ({"environment": "car-racing"}, "is of push-t, not of car-racing: choose others"),
     "only short episodes": (
         {"chunk": 30, "execute": 1},
         r"no episode to train on has 30 frames or more: .*--task.chunk",
@@ -95,7 +95,7 @@ def test_other_demonstrations_than_those_it_was_resolved_with(data: str, tmp_pat
     own.prepare_folder(tmp_path / "other", "", {})
     for seed in range(3):
         own.write_episode(tmp_path / "other", seed, {"state": states(20)[:, :1]}, actions(20), 0.0)
-    with pytest.raises(UserError, match="is not what this task was resolved with: give the same demonstrations"):
+    with pytest.raises(UserError, match="is not what this task was resolved with: use the same demonstrations"):
         dataclasses.replace(task, data=str(tmp_path / "other")).dataset("train")
 
 

@@ -26,7 +26,7 @@ def test_every_example_comes_once_in_each_pass(examples: int, batch_size: int) -
         assert sorted(flat[begin : begin + examples]) == list(range(examples))
 
 
-def test_passes_are_shuffled_anew_and_seeds_differ() -> None:
+def test_each_pass_is_shuffled_and_seeds_differ() -> None:
     first, second = order(50, 50, 2)
     assert len({tuple(first), tuple(second), tuple(range(50)), tuple(order(50, 50, 1, seed=1)[0])}) == 4
 

@@ -69,8 +69,8 @@ WRONG: dict[str, tuple[Objective, str]] = {
     "guided": (ProgressiveDistillation(guidance=2.0, label_dropout=0.0), "leave --objective.guidance out"),
     "unconditional": (ConsistencyDistillation(guidance=0.0, label_dropout=0.0), "leave --objective.guidance out"),
     "guided pairs": (replace(OBJECTIVE, pair_guidance=2.0), "leave --objective.pair-guidance out"),
-    "dropout": (ProgressiveDistillation(), "give --objective.label-dropout 0"),
-    "dropout of pairs": (OBJECTIVE, "give --objective.label-dropout 0"),
+    "dropout": (ProgressiveDistillation(), "pass --objective.label-dropout 0"),
+    "dropout of pairs": (OBJECTIVE, "pass --objective.label-dropout 0"),
 }
 
 
@@ -86,6 +86,9 @@ def test_a_teacher_without_a_null_condition_is_not_asked_for_it(name: str) -> No
     init_from_teacher(network(task), plain, task, model(task, label_dropout=0.0))
 
 
-def test_where_there_are_no_conditions_there_is_none_to_miss() -> None:
+def test_without_conditions_a_teacher_without_dropout_is_taken() -> None:
     task = Toy(size=20)
-    init_from_teacher(network(task), ProgressiveDistillation(max_steps=8), task, model(task, label_dropout=0.0))
+    student, teacher = network(task), model(task, label_dropout=0.0)
+    init_from_teacher(student, ProgressiveDistillation(max_steps=8), task, teacher)
+    for mine, theirs in zip(student.parameters(), teacher.network.parameters(), strict=True):
+        assert torch.equal(mine, theirs)

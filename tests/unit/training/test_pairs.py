@@ -152,7 +152,7 @@ def test_a_damaged_file_of_pairs_is_named(tmp_path: Path, left: int) -> None:
     path = tmp_path / "00001.safetensors"
     path.write_bytes(path.read_bytes()[:left])
     with pytest.raises(
-        UserError, match=r"00001.safetensors is damaged .*: remove it, and run the same command"
+        UserError, match=r"00001.safetensors is damaged .*: remove it, then run the same command"
     ) as said:
         made(tmp_path)
     assert "\n" not in str(said.value)
@@ -230,7 +230,7 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 WRONG = {
     "another task": ("reflow", "digits", "events of shape (1, 8, 8) with conditions ['label'], not (2,) with []"),
-    "another task, two models": ("two-model", "digits", "give one that was trained on this task"),
+    "another task, two models": ("two-model", "digits", "choose one that was trained on this task"),
     "another method": ("progressive", "shortcut", "must be trained with --objective flow (or reflow): choose another"),
     "another method, cd": ("consistency-distillation", "shortcut", "must be trained with --objective flow"),
     "conditioned_step_size": (
@@ -242,11 +242,11 @@ WRONG = {
     "more steps than it has": (
         "reflow",
         "flow",
-        "the teacher takes at most 8 steps: give fewer --objective.pair-steps",
+        "the teacher takes at most 8 steps: pass fewer --objective.pair-steps",
     ),
     "no teacher wanted": ("flow", "flow", "this objective learns from data alone: leave --teacher out"),
     "no teacher wanted either": ("shortcut", "flow", "this objective learns from data alone: leave --teacher out"),
-    "not there": ("progressive", "nowhere", "nowhere does not exist: give a run directory or a model file"),
+    "not there": ("progressive", "nowhere", "nowhere does not exist: pass a run directory or a model file"),
 }
 
 

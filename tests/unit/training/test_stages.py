@@ -89,7 +89,7 @@ def test_the_student_goes_on_from_its_own_weights(saved: list[dict[str, Tensor]]
         assert max((now[name] - before[name]).abs().max() for name in now) < 0.02 * 4
 
 
-def test_the_averages_begin_anew_in_each_stage(saved: list[dict[str, Tensor]]) -> None:
+def test_the_averages_begin_again_in_each_stage(saved: list[dict[str, Tensor]]) -> None:
     """From the weights at the boundary, with decays (1 + n) / (10 + n) for n = 0, 1, ... until their own is reached."""
     for begin, end in itertools.pairwise(BOUNDARIES):
         start = part(saved[begin], "network") if begin else network(0).state_dict()

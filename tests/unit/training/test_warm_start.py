@@ -140,7 +140,7 @@ def test_a_run_begins_so_and_remembers_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--init-from", "nowhere"), "nowhere does not exist: give a run directory or a model file"),
+        (("--init-from", "nowhere"), "nowhere does not exist: pass a run directory or a model file"),
         (("--init-from", "foreign"), "foreign is damaged or not a safetensors file"),
         (("--init-from", "nowhere", "--objective", "reflow"), "leave --init-from out"),
     ],
