@@ -8,6 +8,7 @@ import importlib
 import io
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,6 +66,8 @@ def assert_refused(
 ) -> None:
     """Assert that a command is refused: exit code 2, one line on stderr with the message, and nothing written.
 
+    Warnings, and the bar of a training that had begun, may come before it.
+
     Args:
         words: the command, without `shortcut`.
         message: part of the line.
@@ -73,7 +76,8 @@ def assert_refused(
     """
     before = None if unchanged is None else listing(unchanged)
     outcome = run(*(words.split() if isinstance(words, str) else words))
-    said = [line for line in outcome.err.splitlines() if not line.startswith("shortcut: warning: ")]
+    bar_or_warning = re.compile(r"shortcut: warning: |.*step/s\]$")
+    said = [line for line in outcome.err.splitlines() if not bar_or_warning.match(line)]
     assert len(said) == 1, outcome.err
     assert said[0].startswith("shortcut: error: ")
     assert message in said[0]
