@@ -133,7 +133,7 @@ def measure_samples(sampler: FidSampler, reference: Reference, step_counts: Sequ
     for steps in step_counts:
         made = sampler.cache(steps).read(num)
         rows[str(steps)] = measures(made, reference) | {"seconds": made.seconds, "guidance": sampler.guidance}
-        found[steps] = made._replace(features=made.features[:0])  # the largest part, which is no longer needed
+        found[steps] = made._replace(features=made.features[:0])  # the largest part, not needed any longer
     return {
         "recipe": model.recipe,
         "step": model.step,

@@ -178,7 +178,7 @@ def _by_name(paths: list[Path]) -> dict[str, list[Path]]:
 
 
 def _contents(folder: Path, *, by_name: bool = True) -> dict[str, ImageFiles]:
-    """Return the splits of a folder of one kind of file, told apart by their names, or else all as "train"."""
+    """Return the splits of a folder of one kind of file, by their names, or else all as "train"."""
     _, files = _visible(folder)
     found = {kind: [path for path in files if name.search(path.name)] for kind, (_, name) in _KINDS.items()}
     # A file that was unpacked beside its .gz is read once.
