@@ -15,8 +15,7 @@ from ..randomness import sample_noise
 from ..system.machine import machine
 from ..system.progress import progress
 
-REFERENCE = 2048
-"""held-out examples that the data's standard deviation is computed from"""
+REFERENCE = 2048  # held-out examples that the data's standard deviation is computed from
 
 
 def data_deviation(task: Task, device: torch.device | str = "cpu") -> float:

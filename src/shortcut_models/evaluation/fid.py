@@ -20,10 +20,8 @@ from .fid_samples import FidSampler, SampleFeatures
 from .results import precision_of
 from .results import table as table_of
 
-NEIGHBOURS_AMONG = 10_000
-"""samples, and real images, that neighbourhoods are computed among"""
-USUAL = 50_000
-"""samples in the literature"""
+NEIGHBOURS_AMONG = 10_000  # samples, and real images, that neighbourhoods are computed among
+USUAL = 50_000  # samples in the literature
 FAR, TIMES = 32.0, 1.5
 """differences from the pixels of real images that look like a mistake: of the mean, and as a ratio of deviations"""
 
@@ -74,10 +72,8 @@ def evaluate_fid(
 def check_reference(reference: Reference, network: Extractor, num: int) -> None:
     """Check that features are of the reference's kind, and warn if there are too few of them.
 
-    With no more points than features a covariance is singular, and FID is far too high.
-
-    Raises:
-        UserError: the features are of another kind.
+    With no more points than features a covariance is singular, and FID is far too high. Raises UserError if the
+    features are of another kind.
     """
     if len(reference.mu) != network.size:
         raise UserError(

@@ -24,12 +24,10 @@ from ..metrics import Moments
 from ..system.files import cache_folder, write_atomically
 from ..system.progress import progress
 
-BLOCK = 256
-"""images of a file in the cache"""
+BLOCK = 256  # images of a file in the cache
 KEEP = 10_000
 """images whose features a file of statistics holds: KID and neighbourhoods need features, not moments"""
-VERSION = 1
-"""of the computation of features; a change makes the cache stale"""
+VERSION = 1  # of the computation of features; a change makes the cache stale
 
 Images = UInt8[np.ndarray, "n h w c"]
 Features = Float[np.ndarray, "n k"]
@@ -39,10 +37,8 @@ Features = Float[np.ndarray, "n k"]
 class Extractor(Protocol):
     """Makes features of images; `shortcut_models.evaluation.inception.Inception` is the one of FID."""
 
-    size: int
-    """number of features"""
-    fingerprint: str
-    """identifies its weights"""
+    size: int  # number of features
+    fingerprint: str  # identifies its weights
 
     def __call__(self, images: Images) -> Features: ...
 

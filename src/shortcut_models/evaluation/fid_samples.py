@@ -32,12 +32,9 @@ class SampleFeatures(NamedTuple):
     """What is cached of samples in place of the images."""
 
     features: Features
-    digests: UInt64[np.ndarray, "n"]
-    """equal for equal images"""
-    pixel_stats: Float[np.ndarray, "n 2"]
-    """mean and mean square of its pixels"""
-    seconds: float
-    """time spent generating, summed over the processes"""
+    digests: UInt64[np.ndarray, "n"]  # equal for equal images
+    pixel_stats: Float[np.ndarray, "n 2"]  # mean and mean square of its pixels
+    seconds: float  # time spent generating, summed over the processes
 
 
 @dataclass(frozen=True)

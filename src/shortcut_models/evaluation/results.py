@@ -10,8 +10,7 @@ from typing import Any
 from ..errors import UserError
 from ..text import format_steps, format_table
 
-MODEL = ("step", "weights", "autoencoder")
-"""entries of a result that identify the model"""
+MODEL = ("step", "weights", "autoencoder")  # entries of a result that identify the model
 
 
 def read_result(path: Path, run: Path) -> dict[str, Any] | None:

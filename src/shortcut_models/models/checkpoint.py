@@ -107,8 +107,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> 
 def read(path: Path, *, today: bool = True) -> Content:
     """Return the content of a safetensors file; today: replace names of earlier versions by those of today.
 
-    Raises:
-        UserError: the file is damaged, or was not saved by shortcut-models.
+    Raises UserError if the file is damaged, or was not saved by shortcut-models.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -132,10 +131,7 @@ def read(path: Path, *, today: bool = True) -> Content:
 def newest(folder: Path, names: Sequence[str]) -> tuple[Path, list[Content]] | None:
     """Return the newest checkpoint of which all these files are undamaged, with their content; None without any.
 
-    Warns about each damaged one that it skips.
-
-    Raises:
-        UserError: all are damaged.
+    Warns about each damaged one that it skips. Raises UserError if all are damaged.
     """
     return first_whole(folder, lambda path: [read(path / name) for name in names])
 

@@ -20,8 +20,7 @@ FREE_TO_CHANGE = frozenset(
 )
 """Training options that may change when a run resumes: they do not affect the weights, or depend on the machines."""
 OTHER_RUN = "choose another directory with --run"
-PARTS = ("task", "network", "objective", "training")
-"""of a configuration"""
+PARTS = ("task", "network", "objective", "training")  # of a configuration
 
 
 class Run:
@@ -53,8 +52,7 @@ class Run:
     def hold(self, config: dict[str, Any]) -> Iterator[None]:
         """Make the directory, or check that it holds this very run, and keep other processes from training in it.
 
-        Raises:
-            UserError: it holds something else, or another process trains in it.
+        Raises UserError if it holds something else, or another process trains in it.
         """
         with contextlib.ExitStack() as stack:
             try:

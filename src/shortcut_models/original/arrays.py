@@ -17,8 +17,7 @@ import numpy as np
 from ..errors import UserError
 from .unpickle import CHOOSE, LONGEST, Inert, read_pickle
 
-KINDS = frozenset({"f2", "f4", "f8"})
-"""the kinds of number that a parameter may be of, besides bfloat16"""
+KINDS = frozenset({"f2", "f4", "f8"})  # the kinds of number that a parameter may be of, besides bfloat16
 INTEGERS = frozenset({"i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"})
 LARGEST_STEP = 10**12
 
@@ -26,14 +25,10 @@ LARGEST_STEP = 10**12
 class Stored(NamedTuple):
     """An array as it is in the file."""
 
-    rows: tuple[int, ...]
-    """its shape in the order of its bytes"""
-    axes: tuple[int, ...]
-    """which of those axes each axis of the array is"""
-    kind: str
-    """f4, i8, ... or bfloat16"""
-    order: str
-    """of the bytes of a number, < or >"""
+    rows: tuple[int, ...]  # its shape in the order of its bytes
+    axes: tuple[int, ...]  # which of those axes each axis of the array is
+    kind: str  # f4, i8, ... or bfloat16
+    order: str  # of the bytes of a number, < or >
     content: bytes | memoryview
 
     @property
@@ -88,8 +83,7 @@ class _Parts(NamedTuple):
 
     shape: Any
     kind: Any
-    order: Any
-    """of the axes in memory: C, F, or their numbers"""
+    order: Any  # of the axes in memory: C, F, or their numbers
     content: Any
 
 
@@ -189,15 +183,13 @@ class Checkpoint(NamedTuple):
     """One set of parameters of a checkpoint."""
 
     arrays: dict[str, Stored]
-    step: int
-    """training steps so far; 0 where the file does not say"""
+    step: int  # training steps so far; 0 where the file does not say
 
 
 def read_checkpoint(path: Path, *, ema: bool) -> Checkpoint:
     """Read the parameters of a checkpoint of the original code, or their average; nothing in it is run.
 
-    Raises:
-        UserError: the file does not exist, is not a pickle, is damaged or hostile, or lacks these parameters.
+    Raises UserError if the file does not exist, is not a pickle, is damaged or hostile, or lacks these parameters.
     """
     content = read_pickle(path)
     try:

@@ -9,8 +9,7 @@ from typing import Any
 
 from ..errors import UserError
 
-RECIPE = "original"
-"""the recipe in the run's configuration"""
+RECIPE = "original"  # the recipe in the run's configuration
 
 
 def import_original(

@@ -26,10 +26,8 @@ from .unpickle import CHOOSE
 
 UNUSED = "Embed_0.embedding"
 """a table of log-variances that the original does not use; our network does not have it"""
-FEATURES = 256
-"""sinusoids of a time"""
-MOST_TOKENS = 2**20
-"""of an image"""
+FEATURES = 256  # sinusoids of a time
+MOST_TOKENS = 2**20  # of an image
 MOST_BLOCKS = 1024
 PATCHES, OUTLET, LABELS = "PatchEmbed_0.Conv_0", "FinalLayer_0.Dense_1", "LabelEmbedder_0.Embed_0.embedding"
 
@@ -42,8 +40,7 @@ class Sizes:
     depth: int
     patch_size: int
     channels: int
-    hidden: int
-    """units of the MLP"""
+    hidden: int  # units of the MLP
     classes: int
 
     @classmethod
@@ -200,8 +197,7 @@ class Original(NamedTuple):
 
     network: Network
     sizes: Sizes
-    step: int
-    """training steps so far"""
+    step: int  # training steps so far
 
 
 def read_network(path: Path | str, *, num_heads: int, image_size: int, ema: bool = True) -> Original:

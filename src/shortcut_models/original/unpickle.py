@@ -16,15 +16,12 @@ from typing import Any, ClassVar
 
 from ..errors import UserError
 
-LARGEST = 2**36
-"""bytes of a file; the largest of the original's checkpoints, of a DiT-XL, takes about 11 GB"""
+LARGEST = 2**36  # bytes of a file; the largest of the original's checkpoints, of a DiT-XL, takes about 11 GB
 MOST_READS = 2_000_000
 """pieces that a file is read in; that checkpoint takes about 200,000. Each may become an object of some 100 bytes"""
 MOST_NAMES = 1000
-LONGEST = 200
-"""letters of a name"""
-LARGE = 4096
-"""bytes from which on content stays in the file, behind a memoryview"""
+LONGEST = 200  # letters of a name
+LARGE = 4096  # bytes from which on content stays in the file, behind a memoryview
 LIBRARIES = frozenset({"jax", "jaxlib", "flax", "optax", "ml_dtypes", "chex", "haiku", "orbax", "ml_collections"})
 LIBRARIES |= {"numpy", "collections", "datetime", "pathlib"}
 PLAIN = ("object", "set", "frozenset", "list", "dict", "tuple", "bytes", "bytearray", "str", "int", "float", "bool")
@@ -142,10 +139,8 @@ class _Reader(pickle._Unpickler):
 def read_pickle(path: Path) -> Any:
     """Return what a pickle holds: numbers, texts, bytes, lists, tuples and dicts, and an `Inert` for all else.
 
-    Large bytes are memoryviews of the file.
-
-    Raises:
-        UserError: the file does not exist, is damaged or too large, is not a pickle, or holds a name that is refused.
+    Large bytes are memoryviews of the file. Raises UserError if the file does not exist, is damaged or too large, is
+    not a pickle, or holds a name that is refused.
     """
     try:
         if path.is_dir():

@@ -28,12 +28,9 @@ Value = TypeVar("Value")
 class Processes:
     """The processes that torchrun started, seen from one of them. All of them must call each method but `share`."""
 
-    rank: int = 0
-    """of this process, in [0, world)"""
-    world: int = 1
-    """number of processes"""
-    group: dist.ProcessGroup | None = None
-    """the process group; None: the default one"""
+    rank: int = 0  # of this process, in [0, world)
+    world: int = 1  # number of processes
+    group: dist.ProcessGroup | None = None  # the process group; None: the default one
 
     def with_timeout(self, limit: datetime.timedelta) -> Processes:
         """Return the same processes with another limit for waiting, as one may work for all, or each for itself."""
@@ -115,8 +112,7 @@ class Processes:
                 dist.broadcast(tensor, 0, self.group)
 
 
-ALONE = Processes()
-"""a single process, without a process group"""
+ALONE = Processes()  # a single process, without a process group
 
 
 @contextlib.contextmanager

@@ -15,8 +15,7 @@ from typing import Any, BinaryIO
 
 import platformdirs
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""errors of a file system without locks"""
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of a file system without locks
 
 
 def cache_folder(kind: str = "images") -> Path:
@@ -35,8 +34,7 @@ def _temporary_cache() -> Path:
     return Path(_TEMPORARY[0].name)
 
 
-_TEMPORARY: list[tempfile.TemporaryDirectory[str]] = []
-"""removed when the process ends"""
+_TEMPORARY: list[tempfile.TemporaryDirectory[str]] = []  # removed when the process ends
 
 
 @contextlib.contextmanager

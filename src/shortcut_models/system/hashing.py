@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-HASH = "sha256"
-"""the key of a hash in a file's header"""
+HASH = "sha256"  # the key of a hash in a file's header
 
 
 def hash_tensors(tensors: Mapping[str, Tensor], header: str = "") -> str:

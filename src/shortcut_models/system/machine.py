@@ -33,8 +33,7 @@ def keep_freed_memory() -> None:
 def torch_device(name: str) -> torch.device:
     """Return the device of this name; auto is a CUDA GPU where there is one.
 
-    Raises:
-        UserError: there is no such device.
+    Raises UserError if there is no such device.
     """
     try:
         # No other kind of GPU has been tried.

@@ -7,8 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-LIVE, LOGGED = 0.2, 15.0
-"""seconds between two updates in a terminal, and in a file"""
+LIVE, LOGGED = 0.2, 15.0  # seconds between two updates in a terminal, and in a file
 
 
 def progress(total: int | None, unit: str, *, quiet: bool = False, **options: Any) -> tqdm:

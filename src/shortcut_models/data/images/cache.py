@@ -18,8 +18,7 @@ from jaxtyping import Int64, UInt8
 from ...system.files import cache_folder, write_atomically
 from ...system.hashing import hash_bytes
 
-IN_MEMORY = 2**30
-"""bytes; a larger set stays on disk and is mapped into memory"""
+IN_MEMORY = 2**30  # bytes; a larger set stays on disk and is mapped into memory
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,9 @@ class ImageSet:
 
     pixels: UInt8[np.ndarray, "n c s s"]
     labels: Int64[np.ndarray, "n"] | None
-    classes: int
-    """number of classes in the data as a whole, 0 without labels"""
-    class_names: tuple[str, ...]
-    """names of the classes where the data has any"""
-    skipped: int = 0
-    """damaged images that were left out"""
+    classes: int  # number of classes in the data as a whole, 0 without labels
+    class_names: tuple[str, ...]  # names of the classes where the data has any
+    skipped: int = 0  # damaged images that were left out
 
     def __len__(self) -> int:
         return len(self.pixels)

@@ -21,10 +21,8 @@ from .examples import Examples
 
 P = TypeVar("P")
 R = TypeVar("R")
-CHUNK_IMAGES, CHUNK_BYTES = 64, 2**22
-"""what a thread decodes, at most, before it hands it over"""
-PROBES = 64
-"""images that are opened before a set is read in place"""
+CHUNK_IMAGES, CHUNK_BYTES = 64, 2**22  # what a thread decodes, at most, before it hands it over
+PROBES = 64  # images that are opened before a set is read in place
 _DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 _GREY = _DEEP | {"1", "L", "LA", "La", "F"}
 
@@ -43,12 +41,9 @@ class Target:
 
     size: int
     channels: int
-    skip_damaged: bool
-    """leave out images that cannot be read"""
-    exact: bool
-    """every image must be of this size already"""
-    grey_only: bool
-    """an image in colour raises ColourFound"""
+    skip_damaged: bool  # leave out images that cannot be read
+    exact: bool  # every image must be of this size already
+    grey_only: bool  # an image in colour raises ColourFound
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -67,8 +62,7 @@ class Target:
 def decide(examples: Examples, image_size: int | None, channels: int | None, skip_damaged: bool) -> Target:
     """Return the target of a set; its first image decides what is not given.
 
-    Raises:
-        UserError: that image cannot be read, or is not a square of even side.
+    Raises UserError if that image cannot be read, or is not a square of even side.
     """
     for index in range(len(examples)):
         with contextlib.suppress(Damaged), _opened(examples, index, skip_damaged) as image:

@@ -20,8 +20,7 @@ from jaxtyping import Int64
 from PIL import Image
 
 Kind = Literal["folder", "tar", "npz", "idx", "table", "parquet"]
-MAX_HELD_OUT = 5_000
-"""images held out, at most, where the data has no test part of its own"""
+MAX_HELD_OUT = 5_000  # images held out, at most, where the data has no test part of its own
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,10 @@ class ImageFiles:
     """Files of one format that are read together."""
 
     kind: Kind
-    root: Path
-    """the folder that names start from, or the name of a table"""
+    root: Path  # the folder that names start from, or the name of a table
     files: tuple[Path, ...]
     """all that is read, sorted; of idx files: the images, then the labels if there are any"""
-    inner: str = ""
-    """the split, where an .npz file or a table of Hugging Face holds several"""
+    inner: str = ""  # the split, where an .npz file or a table of Hugging Face holds several
 
 
 def encoded(name: str) -> bytes:
@@ -55,17 +52,12 @@ def _open_chosen(opened: Callable[[int], Image.Image], rows: Int64[np.ndarray, "
 class Examples:
     """Images by number. Many threads, and processes that got a copy, may call `open`."""
 
-    root: Path
-    """the folder that the names start from"""
-    names: Sequence[str]
-    """one for each image, unique, and the same wherever the data is"""
-    open: Callable[[int], Image.Image]
-    """number -> image; raises what Pillow raises for a damaged one"""
+    root: Path  # the folder that the names start from
+    names: Sequence[str]  # one for each image, unique, and the same wherever the data is
+    open: Callable[[int], Image.Image]  # number -> image; raises what Pillow raises for a damaged one
     labels: Int64[np.ndarray, "n"] | None = None
-    classes: int = 0
-    """number of classes; 0 without labels"""
-    class_names: tuple[str, ...] = ()
-    """names of the classes where the data has any"""
+    classes: int = 0  # number of classes; 0 without labels
+    class_names: tuple[str, ...] = ()  # names of the classes where the data has any
     blocks: Int64[np.ndarray, "n"] | None = None
     """number of the shard that holds each image, where images of a shard are best read together"""
 

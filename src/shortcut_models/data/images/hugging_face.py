@@ -15,10 +15,8 @@ from ...errors import UserError, first_line
 from .examples import Examples, ImageFiles, count_classes
 from .npz_idx import check_labels
 
-PREFIX = "hf:"
-"""what a name on the Hub, hf:NAME or hf:NAME:CONFIG, begins with"""
-_BLOCK_ROWS = 1024
-"""rows of a table that are taken to be together on the disk"""
+PREFIX = "hf:"  # what a name on the Hub, hf:NAME or hf:NAME:CONFIG, begins with
+_BLOCK_ROWS = 1024  # rows of a table that are taken to be together on the disk
 
 
 def is_saved(folder: Path) -> bool:

@@ -19,10 +19,8 @@ from ...system.hashing import hash_bytes
 from .decode import ColourFound, Damaged, Target, pixels_of
 from .examples import Examples, encoded
 
-NEIGHBOURS = 100
-"""images that are tried in place of a damaged one"""
-WINDOW_SHARDS, WINDOW_IMAGES = 16, 16_384
-"""shards and images that are mixed with one another, at least"""
+NEIGHBOURS = 100  # images that are tried in place of a damaged one
+WINDOW_SHARDS, WINDOW_IMAGES = 16, 16_384  # shards and images that are mixed with one another, at least
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,10 +24,8 @@ from .layout import find_splits
 from .npz_idx import read_idx, read_npz
 from .shards import is_compressed, read_shards, unpacked
 
-VERSION = 1
-"""of the way from files to pixels; a change invalidates all cached sets"""
-LARGE = 2**33
-"""bytes of pixels from which on a set is left where it is, unless `reading` says otherwise"""
+VERSION = 1  # of the way from files to pixels; a change invalidates all cached sets
+LARGE = 2**33  # bytes of pixels from which on a set is left where it is, unless `reading` says otherwise
 Reading = Literal["auto", "memory", "in-place"]
 
 

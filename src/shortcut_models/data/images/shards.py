@@ -32,16 +32,12 @@ from .decode import in_threads
 from .examples import Examples, ImageFiles, count_classes, encoded
 from .layout import IMAGE
 
-VERSION = 2
-"""of what an index holds; after a change every index is made again"""
-_KEPT_OPEN = 64
-"""shards that a process keeps open: more than are read from at one time"""
-Stamp = tuple[int, int]
-"""size in bytes and time of change in ns: what tells one state of a file from another"""
+VERSION = 2  # of what an index holds; after a change every index is made again
+_KEPT_OPEN = 64  # shards that a process keeps open: more than are read from at one time
+Stamp = tuple[int, int]  # size in bytes and time of change in ns: what tells one state of a file from another
 Member = tuple[str, int, int, int, int]
 """an image: its name, the number of its shard, where its bytes start, their count, and its class, -1 without one"""
-Places = Int64[np.ndarray, "4 n"]
-"""the numbers of all images"""
+Places = Int64[np.ndarray, "4 n"]  # the numbers of all images
 
 
 def _stamp(stat: os.stat_result) -> Stamp:

@@ -19,8 +19,7 @@ from .. import Images
 from .autoencoder import Vae
 from .shards import Index, refuse_other_content, shrunk, write_shard
 
-AT_ONCE = 64
-"""images in a batch"""
+AT_ONCE = 64  # images in a batch
 
 
 def encode(

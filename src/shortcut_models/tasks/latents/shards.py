@@ -46,34 +46,21 @@ _AGAIN = "remove it, and run the same `shortcut encode` again"
 class Index:
     """The content of a folder of latents."""
 
-    data: str
-    """path of the images, which may have moved since"""
-    vae: str
-    """folder or Hub name of the VAE, which may have moved since"""
-    vae_kind: str
-    """its class in diffusers"""
-    vae_sha256: str
-    """SHA-256 of its weights"""
-    image_size: PositiveInt
-    """side of the images in pixels"""
-    latent_shape: tuple[int, ...]
-    """channels, height and width of a latent"""
+    data: str  # path of the images, which may have moved since
+    vae: str  # folder or Hub name of the VAE, which may have moved since
+    vae_kind: str  # its class in diffusers
+    vae_sha256: str  # SHA-256 of its weights
+    image_size: PositiveInt  # side of the images in pixels
+    latent_shape: tuple[int, ...]  # channels, height and width of a latent
     statistics: PositiveInt
     """2: mean and standard deviation of the posterior; 1: the mean alone, as the deviation is 0"""
-    flips: bool
-    """whether it has the mirror images of training images too"""
-    classes: NonNegativeInt
-    """number of classes; 0 without labels"""
-    class_names: tuple[str, ...]
-    """names of the classes, if they have names"""
-    images_sha256: str
-    """SHA-256 of the images, see `Images`"""
-    train: PositiveInt
-    """number of training images"""
-    test: PositiveInt
-    """number of held-out images"""
-    shard_size: PositiveInt
-    """images in a shard"""
+    flips: bool  # whether it has the mirror images of training images too
+    classes: NonNegativeInt  # number of classes; 0 without labels
+    class_names: tuple[str, ...]  # names of the classes, if they have names
+    images_sha256: str  # SHA-256 of the images, see `Images`
+    train: PositiveInt  # number of training images
+    test: PositiveInt  # number of held-out images
+    shard_size: PositiveInt  # images in a shard
 
     def __post_init__(self) -> None:
         check(self)
@@ -161,8 +148,7 @@ class LatentDataset(Dataset[Batch]):
     def __init__(self, folder: Path, index: Index, split: str, *, labelled: bool, mirrored: bool) -> None:
         """Open the shards; labelled, mirrored: return the labels and mirror images, if there are any.
 
-        Raises:
-            UserError: a shard is missing, damaged, or of other shapes than in the index.
+        Raises UserError if a shard is missing, damaged, or of other shapes than in the index.
         """
         self.files = index.shards(split)
         self.starts = [rows.start for _, rows in self.files]
@@ -215,8 +201,7 @@ class _Shard(NamedTuple):
 
     path: Path
     tensors: dict[str, Tensor]
-    sha256: str | None
-    """of the tensors, in the header"""
+    sha256: str | None  # of the tensors, in the header
 
     @classmethod
     def open(cls, path: Path, shape: tuple[int, ...]) -> _Shard:

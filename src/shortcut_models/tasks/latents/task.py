@@ -29,8 +29,7 @@ from ..pixel_metrics import FIT_ON, PixelJudge
 from .autoencoder import Vae, open_vae
 from .shards import LatentDataset, is_encoded, read_index, shrunk
 
-AT_ONCE = 64
-"""images in a batch of the judge"""
+AT_ONCE = 64  # images in a batch of the judge
 
 
 @dataclass(frozen=True)
