@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
-import io
 import itertools
 import warnings
 import zipfile
@@ -21,7 +21,7 @@ from jaxtyping import Float, UInt8
 from ..base import Dataset, Task
 from ..errors import UserError
 from ..metrics import Moments
-from ..system.files import cache_folder, write_atomically
+from ..system.files import cache_folder, writing
 from ..system.progress import progress
 
 BLOCK = 256  # images of a file in the cache
@@ -68,28 +68,23 @@ class Reference:
         return hashlib.sha256(self.mu.tobytes() + self.sigma.tobytes()).hexdigest()
 
     def some(self, num: int) -> Features | None:
-        """Return `num` of the features, always the same ones, drawn at random as they may be ordered by class.
-
-        All of them if there are no more; None if there are none.
-        """
+        """Return at most `num` of the features, the same random ones each time; None if there are none."""
         if self.features is None or len(self.features) <= num:
             return self.features
         return self.features[np.random.default_rng(0).permutation(len(self.features))[:num]]
 
     def save(self, path: Path) -> None:
-        """Write an .npz file with `mu`, `sigma` and the other statistics."""
-        more = {name: getattr(self, name) for name in ("count", "features", "pixels", "image_shape", "network")}
-        content = io.BytesIO()
-        np.savez(content, mu=self.mu, sigma=self.sigma, **{k: v for k, v in more.items() if v is not None})
-        write_atomically(path, content.getvalue())
+        """Write the statistics that there are as arrays of an .npz file."""
+        with writing(path) as file:
+            np.savez(file, **{k: v for k, v in vars(self).items() if k != "source" and v is not None})
 
 
 def read_reference(path: Path) -> Reference:
     """Read statistics. Raises UserError if the file is missing or damaged, or its moments are not valid."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            known = ("mu", "sigma", "count", "features", "pixels", "image_shape", "network")
-            held: dict[str, np.ndarray] = {name: file[name] for name in known if name in file.files}
+            known = {field.name for field in dataclasses.fields(Reference)} - {"source"}
+            held: dict[str, np.ndarray] = {name: file[name] for name in known & set(file.files)}
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: make it with `shortcut fid-stats --data D --out {path}`") from None
     except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error):
@@ -134,10 +129,7 @@ def measure(task: Task, split: str, network: Extractor, *, keep: int = KEEP, qui
 
     Args:
         task: a task whose data, encoded and decoded, are images, uint8 [n, height, width, 1 or 3].
-        split: the images.
-        network: makes the features.
         keep: number of images, at most, whose features the result holds.
-        quiet: show no progress bar.
 
     Raises:
         UserError: the task is not one of images.
@@ -160,7 +152,6 @@ def measure(task: Task, split: str, network: Extractor, *, keep: int = KEEP, qui
 
 
 def _blocks(task: Task, dataset: Dataset) -> Iterator[Images]:
-    """Yield the images of a data set."""
     for begin in range(0, len(dataset), BLOCK):
         rows = list(range(begin, min(begin + BLOCK, len(dataset))))
         yield task.decode(task.encode(dataset.__getitems__(rows).data))
@@ -179,21 +170,17 @@ def deviation(pixel_stats: Float[np.ndarray, "2"]) -> tuple[float, float]:
 
 def cached_features(images: Images, network: Extractor) -> Features:
     """Return features of images, from the cache if it has these very images."""
-    facts = f"{VERSION} {network.fingerprint} {images.shape}"
-    name = hashlib.blake2b(np.ascontiguousarray(images).data, digest_size=16, key=_short(facts)).hexdigest()
+    facts = hashlib.blake2b(f"{VERSION} {network.fingerprint} {images.shape}".encode(), digest_size=32)
+    name = hashlib.blake2b(np.ascontiguousarray(images).data, digest_size=16, key=facts.digest()).hexdigest()
     path = cache_folder("features") / name[:2] / f"{name}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):
         found = np.load(path, allow_pickle=False)
         if found.shape == (len(images), network.size):
             return found
-    made, content = network(images), io.BytesIO()
-    np.save(content, made)
+    made = network(images)
     try:
-        write_atomically(path, content.getvalue())
+        with writing(path) as file:
+            np.save(file, made)
     except OSError as error:
         warnings.warn(f"features are not cached: {path.parent}: {error.strerror or error}", stacklevel=2)
     return made
-
-
-def _short(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=32).digest()

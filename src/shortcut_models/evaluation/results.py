@@ -40,10 +40,7 @@ def describe_better_existing(path: Path, result: dict[str, Any]) -> str:
 
 
 def merge_fid_results(path: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """Return a new result of FID with the other rows of a file, if they are comparable.
-
-    They are if the model, the noises, the precision and the reference are the same. Each row has its own guidance.
-    """
+    """Return a new result of FID with the other rows of a file of the same model, noises, precision and reference."""
     try:
         found = json.loads(path.read_bytes())
         same = _agree(found, result, (*MODEL, "num", "seed", "reference"))

@@ -28,28 +28,17 @@ from .legacy import upgrade
 MODEL, STATE = "model.safetensors", "state.safetensors"
 HEADER = "shortcut_models"
 
-Content = tuple[dict[str, Tensor], dict[str, Any]]
-"""Tensors by name, and the configuration that the header holds."""
+Content = tuple[dict[str, Tensor], dict[str, Any]]  # tensors by name, and the configuration that the header holds
 Found = TypeVar("Found")
 
 
-def _bytes(tensors: Mapping[str, Tensor], header: dict[str, Any]) -> bytes:
-    # Copied, as the format cannot hold weights that share their memory.
-    copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-    text = json.dumps(header)
-    return safetensors.torch.save(copies, metadata={HEADER: text, HASH: hash_tensors(copies, text)})
-
-
 def step_of(checkpoint: Path) -> int:
-    """Return the training step of a checkpoint directory."""
     return int(checkpoint.name)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints of a run, oldest first, without unfinished ones."""
-    if not folder.is_dir():
-        return []
-    return sorted((path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()), key=step_of)
+    return sorted((path for path in folder.glob("[0-9]*") if path.name.isdecimal() and path.is_dir()), key=step_of)
 
 
 def save(
@@ -57,11 +46,7 @@ def save(
 ) -> Path:
     """Write the checkpoint of a step into the folder, then remove all but the last `keep`.
 
-    The files are written and flushed under a temporary name and renamed in one go, so a crash or a full disk at
-    any moment leaves the earlier checkpoints as they were.
-
-    Raises:
-        OSError: the disk refused.
+    It gets its name when it is complete, so a crash or a full disk leaves the earlier checkpoints as they were.
     """
     temporary = begin(folder, step)
     try:
@@ -97,18 +82,18 @@ def publish(temporary: Path, keep: int) -> Path:
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> None:
-    """Write and flush a safetensors file. Raises OSError if the disk refuses."""
+    """Write and flush a safetensors file."""
+    # Copied, as the format cannot hold weights that share their memory.
+    copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(header)
     with open(path, "wb") as file:
-        file.write(_bytes(tensors, header))
+        file.write(safetensors.torch.save(copies, metadata={HEADER: text, HASH: hash_tensors(copies, text)}))
         file.flush()
         os.fsync(file.fileno())
 
 
 def read(path: Path, *, today: bool = True) -> Content:
-    """Return the content of a safetensors file; today: replace names of earlier versions by those of today.
-
-    Raises UserError if the file is damaged, or was not saved by shortcut-models.
-    """
+    """Return the content of a file, or raise UserError; today: with the names of today for those of earlier versions."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -129,17 +114,14 @@ def read(path: Path, *, today: bool = True) -> Content:
 
 
 def newest(folder: Path, names: Sequence[str]) -> tuple[Path, list[Content]] | None:
-    """Return the newest checkpoint of which all these files are undamaged, with their content; None without any.
-
-    Warns about each damaged one that it skips. Raises UserError if all are damaged.
-    """
+    """Return the newest checkpoint of which all these files are undamaged, with their content: see `first_whole`."""
     return first_whole(folder, lambda path: [read(path / name) for name in names])
 
 
 def first_whole(folder: Path, look: Callable[[Path], Found]) -> tuple[Path, Found] | None:
-    """Return the newest checkpoint that `look` can read, with what it returned; otherwise as `newest`.
+    """Return the newest checkpoint for which `look` raises no UserError or OSError, and what it returned; None without.
 
-    look: raises UserError or OSError if a checkpoint is damaged.
+    Warns about each damaged one that it skips. Raises UserError if all are damaged.
     """
     found = list_checkpoints(folder)
     for checkpoint in reversed(found):

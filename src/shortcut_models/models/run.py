@@ -50,10 +50,7 @@ class Run:
 
     @contextlib.contextmanager
     def hold(self, config: dict[str, Any]) -> Iterator[None]:
-        """Make the directory, or check that it holds this very run, and keep other processes from training in it.
-
-        Raises UserError if it holds something else, or another process trains in it.
-        """
+        """Make the directory, or check that it holds this very run, and keep other processes from training in it."""
         with contextlib.ExitStack() as stack:
             try:
                 self.check(config)
@@ -66,16 +63,9 @@ class Run:
                     f"cannot use {error.filename or self.path}: {error.strerror}: fix this, or {OTHER_RUN}"
                 ) from None
             self.check(config)  # another process may have started in the meantime
-            self._clear_away()
+            for left in [*self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")]:  # of a process that was killed
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
             yield
-
-    def _clear_away(self) -> None:
-        """Remove the unfinished files of a process that was killed."""
-        for left in [*self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")]:
-            if left.is_dir():
-                shutil.rmtree(left)
-            else:
-                left.unlink()
 
     def read_config(self) -> dict[str, Any]:
         """Return the configuration as JSON values. Raises UserError if it is missing or damaged."""
@@ -104,10 +94,8 @@ class Run:
         lines = []
         for text in self.metrics.read_bytes().splitlines() if self.metrics.exists() else []:
             with contextlib.suppress(ValueError):
-                line = json.loads(text)
-                if isinstance(line, dict) and isinstance(line.get("step"), int):
-                    lines.append(line)
-        return lines
+                lines.append(json.loads(text))
+        return [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)]
 
     def forget_after(self, step: int) -> None:
         """Remove the lines of the log after a step, before the run resumes from there."""
@@ -131,14 +119,10 @@ def refuse_other_run(path: Path, earlier: dict[str, Any], config: dict[str, Any]
                 continue
             if (part, name) == ("task", "skip_damaged"):  # the images read so far are the same with and without it
                 continue
-            if (
-                (part, name) == ("training", "train_steps")
-                and now["schedule"] == "constant"
-                and not config["has_schedule"]
-            ):
+            may_be_longer = part == "training" and now["schedule"] == "constant" and not config["has_schedule"]
+            if name == "train_steps" and may_be_longer:
                 continue
-            option = name.replace("_", "-") if part == "training" else f"{part}.{name.replace('_', '-')}"
-            option = part if name == "name" else option
+            option = part if name == "name" else f"{part}.{name}".removeprefix("training.").replace("_", "-")
             if isinstance(before.get(name), list) or name.endswith("_sha256"):  # too long for a message
                 raise UserError(
                     f"{path} was started with other data or options, as its {option} was another: use the same to "

@@ -137,11 +137,7 @@ class _Reader(pickle._Unpickler):
 
 
 def read_pickle(path: Path) -> Any:
-    """Return what a pickle holds: numbers, texts, bytes, lists, tuples and dicts, and an `Inert` for all else.
-
-    Large bytes are memoryviews of the file. Raises UserError if the file does not exist, is damaged or too large, is
-    not a pickle, or holds a name that is refused.
-    """
+    """Return what a pickle holds, large bytes as memoryviews and other objects as `Inert`, or raise UserError."""
     try:
         if path.is_dir():
             raise UserError("is a folder: choose the checkpoint file in it")

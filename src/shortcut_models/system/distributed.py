@@ -40,7 +40,7 @@ class Processes:
 
     @property
     def main(self) -> bool:
-        """Whether this is the process that writes and prints for all."""
+        """Whether this process writes and prints for all."""
         return self.rank == 0
 
     def share(self, items: Sequence[Value]) -> Sequence[Value]:
@@ -48,7 +48,6 @@ class Processes:
         return items[self.rank :: self.world]
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
         if self.world > 1:
             dist.barrier(self.group)
 
@@ -78,31 +77,27 @@ class Processes:
 
     def run_on_main(self, act: Callable[[], Value]) -> Value:
         """Return what `act` returns in the main process. If it raises UserError or OSError there, all raise it."""
-        if self.world == 1:
-            return act()
         outcome: list[Any] = [None, None]
         if self.main:
             try:
                 outcome[0] = act()
             except (UserError, OSError) as error:
                 outcome[1] = error
-        dist.broadcast_object_list(outcome, group=self.group)
+        if self.world > 1:
+            dist.broadcast_object_list(outcome, group=self.group)
         if outcome[1] is not None:
             raise outcome[1]
         return cast(Value, outcome[0])
 
     def run_on_all(self, act: Callable[[], Value]) -> Value:
         """Return what `act` returns here. If it raises UserError in a process, all raise the first one's."""
-        if self.world == 1:
-            return act()
         result, complaint = None, None
         try:
             result = act()
         except UserError as error:
             complaint = error
-        for found in self.gather(complaint):
-            if found is not None:
-                raise found
+        for found in filter(None, self.gather(complaint)):
+            raise found
         return cast(Value, result)
 
     def broadcast_parameters(self, module: nn.Module) -> None:
@@ -121,9 +116,7 @@ def process_group(device: str, limit: datetime.timedelta = TIME_LIMIT) -> Iterat
 
     Each process uses the GPU of its local rank. GPUs exchange tensors by NCCL, CPUs by gloo.
 
-    Args:
-        device: the training option: auto, cuda or cpu.
-        limit: how long the processes wait for one another.
+    device: the training option, auto, cuda or cpu; limit: how long the processes wait for one another.
 
     Raises:
         UserError: a single GPU is named for several processes, or there are fewer GPUs than processes.
@@ -138,18 +131,12 @@ def process_group(device: str, limit: datetime.timedelta = TIME_LIMIT) -> Iterat
     gpu = _take_gpu(device)
     store, rank, world = rendezvous_store()
     store = dist.PrefixStore(f"group{next(_groups)}", store)  # an earlier group's addresses are stale
+    backend = "gloo" if gpu is None else "cpu:gloo,cuda:nccl"
     try:
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if gpu is not None else "gloo",
-            store=store,
-            rank=rank,
-            world_size=world,
-            timeout=limit,
-            device_id=gpu,
-        )
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=limit, device_id=gpu)
         yield Processes(rank, world)
         dist.barrier()
-    except (dist.DistError, RuntimeError) as error:
+    except RuntimeError as error:
         if not isinstance(error, dist.DistError) and not any(sign in str(error) for sign in _SIGNS_OF_LOSS):
             raise
         raise PeerLost("another process has ended or does not answer: see its error message") from error

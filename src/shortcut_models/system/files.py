@@ -24,31 +24,23 @@ def cache_folder(kind: str = "images") -> Path:
         base = platformdirs.user_cache_path("shortcut-models", appauthor=False)
     except (OSError, RuntimeError, KeyError):
         base = Path()
-    return (base if base.is_absolute() else _temporary_cache()) / kind
+    return (base if base.is_absolute() else Path(_temporary_cache().name)) / kind
 
 
 @functools.cache
-def _temporary_cache() -> Path:
+def _temporary_cache() -> tempfile.TemporaryDirectory[str]:
     warnings.warn("this user does not have a home: files are cached until this process ends", stacklevel=3)
-    _TEMPORARY.append(tempfile.TemporaryDirectory(prefix="shortcut-models-", ignore_cleanup_errors=True))
-    return Path(_TEMPORARY[0].name)
-
-
-_TEMPORARY: list[tempfile.TemporaryDirectory[str]] = []  # removed when the process ends
+    return tempfile.TemporaryDirectory(prefix="shortcut-models-", ignore_cleanup_errors=True)
 
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold a lock on a file until the end of the block or of this process, even if processes that it started live on.
 
-    On a file system without locks, warn and continue.
-
-    Args:
-        path: a file for the lock alone.
-        wait: wait while another process holds the lock.
+    On a file system without locks, warn and continue. The file is for the lock alone.
 
     Raises:
-        BlockingIOError: another process holds the lock.
+        BlockingIOError: another process holds the lock; not with `wait`.
         OSError: the file cannot be written.
     """
     from filelock import FileLock, Timeout
@@ -83,21 +75,16 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it has either the old or the new content, complete, at any moment.
-
-    Raises:
-        OSError: the disk refused; it names the file.
-    """
-    try:
-        with writing(path) as file:
-            file.write(content)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
+    """Write a file as `writing` does."""
+    with writing(path) as file:
+        file.write(content)
 
 
 def write_json(path: Path, value: Any) -> None:

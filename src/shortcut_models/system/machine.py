@@ -31,10 +31,7 @@ def keep_freed_memory() -> None:
 
 
 def torch_device(name: str) -> torch.device:
-    """Return the device of this name; auto is a CUDA GPU where there is one.
-
-    Raises UserError if there is no such device.
-    """
+    """Return the device of this name; auto is a CUDA GPU if there is one. Raises UserError if it is not available."""
     try:
         # No other kind of GPU has been tried.
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)

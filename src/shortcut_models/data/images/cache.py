@@ -1,7 +1,4 @@
-"""Decoded images on disk, so that the next start does not decode them again.
-
-Each set is a file of raw bytes and, for each way of asking for it, a small JSON file that says what they are.
-"""
+"""Decoded images on disk: a file of raw bytes, and JSON that says what they are, for each way of asking for them."""
 
 from __future__ import annotations
 
@@ -19,6 +16,8 @@ from ...system.files import cache_folder, write_atomically
 from ...system.hashing import hash_bytes
 
 IN_MEMORY = 2**30  # bytes; a larger set stays on disk and is mapped into memory
+
+Rows = tuple[UInt8[np.ndarray, "m c s s"], Int64[np.ndarray, "m"] | None]
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,7 @@ class ImageSet:
         """The fingerprint of pixels and labels."""
         return hash_bytes(self.pixels, self.labels)
 
-    def read(
-        self, rows: Sequence[int] | np.ndarray
-    ) -> tuple[UInt8[np.ndarray, "m c s s"], Int64[np.ndarray, "m"] | None]:
+    def read(self, rows: Sequence[int] | np.ndarray) -> Rows:
         """Return the pixels of some rows, and their labels if there are any."""
         chosen = np.asarray(rows)
         return self.pixels[chosen], None if self.labels is None else self.labels[chosen]
@@ -57,7 +54,6 @@ def cache_key(facts: Any) -> str:
 
 
 def cannot_write(error: OSError) -> str:
-    """Return the first half of a message: the second says what follows from it."""
     return f"cannot write the image cache {cache_folder()}: {error.strerror or error}"
 
 

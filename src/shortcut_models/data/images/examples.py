@@ -1,8 +1,4 @@
-"""Images that have not been decoded yet: what every format is read into.
-
-Every reader (`read_folder`, `read_shards`, `read_npz`, `read_idx`, `read_table`) takes `ImageFiles` and returns
-`Examples`; it raises UserError where files are damaged, or labels are not whole numbers from 0, one for each image.
-"""
+"""Images that have not been decoded yet: what the reader of every format turns `ImageFiles` into."""
 
 from __future__ import annotations
 
@@ -35,7 +31,6 @@ class ImageFiles:
 
 
 def encoded(name: str) -> bytes:
-    """Return a name as the disk has it."""
     return name.encode("utf-8", "surrogateescape")
 
 
@@ -65,11 +60,9 @@ class Examples:
         return len(self.names)
 
     def where(self, index: int) -> str:
-        """Return what messages call an image."""
         return str(self.root / self.names[index])
 
     def subset(self, rows: Sequence[int]) -> Examples:
-        """Return some of the images, in this order."""
         chosen = np.array(rows, np.int64)
         return dataclasses.replace(
             self,
@@ -80,15 +73,11 @@ class Examples:
         )
 
     def split(self, split: str, *, hold_out: bool) -> Examples:
-        """Return the images of a split.
+        """Return the images of a split; hold_out: these are for both splits, and not for this one alone.
 
         The tenth with the smallest hashes of their names is held out, MAX_HELD_OUT at most: the same ones wherever the
-        data is. Some of them may become training images when others are added. Test images come in the order of the
-        hash, so the first thousand are a fair sample even where the files are sorted by class.
-
-        Args:
-            split: "train" or "test".
-            hold_out: these images are for both splits, and not for this one alone.
+        data is. Test images come in the order of the hash, so the first thousand are a fair sample even where the
+        files are sorted by class.
         """
         hashes = [hashlib.blake2b(encoded(name), digest_size=8).digest() for name in self.names]
         order = sorted(range(len(self)), key=hashes.__getitem__)
@@ -106,12 +95,7 @@ def read_folder(files: ImageFiles) -> Examples:
     """Return image files; the sorted names of their sub-folders are the classes."""
     names = [path.relative_to(files.root).as_posix() for path in files.files]
     tops = [name.split("/", 1)[0] for name in names if "/" in name]
-    classes, labels = np.unique(tops, return_inverse=True)
-    return Examples(
-        files.root,
-        names,
-        functools.partial(_open_file, files.root, names),
-        labels.astype(np.int64) if tops else None,
-        len(classes),
-        tuple(classes.tolist()),
-    )
+    classes, numbers = np.unique(tops, return_inverse=True)
+    labels = numbers.astype(np.int64) if tops else None
+    opened = functools.partial(_open_file, files.root, names)
+    return Examples(files.root, names, opened, labels, len(classes), tuple(classes.tolist()))

@@ -9,13 +9,14 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from ...base import Batch
 from ...errors import UserError
 from ...system.hashing import hash_bytes
+from .cache import Rows
 from .decode import ColourFound, Damaged, Target, pixels_of
 from .examples import Examples, encoded
 
@@ -45,10 +46,7 @@ class InPlaceSet(Examples):
         """The fingerprint of names and labels: to read all pixels would take as long as a pass over the data."""
         return hash_bytes(*map(encoded, self.names), self.labels)
 
-    def read(
-        self, rows: Sequence[int] | np.ndarray
-    ) -> tuple[UInt8[np.ndarray, "m c s s"], Int64[np.ndarray, "m"] | None]:
-        """Return the pixels of some rows, and their labels if there are any."""
+    def read(self, rows: Sequence[int] | np.ndarray) -> Rows:
         pixels, taken = np.empty((len(rows), *self.shape), np.uint8), []
         for place, row in enumerate(rows):
             pixels[place], found = self._one(int(row))
@@ -96,8 +94,7 @@ class InPlaceSet(Examples):
 def windowed(shards: Int64[np.ndarray, "n"], source: torch.Generator) -> Int64[Tensor, "n"]:
     """Return all rows once, in an order that reads from a few shards at a time; `shards` has the shard of each row.
 
-    The shards are shuffled and cut into windows of at least 16 shards and 16,384 images; the rows of a window are
-    shuffled among themselves. So two images of one shard are at most a window apart. One window is a plain shuffle.
+    The shards are shuffled and cut into windows; the rows of a window are shuffled among themselves.
     """
     _, counts = np.unique(shards, return_counts=True)
     pieces = torch.from_numpy(np.argsort(shards, kind="stable")).split(counts.tolist())

@@ -1,8 +1,4 @@
-"""Tar shards named as WebDataset does, and the index that says where in them each image is.
-
-The index is made once from the headers of the shards, and kept in the cache folder under a key of their names, sizes
-and times of change. With it any image of any shard is one read away.
-"""
+"""Tar shards named as WebDataset does, and the index, kept in the cache folder, of where in them each image is."""
 
 from __future__ import annotations
 
@@ -77,12 +73,9 @@ def unpacked(shards: tuple[Path, ...]) -> Iterator[tuple[Path, ...]]:
         yield tuple(plain)
 
 
-def read_shards(files: ImageFiles, plain: tuple[Path, ...]) -> Examples:
-    """Return the images of tar shards: KEY.png (or another suffix) and, for its label, KEY.cls.
-
-    Args:
-        plain: for each shard the file to read, itself or a copy that is not compressed.
-    """
+def read_shards(files: ImageFiles, unpacked_files: tuple[Path, ...] = ()) -> Examples:
+    """Return the images of tar shards, or of unpacked copies: KEY.png (or another suffix) and its label KEY.cls."""
+    plain = unpacked_files or files.files
     stamps = [_stamp(path.stat()) for path in plain]
     names, places = _cached_index(files, stamps) if plain == files.files else _scan_all(files, plain)
     labelled = places[3] >= 0
@@ -113,7 +106,6 @@ def _cached_index(files: ImageFiles, stamps: list[Stamp]) -> tuple[list[str], Pl
 
 
 def _scan_all(files: ImageFiles, plain: tuple[Path, ...]) -> tuple[list[str], Places]:
-    """Return the index of all shards, several of them read at a time."""
     members: list[Member] = []
     with progress(len(plain), "shard", desc="indexing shards", delay=1) as bar:
         for found in in_threads(lambda number: _scan(files, plain[number], number), range(len(plain))):

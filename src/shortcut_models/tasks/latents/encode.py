@@ -34,17 +34,13 @@ def encode(
 ) -> Index:
     """Write the latents of all images, or resume an earlier call that was stopped.
 
-    Several processes may share the work: each writes the shards i with i mod world = rank. They do not communicate, as
-    each shard is a file of its own. A process that is killed at any moment leaves complete shards only.
+    A process that is killed at any moment leaves complete shards only.
 
     Args:
         images: the images; with `flip`, the mirror images of training images are encoded too.
-        vae: the autoencoder.
         out: the folder; see `tasks.latents.shards` for its files.
-        device: where the autoencoder computes.
         shard_size: images in a file, at least 1.
-        processes: the processes that share the work; each returns when its own share is done.
-        quiet: show no progress bar.
+        processes: those that share the work, each some files; each returns when its own share is done.
 
     Returns:
         The index of the folder, which is complete once all processes have returned.
@@ -58,15 +54,21 @@ def encode(
     with _one_at_a_time(out):  # the first process decodes images into the cache, and the others read them there
         images = images.resolve()
         data: dict[str, Dataset] = {split: images.dataset(split) for split in ("train", "test")}
-    index = _index(images, vae, data, shard_size)
+    _, size, _ = images.shape
+    index = Index(
+        data=images.location, vae=vae.name, vae_kind=vae.kind, vae_sha256=vae.sha256,
+        image_size=size, latent_shape=vae.latent_shape(size), statistics=1 if vae.deterministic else 2,
+        flips=images.flip, classes=images.classes or 0, class_names=images.class_names,
+        images_sha256=images.images_sha256, shard_size=shard_size, **{split: len(data[split]) for split in data},
+    )  # fmt: skip
     index.write(out)
     shards = processes.share([(split, *shard) for split in data for shard in index.shards(split)])
     left = [shard for shard in shards if not (out / shard[1]).exists()]
     for _, name, _ in shards:
         for torn in out.glob(f".{name}.*.tmp"):  # left by a process that was killed
             torn.unlink()
-    total, done = (sum(len(rows) for _, _, rows in some) for some in (shards, [s for s in shards if s not in left]))
-    with progress(total, "image", quiet=quiet or not processes.main, initial=done) as bar:
+    total, missing = (sum(len(rows) for _, _, rows in some) for some in (shards, left))
+    with progress(total, "image", quiet=quiet or not processes.main, initial=total - missing) as bar:
         for split, name, rows in left:
             parts = []
             for begin in range(rows.start, rows.stop, AT_ONCE):
@@ -90,30 +92,9 @@ def _one_at_a_time(out: Path) -> Iterator[None]:
         yield
 
 
-def _index(images: Images, vae: Vae, data: dict[str, Dataset], shard_size: int) -> Index:
-    _, size, _ = images.shape
-    return Index(
-        data=images.location,
-        vae=vae.name,
-        vae_kind=vae.kind,
-        vae_sha256=vae.sha256,
-        image_size=size,
-        latent_shape=vae.latent_shape(size),
-        statistics=1 if vae.deterministic else 2,
-        flips=images.flip,
-        classes=images.classes or 0,
-        class_names=images.class_names,
-        images_sha256=images.images_sha256,
-        train=len(data["train"]),
-        test=len(data["test"]),
-        shard_size=shard_size,
-    )
-
-
 def _tensors(
     data: Dataset, rows: list[int], vae: Vae, index: Index, views: int, device: torch.device
 ) -> dict[str, Tensor]:
-    """Return the tensors of some rows of a shard."""
     batch = data.__getitems__(rows)
     pixels = batch.data.to(device)
     both = [torch.stack(vae.encode(x)[: index.statistics], 1) for x in (pixels, pixels.flip(-1))[:views]]

@@ -44,8 +44,6 @@ _AGAIN = "remove it, and run the same `shortcut encode` again"
 
 @dataclass(frozen=True)
 class Index:
-    """The content of a folder of latents."""
-
     data: str  # path of the images, which may have moved since
     vae: str  # folder or Hub name of the VAE, which may have moved since
     vae_kind: str  # its class in diffusers
@@ -66,35 +64,27 @@ class Index:
         check(self)
 
     def views(self, split: str) -> int:
-        """Return the number of views of an image: 2 with mirror images."""
         return 2 if self.flips and split == "train" else 1
 
     def shards(self, split: str) -> list[tuple[str, range]]:
         """Return the files of a split, each with its rows."""
-        count = getattr(self, split)
-        starts = range(0, count, self.shard_size)
-        return [
-            (f"{split}-{number:05d}.safetensors", range(start, min(start + self.shard_size, count)))
-            for number, start in enumerate(starts)
-        ]
+        rows, size = range(getattr(self, split)), self.shard_size
+        return [(f"{split}-{start // size:05d}.safetensors", rows[start : start + size]) for start in rows[::size]]
 
     def write(self, folder: Path) -> None:
         """Write the index, or check that the folder has this very one. Raises UserError if it holds anything else."""
-        if (folder / INDEX).exists():
-            self._refuse_other(folder, read_index(folder))
+        if not (folder / INDEX).exists():
+            refuse_other_content(folder)
+            write_json(folder / INDEX, {"format": FORMAT} | to_dict(self))
             return
-        refuse_other_content(folder)
-        write_json(folder / INDEX, {"format": FORMAT} | to_dict(self))
-
-    def _refuse_other(self, folder: Path, found: Index) -> None:
-        """Raise UserError if a folder holds other latents; the paths of images and VAE may have changed."""
+        found = read_index(folder)
         if found.vae_sha256 != self.vae_sha256:
             raise UserError(
                 f"{folder} holds latents made with the VAE {found.vae}, and {self.vae} is another: {_OTHER}"
             )
         before = to_dict(found)
         for name, value in to_dict(self).items():
-            if name in ("data", "vae") or before[name] == value:
+            if name in ("data", "vae") or before[name] == value:  # these paths may have changed
                 continue
             if name == "images_sha256":
                 raise UserError(f"{folder} holds latents of other images than {self.data} does now: {_OTHER}")
@@ -112,7 +102,6 @@ def refuse_other_content(folder: Path) -> None:
 
 
 def is_encoded(path: Path) -> bool:
-    """Return whether a path is a folder of latents, and not one of images."""
     return (path / INDEX).is_file()
 
 
@@ -135,7 +124,7 @@ def shrunk(images: UInt8[Tensor, "b c h w"]) -> UInt8[Tensor, "b c s s"]:
 
 
 def write_shard(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a shard, whole or not at all. Raises OSError if the disk refuses."""
+    """Write a shard, whole or not at all."""
     write_atomically(path, safetensors.torch.save(tensors, {HASH: hash_tensors(tensors)}))
 
 
@@ -146,17 +135,12 @@ class LatentDataset(Dataset[Batch]):
     """
 
     def __init__(self, folder: Path, index: Index, split: str, *, labelled: bool, mirrored: bool) -> None:
-        """Open the shards; labelled, mirrored: return the labels and mirror images, if there are any.
-
-        Raises UserError if a shard is missing, damaged, or of other shapes than in the index.
-        """
-        self.files = index.shards(split)
-        self.starts = [rows.start for _, rows in self.files]
-        views = index.views(split)
+        """Open the shards, or raise UserError; labelled, mirrored: return labels and mirror images if there are any."""
+        files, views = index.shards(split), index.views(split)
+        self.starts = [rows.start for _, rows in files]
         shape = (views, index.statistics, *index.latent_shape)
-        found = [_Shard.open(folder / name, (len(rows), *shape)) for name, rows in self.files]
-        kept = views if mirrored else 1
-        self.latents = [shard.tensors["latents"][:, :kept] for shard in found]
+        found = [_Shard.open(folder / name, (len(rows), *shape)) for name, rows in files]
+        self.latents = [shard.tensors["latents"][:, : views if mirrored else 1] for shard in found]
         self.pictures = [shard.tensors["pictures"] for shard in found]
         has_labels = labelled and index.classes > 0
         self.labels = torch.cat([shard.tensors["labels"] for shard in found]) if has_labels else None
@@ -168,7 +152,6 @@ class LatentDataset(Dataset[Batch]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all latents."""
         return sum(part.numel() * part.element_size() for part in self.latents)
 
     def _rows(self, parts: list[Tensor], indices: list[int]) -> Shaped[Tensor, "n *rest"]:
@@ -221,6 +204,6 @@ class _Shard(NamedTuple):
         return cls(path, found, sha256)
 
     def check(self) -> None:
-        """Read the shard, and compare it with its hash. Raises UserError if it is damaged."""
+        """Read the shard, and raise UserError if it does not have its hash."""
         if hash_tensors(self.tensors) != self.sha256:
             raise UserError(f"{self.path} is damaged (its content does not match its hash): {_AGAIN}")

@@ -163,12 +163,10 @@ class Latents(Task):
         return vae
 
     def with_vae(self, vae: str | None) -> Latents:
-        """Return the same task with the VAE at another place, or the same one for None.
-
-        Load it at once, so that an error comes before any work, and warn if it is another VAE.
+        """Return the same task with its VAE at another place, or the same place for None; warn if it is another VAE.
 
         Raises:
-            UserError: it cannot be loaded or does not fit.
+            UserError: it cannot be loaded, which is tried at once, or does not fit.
         """
         task = self if vae is None else dataclasses.replace(self, vae=vae)
         if task.autoencoder().sha256 != self.vae_sha256:
@@ -177,10 +175,9 @@ class Latents(Task):
 
     def dataset(self, split: str) -> Rows:
         """Return rows with their views [b, views, ...]: latents of an encoded folder, or uint8 images."""
-        mirrored = self.flip and split == "train"
         if is_encoded(self._path):
             return self._encoded(split)
-        return Views(self._images.dataset(split), mirrored=mirrored)
+        return Views(self._images.dataset(split), mirrored=self.flip and split == "train")
 
     def _encoded(self, split: str) -> LatentDataset:
         return LatentDataset(self._path, read_index(self._path), split, labelled=bool(self.classes), mirrored=self.flip)
