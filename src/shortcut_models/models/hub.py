@@ -33,8 +33,7 @@ class HubModel(
 ):
     """A `Model` that can be saved to a folder or to the Hub, and loaded from there.
 
-    Network, objective and task are rebuilt from `config.json`; nothing in it is run. It has the Hub name or path of a
-    task's VAE, which is needed to make images.
+    Nothing in `config.json` is run. It has the Hub name or path of a task's VAE, which is needed to make images.
     """
 
     @classmethod
@@ -46,11 +45,8 @@ class HubModel(
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> HubModel:
         """Load the model of a folder, or of a name on the Hub.
 
-        Args:
-            options: those of the Hub (revision, token, cache_dir, ...) and of `load` (device, network, ...).
-
-        Raises:
-            UserError: the model does not exist, is damaged, or was not saved by shortcut-models.
+        options: those of the Hub (revision, token, cache_dir, ...) and of `load` (device, network, ...). Raises
+        UserError if the model does not exist, is damaged, or was not saved by shortcut-models.
         """
         try:
             return super().from_pretrained(pretrained_model_name_or_path, **options)

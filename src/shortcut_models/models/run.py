@@ -14,10 +14,8 @@ from ..errors import UserError
 from ..system.files import locked, write_atomically, write_json
 from .legacy import upgrade_config
 
-FREE_TO_CHANGE = frozenset(
-    {"checkpoint_every", "keep", "log_every", "heldout_every", "sample_every", "workers", "device", "tensorboard"}
-    | {"parallel", "accumulate"}
-)
+FREE_TO_CHANGE = frozenset({"checkpoint_every", "keep", "log_every", "heldout_every", "sample_every", "workers"})
+FREE_TO_CHANGE |= {"device", "tensorboard", "parallel", "accumulate"}
 """Training options that may change when a run resumes: they do not affect the weights, or depend on the machines."""
 OTHER_RUN = "choose another directory with --run"
 PARTS = ("task", "network", "objective", "training")  # of a configuration
@@ -74,9 +72,8 @@ class Run:
             if all(isinstance(config[part], dict) for part in PARTS):
                 return upgrade_config(config)
         except FileNotFoundError:
-            raise UserError(
-                f"{self.path} is not a run, as it does not have a config.json: train one with `shortcut train`"
-            ) from None
+            reason = "is not a run, as it does not have a config.json"
+            raise UserError(f"{self.path} {reason}: train one with `shortcut train`") from None
         except (ValueError, TypeError, KeyError):
             pass
         raise UserError(
@@ -114,20 +111,17 @@ def refuse_other_run(path: Path, earlier: dict[str, Any], config: dict[str, Any]
         raise UserError(f"{path} was started with another --init-from, or without: pass the same, or {OTHER_RUN}")
     for part in PARTS:
         before, now = earlier[part], config[part]
-        for name in sorted({*before, *now}, key=lambda name: (name != "name", name)):
-            if (part == "training" and name in FREE_TO_CHANGE) or before.get(name) == now.get(name):
-                continue
-            if (part, name) == ("task", "skip_damaged"):  # the images read so far are the same with and without it
-                continue
-            may_be_longer = part == "training" and now["schedule"] == "constant" and not config["has_schedule"]
-            if name == "train_steps" and may_be_longer:
+        # The images read so far are the same with and without skip_damaged.
+        free = {"training": FREE_TO_CHANGE, "task": frozenset({"skip_damaged"})}.get(part, frozenset())
+        if part == "training" and now["schedule"] == "constant" and not config["has_schedule"]:
+            free |= {"train_steps"}
+        for name in sorted({*before, *now} - free, key=lambda name: (name != "name", name)):
+            if before.get(name) == now.get(name):
                 continue
             option = part if name == "name" else f"{part}.{name}".removeprefix("training.").replace("_", "-")
             if isinstance(before.get(name), list) or name.endswith("_sha256"):  # too long for a message
-                raise UserError(
-                    f"{path} was started with other data or options, as its {option} was another: use the same to "
-                    f"resume, or {OTHER_RUN}"
-                )
+                other = f"other data or options, as its {option} was another"
+                raise UserError(f"{path} was started with {other}: use the same to resume, or {OTHER_RUN}")
             raise UserError(
                 f"{path} was started with --{option} {before.get(name)}, not {now.get(name)}: "
                 f"use the same options to resume, or {OTHER_RUN}"

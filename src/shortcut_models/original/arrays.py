@@ -1,7 +1,6 @@
 """The arrays in a checkpoint of the paper's own code, by name.
 
-They are arrays of NumPy, or of JAX around those of NumPy. Only their shape, kind of number and bytes are used, and
-these are checked against one another before an array is made.
+They are arrays of NumPy, or of JAX around those. Shape, kind of number and bytes are checked against one another.
 """
 
 from __future__ import annotations

@@ -14,18 +14,14 @@ RECIPE = "original"  # the recipe in the run's configuration
 def import_original(
     file: Path, out: Path, *, num_heads: int, image_size: int, ema: bool = True, objective: str = "shortcut"
 ) -> Path:
-    """Write the network of an original checkpoint as a run, `config.json` and `checkpoints/STEP/model.safetensors`.
+    """Write the network of an original checkpoint as a run, and return the path of its model's file.
 
     Args:
         file: the checkpoint; for it, num_heads, image_size and ema see `load_network`.
         out: a directory that does not exist or is empty.
         objective: the method it was trained by, which decides which step size its network gets when sampling.
 
-    Returns:
-        The path of the model's file.
-
-    Raises:
-        UserError: the file is not such a checkpoint, the sizes do not fit it, or the directory is not empty.
+    Raises UserError if the file is not such a checkpoint, the sizes do not fit it, or the directory is not empty.
     """
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} is not empty: choose another directory with --out")

@@ -22,8 +22,7 @@ from ..networks import DiT, DiTConfig
 from .arrays import Stored, read_checkpoint
 from .unpickle import CHOOSE
 
-UNUSED = "Embed_0.embedding"
-"""a table of log-variances that the original does not use; our network does not have it"""
+UNUSED = "Embed_0.embedding"  # a table of log-variances that the original does not use
 FEATURES = 256  # sinusoids of a time
 MOST_TOKENS = 2**20  # of an image
 MOST_BLOCKS = 1024
@@ -80,17 +79,14 @@ class Sizes:
     def check(self, heads: int, image_size: int) -> None:
         """Raise UserError if sizes that no array shows do not fit."""
         for name, value in (("num-heads", heads), ("image-size", image_size)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if type(value) is not int or value < 1:
                 raise UserError(f"{name} must be a whole number of at least 1, not {value!r}")
         if self.width % heads:
-            raise UserError(
-                f"num-heads {heads} does not divide its width {self.width}: pass the number it was trained with"
-            )
+            other = f"num-heads {heads} does not divide its width {self.width}"
+            raise UserError(f"{other}: pass the number it was trained with")
         if image_size % self.patch_size:
-            raise UserError(
-                f"image-size {image_size} is not a multiple of its patch size {self.patch_size}: pass the size it was "
-                f"trained with"
-            )
+            other = f"image-size {image_size} is not a multiple of its patch size {self.patch_size}"
+            raise UserError(f"{other}: pass the size it was trained with")
         if (image_size // self.patch_size) ** 2 > MOST_TOKENS:
             raise UserError(f"image-size {image_size} makes more than {MOST_TOKENS:,} tokens: pass the size in pixels")
 
@@ -143,8 +139,7 @@ def to_state(arrays: Mapping[str, np.ndarray], sizes: Sizes) -> dict[str, Tensor
 def flat_parameters(network: Network) -> dict[str, np.ndarray]:
     """Return the parameters of a network of the original's variant, under the original's names and in its layout.
 
-    Raises:
-        UserError: the network is of another variant.
+    Raises UserError if the network is of another variant.
     """
     if not isinstance(network, DiT) or network.config.variant != "original":
         raise UserError("only a DiT of the original's variant has the original's names: pass DiTConfig.original(...)")
@@ -171,17 +166,16 @@ def load_network(path: Path | str, *, num_heads: int, image_size: int, ema: bool
     """Load the network of a checkpoint of the original code.
 
     Args:
-        path: the pickle. It is read without JAX, Flax and Optax, and nothing in it is run.
-        num_heads: attention heads, as in the configuration of the training; no array shows them.
+        path: the pickle. Nothing in it is run.
+        num_heads: attention heads; no array shows them.
         image_size: side of the images or latents in pixels; no array shows it either.
         ema: the average of the parameters, or the parameters themselves.
 
     Returns:
-        A DiT for float32 [b, channels, image_size, image_size] and `{"label": int64 [b]}`,
-        where the label num_classes, one more than the last class, stands for no label.
+        A DiT for float32 [b, channels, image_size, image_size] and `{"label": int64 [b]}`, where one more than the
+        last class stands for no label.
 
-    Raises:
-        UserError: the file is not such a checkpoint, is damaged or hostile, or does not fit the sizes.
+    Raises UserError if the file is not such a checkpoint, is damaged or hostile, or does not fit the sizes.
     """
     network, _, _ = read_network(Path(path), num_heads=num_heads, image_size=image_size, ema=ema)
     return network
@@ -219,7 +213,6 @@ def check_shapes(arrays: Mapping[str, Stored], expected: Mapping[str, tuple[int,
 
 
 def _finite(name: str, array: Stored) -> np.ndarray:
-    """Return an array as float32. Raises UserError if a number in it is not finite."""
     with np.errstate(over="ignore"):
         numbers = array.numbers().astype(np.float32)
     if not np.isfinite(numbers).all():

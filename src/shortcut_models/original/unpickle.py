@@ -17,8 +17,7 @@ from typing import Any, ClassVar
 from ..errors import UserError
 
 LARGEST = 2**36  # bytes of a file; the largest of the original's checkpoints, of a DiT-XL, takes about 11 GB
-MOST_READS = 2_000_000
-"""pieces that a file is read in; that checkpoint takes about 200,000. Each may become an object of some 100 bytes"""
+MOST_READS = 2_000_000  # pieces that a file is read in; that checkpoint takes about 200,000
 MOST_NAMES = 1000
 LONGEST = 200  # letters of a name
 LARGE = 4096  # bytes from which on content stays in the file, behind a memoryview
@@ -26,8 +25,7 @@ LIBRARIES = frozenset({"jax", "jaxlib", "flax", "optax", "ml_dtypes", "chex", "h
 LIBRARIES |= {"numpy", "collections", "datetime", "pathlib"}
 PLAIN = ("object", "set", "frozenset", "list", "dict", "tuple", "bytes", "bytearray", "str", "int", "float", "bool")
 SINGLE = frozenset(f"{m}.{name}" for m in ("builtins", "__builtin__") for name in (*PLAIN, "complex", "slice", "range"))
-SINGLE |= {"_codecs.encode", "copyreg._reconstructor", "copy_reg._reconstructor"}
-"""names that a checkpoint may hold of other modules"""
+SINGLE |= {"_codecs.encode", "copyreg._reconstructor", "copy_reg._reconstructor"}  # names of other modules
 CHOOSE = "choose a checkpoint of the original code"
 
 

@@ -52,7 +52,6 @@ class Processes:
             dist.barrier(self.group)
 
     def mean(self, value: Tensor) -> Tensor:
-        """Return the mean of a floating-point tensor over the processes, elementwise."""
         if self.world == 1:
             return value
         total = value.clone()
@@ -114,13 +113,9 @@ ALONE = Processes()  # a single process, without a process group
 def process_group(device: str, limit: datetime.timedelta = TIME_LIMIT) -> Iterator[Processes]:
     """Join the processes that torchrun started into a group during the block; within another block, use its group.
 
-    Each process uses the GPU of its local rank. GPUs exchange tensors by NCCL, CPUs by gloo.
+    device: auto, cuda (each process uses the GPU of its local rank) or cpu; limit: how long processes wait.
 
-    device: the training option, auto, cuda or cpu; limit: how long the processes wait for one another.
-
-    Raises:
-        UserError: a single GPU is named for several processes, or there are fewer GPUs than processes.
-        PeerLost: another process ended during the block.
+    Raises UserError if there are fewer GPUs than processes, and PeerLost if another process ended during the block.
     """
     if dist.is_initialized():
         yield Processes(dist.get_rank(), dist.get_world_size())
@@ -145,8 +140,7 @@ def process_group(device: str, limit: datetime.timedelta = TIME_LIMIT) -> Iterat
 
 
 _groups = itertools.count()
-_SIGNS_OF_LOSS = ("gloo/", "Connection closed by peer", "Connection reset by peer")
-"""in gloo's messages when a process is gone"""
+_SIGNS_OF_LOSS = ("gloo/", "Connection closed by peer", "Connection reset by peer")  # in gloo's messages
 
 
 def _take_gpu(device: str) -> torch.device | None:

@@ -37,11 +37,8 @@ def _temporary_cache() -> tempfile.TemporaryDirectory[str]:
 def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold a lock on a file until the end of the block or of this process, even if processes that it started live on.
 
-    On a file system without locks, warn and continue. The file is for the lock alone.
-
-    Raises:
-        BlockingIOError: another process holds the lock; not with `wait`.
-        OSError: the file cannot be written.
+    On a file system without locks, warn and continue. Raises BlockingIOError, unless it may wait, if another process
+    holds the lock.
     """
     from filelock import FileLock, Timeout
 
@@ -82,23 +79,19 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file as `writing` does."""
     with writing(path) as file:
         file.write(content)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON, whole or not at all."""
     write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def sync_directory(path: Path) -> None:
     """Flush the names of a directory's files to the disk, where the system lets a directory be opened."""
-    try:
+    with contextlib.suppress(PermissionError):  # Windows
         handle = os.open(path, os.O_RDONLY)
-    except PermissionError:  # Windows
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

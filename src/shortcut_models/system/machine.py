@@ -19,11 +19,7 @@ _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that tensors free, with glibc; with other C libraries do nothing.
-
-    By default the C library returns large blocks to the system, which clears them page by page when the next step
-    allocates them again: a tenth to a fifth of a training step on a CPU.
-    """
+    """Keep the memory that tensors free, if the C library is glibc: a tenth to a fifth of a step on a CPU."""
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_TRIM_THRESHOLD, _NEVER)

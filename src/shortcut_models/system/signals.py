@@ -23,12 +23,9 @@ class StopRequest(contextlib.AbstractContextManager["StopRequest"]):
 
     def _ask(self, number: int, frame: Any) -> None:
         self.signal_number = number
-        self._restore()
+        self.__exit__()
 
-    def _restore(self) -> None:
+    def __exit__(self, *exception: object) -> None:
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
         self._earlier = {}
-
-    def __exit__(self, *exception: object) -> None:
-        self._restore()

@@ -59,10 +59,8 @@ def cannot_write(error: OSError) -> str:
 
 def read_pixels(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Return what a file holds, read, or mapped where it is large."""
-    path = cache_folder() / name
-    if math.prod(shape) < IN_MEMORY:
-        return np.fromfile(path, np.uint8).reshape(shape)
-    return np.memmap(path, np.uint8, "c", shape=shape)
+    path, large = cache_folder() / name, math.prod(shape) >= IN_MEMORY
+    return np.memmap(path, np.uint8, "c", shape=shape) if large else np.fromfile(path, np.uint8).reshape(shape)
 
 
 def describe(name: str, keys: set[str], images: ImageSet) -> None:

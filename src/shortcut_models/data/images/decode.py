@@ -22,6 +22,7 @@ from .examples import Examples
 P = TypeVar("P")
 R = TypeVar("R")
 CHUNK_IMAGES, CHUNK_BYTES = 64, 2**22  # what a thread decodes, at most, before it hands it over
+PASS_SIZE = "pass --task.image-size, the side in pixels to train at"
 PROBES = 64  # images that are opened before a set is read in place
 _DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 _GREY = _DEEP | {"1", "L", "LA", "La", "F"}
@@ -66,11 +67,9 @@ def decide(examples: Examples, image_size: int | None, channels: int | None, ski
     else:
         raise _none_readable(examples)
     if image_size is None and (width != height or width % 2):
-        raise UserError(
-            f"{examples.where(index)} is {width}x{height}: pass --task.image-size, the side in pixels to train at"
-        )
-    channels_found, grey_only = channels or (1 if grey else 3), channels is None and grey
-    return Target(image_size or width, channels_found, skip_damaged, exact=image_size is None, grey_only=grey_only)
+        raise UserError(f"{examples.where(index)} is {width}x{height}: {PASS_SIZE}")
+    exact, grey_only = image_size is None, channels is None and grey
+    return Target(image_size or width, channels or (1 if grey else 3), skip_damaged, exact, grey_only)
 
 
 def _none_readable(examples: Examples) -> UserError:
@@ -101,15 +100,11 @@ def _opened(examples: Examples, index: int, skip_damaged: bool) -> Iterator[Imag
 
 
 def _check(examples: Examples, index: int, target: Target, image: Image.Image) -> None:
-    """Raise ColourFound or UserError where an image does not fit the target."""
     if target.grey_only and image.mode not in _GREY:
         raise ColourFound
     if target.exact and image.size != (target.size, target.size):
-        shape = f"{image.width}x{image.height}"
-        raise UserError(
-            f"images are of mixed size ({target.size}x{target.size}, but {examples.where(index)} is {shape}): "
-            f"pass --task.image-size, the side in pixels to train at"
-        )
+        other = f"{examples.where(index)} is {image.width}x{image.height}"
+        raise UserError(f"images are of mixed size ({target.size}x{target.size}, but {other}): {PASS_SIZE}")
 
 
 def probe(examples: Examples, target: Target) -> Target:

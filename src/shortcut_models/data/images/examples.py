@@ -75,9 +75,8 @@ class Examples:
     def split(self, split: str, *, hold_out: bool) -> Examples:
         """Return the images of a split; hold_out: these are for both splits, and not for this one alone.
 
-        The tenth with the smallest hashes of their names is held out, MAX_HELD_OUT at most: the same ones wherever the
-        data is. Test images come in the order of the hash, so the first thousand are a fair sample even where the
-        files are sorted by class.
+        The tenth with the smallest hashes of their names is held out, wherever the data is. Test images come in the
+        order of the hash, so the first thousand are a fair sample even of files that are sorted by class.
         """
         hashes = [hashlib.blake2b(encoded(name), digest_size=8).digest() for name in self.names]
         order = sorted(range(len(self)), key=hashes.__getitem__)

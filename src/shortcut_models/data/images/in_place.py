@@ -26,15 +26,10 @@ WINDOW_SHARDS, WINDOW_IMAGES = 16, 16_384  # shards and images that are mixed wi
 
 @dataclass(frozen=True, kw_only=True)
 class InPlaceSet(Examples):
-    """The images of a split, all made to one shape when they are read.
-
-    Where damaged images are to be skipped, the next one that can be read takes the place of each, with its label. So
-    the rows, and with them the order of training, stay the same.
-    """
+    """The images of a split, read when they are asked for; the next one takes the place of a damaged one."""
 
     target: Target
-    damaged: set[str] = field(default_factory=set)
-    """names of the images read so far that another one took the place of"""
+    damaged: set[str] = field(default_factory=set)  # names of the images that another one took the place of
     skipped: ClassVar[int] = 0
 
     @property
@@ -92,10 +87,7 @@ class InPlaceSet(Examples):
 
 
 def windowed(shards: Int64[np.ndarray, "n"], source: torch.Generator) -> Int64[Tensor, "n"]:
-    """Return all rows once, in an order that reads from a few shards at a time; `shards` has the shard of each row.
-
-    The shards are shuffled and cut into windows; the rows of a window are shuffled among themselves.
-    """
+    """Return all rows once: shards, given for each row, in windows of random ones, whose rows are shuffled."""
     _, counts = np.unique(shards, return_counts=True)
     pieces = torch.from_numpy(np.argsort(shards, kind="stable")).split(counts.tolist())
     turns = torch.randperm(len(pieces), generator=source).tolist()

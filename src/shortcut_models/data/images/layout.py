@@ -29,10 +29,8 @@ _KINDS: dict[Kind, tuple[str, re.Pattern[str]]] = {
     "parquet": ("Parquet files", re.compile(r"\.parquet$", re.IGNORECASE)),
 }
 """kinds of files: what messages call them, and what their names end in"""
-_SPLIT = re.compile(
-    r"(?<![a-z])(?:(?P<train>train(?:ing)?)|(?P<test>test(?:ing)?|t10k)|(?P<val>val(?:id(?:ation)?)?))(?![a-z])",
-    re.IGNORECASE,
-)
+_WORDS = r"(?P<train>train(?:ing)?)|(?P<test>test(?:ing)?|t10k)|(?P<val>val(?:id(?:ation)?)?)"
+_SPLIT = re.compile(rf"(?<![a-z])(?:{_WORDS})(?![a-z])", re.IGNORECASE)
 """a word in the name of a file, a folder or a table that says what it is for"""
 
 
@@ -186,9 +184,8 @@ def _contents(folder: Path, *, by_name: bool = True) -> dict[str, ImageFiles]:
     if kind == "folder":
         stray = [path.name for path in found[kind] if path.parent == folder]
         if 0 < len(stray) < len(found[kind]):
-            raise UserError(
-                f"{folder} holds class folders, but also images such as {stray[0]}: move those into a class"
-            )
+            held_too = f"images such as {stray[0]}: move those into a class"
+            raise UserError(f"{folder} holds class folders, but also {held_too}")
         return {"train": _files(kind, folder, found[kind])}
 
     def files_of_split(paths: list[Path], split: str) -> ImageFiles:

@@ -45,8 +45,7 @@ class ImageSource:
 
     Where the data has no test part, a tenth of it (at most 5,000, at least one) is held out, by a hash of the names.
     Sets are decoded into an array: from 1 GiB on it is mapped from a file in the cache folder, and from 8 GiB on none
-    is made, but images are read in place; `reading` decides otherwise. Reading raises UserError for whatever is wrong
-    with the data, and warns of a cache that cannot be written.
+    is made, but images are read in place; `reading` decides otherwise.
     """
 
     data: str

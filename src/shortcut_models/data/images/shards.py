@@ -31,8 +31,7 @@ from .layout import IMAGE
 VERSION = 2  # of what an index holds; after a change every index is made again
 _KEPT_OPEN = 64  # shards that a process keeps open: more than are read from at one time
 Stamp = tuple[int, int]  # size in bytes and time of change in ns: what tells one state of a file from another
-Member = tuple[str, int, int, int, int]
-"""an image: its name, the number of its shard, where its bytes start, their count, and its class, -1 without one"""
+Member = tuple[str, int, int, int, int]  # name, number of the shard, where its bytes start, their count, class or -1
 Places = Int64[np.ndarray, "4 n"]  # the numbers of all images
 
 
@@ -124,7 +123,6 @@ def _explained(shard: Path) -> Iterator[None]:
 
 
 def _scan(files: ImageFiles, path: Path, number: int) -> list[Member]:
-    """Return the images of a shard, in order, with their labels."""
     shard, images, labels = files.files[number], {}, {}
     with _explained(shard), open(path, "rb", buffering=0) as file, tarfile.open(fileobj=file, mode="r:") as archive:
         while (member := archive.next()) is not None:
@@ -145,10 +143,8 @@ def _scan(files: ImageFiles, path: Path, number: int) -> list[Member]:
         if os.pread(file.fileno(), tarfile.BLOCKSIZE, archive.offset) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("it ends early, or is broken in the middle")
     if not images:
-        raise UserError(
-            f"no images in {shard}: members must be named KEY.png (or .jpg, .webp, ...), without a dot in KEY; "
-            f"pack it again, or leave it out"
-        )
+        rule = "members must be named KEY.png (or .jpg, .webp, ...), without a dot in KEY"
+        raise UserError(f"no images in {shard}: {rule}; pack it again, or leave it out")
     return [(*image, labels.get(key, -1)) for key, image in images.items()]
 
 

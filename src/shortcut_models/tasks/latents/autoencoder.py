@@ -23,8 +23,7 @@ from ...errors import UserError, first_line
 from ...system.hashing import hash_tensors
 
 KINDS = ("AutoencoderKL", "AutoencoderTiny")
-PIXELS_AT_ONCE = 2**20
-"""in a batch of the autoencoder, 16 images of 256x256: this bounds the memory, and does not change results"""
+PIXELS_AT_ONCE = 2**20  # in a batch, 16 images of 256x256: this bounds the memory, and does not change results
 ACCEPTED = "pass --vae with the folder of an AutoencoderKL or AutoencoderTiny, or its name on the Hugging Face Hub"
 
 Images = UInt8[Tensor, "b c height width"]
@@ -79,11 +78,7 @@ class Vae:
 
     @torch.no_grad()
     def encode(self, images: Images) -> tuple[Latents, Latents]:
-        """Return mean and standard deviation of the posterior, float32, on the images' device.
-
-        Raises:
-            UserError: the images have the wrong channels or size, or a result is not finite.
-        """
+        """Return mean and standard deviation, float32, on the images' device. Raises UserError if they do not fit."""
         if images.shape[1] != self.image_channels:
             raise UserError(f"the VAE {self.name} takes {self.image_channels} channels, not {images.shape[1]}")
         for side in images.shape[2:]:
@@ -132,11 +127,7 @@ def location(name: str) -> str:
 
 
 def open_vae(name: str) -> Vae:
-    """Load the VAE of a folder or of a name on the Hub to the CPU, once per process.
-
-    Raises:
-        UserError: diffusers is missing, or the VAE does not exist, is damaged, or is of an unknown kind.
-    """
+    """Load the VAE of a folder or of a name on the Hub to the CPU, once per process, or raise UserError."""
     return _open(location(name))
 
 

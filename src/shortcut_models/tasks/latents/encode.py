@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -32,7 +31,7 @@ def encode(
     processes: Processes = ALONE,
     quiet: bool = False,
 ) -> Index:
-    """Write the latents of all images, or resume an earlier call that was stopped.
+    """Write the latents of all images, or resume a call that was stopped, and return the index of the folder.
 
     A process that is killed at any moment leaves complete shards only.
 
@@ -42,16 +41,16 @@ def encode(
         shard_size: images in a file, at least 1.
         processes: those that share the work, each some files; each returns when its own share is done.
 
-    Returns:
-        The index of the folder, which is complete once all processes have returned.
-
-    Raises:
-        UserError: images are damaged or do not fit the autoencoder, or the folder holds something else.
+    Raises UserError if images are damaged or do not fit the autoencoder, or the folder holds something else.
     """
     if shard_size < 1:
         raise UserError(f"--shard-size must be >= 1, not {shard_size}")
     refuse_other_content(out)
-    with _one_at_a_time(out):  # the first process decodes images into the cache, and the others read them there
+    with contextlib.ExitStack() as stack:  # the first process decodes images into the cache, where the others read them
+        with contextlib.suppress(OSError):  # without a cache, or without locks in it, each decodes for itself
+            cache_folder().mkdir(parents=True, exist_ok=True)
+            name = hashlib.sha256(str(out.absolute()).encode()).hexdigest()[:16]
+            stack.enter_context(locked(cache_folder() / f".{name}.lock", wait=True))
         images = images.resolve()
         data: dict[str, Dataset] = {split: images.dataset(split) for split in ("train", "test")}
     _, size, _ = images.shape
@@ -71,25 +70,13 @@ def encode(
     with progress(total, "image", quiet=quiet or not processes.main, initial=total - missing) as bar:
         for split, name, rows in left:
             parts = []
-            for begin in range(rows.start, rows.stop, AT_ONCE):
-                some = list(range(begin, min(begin + AT_ONCE, rows.stop)))
+            for begin in range(0, len(rows), AT_ONCE):
+                some = list(rows[begin : begin + AT_ONCE])
                 parts.append(_tensors(data[split], some, vae, index, index.views(split), torch.device(device)))
                 bar.update(len(some))
             whole = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
             write_shard(out / name, whole)
     return index
-
-
-@contextlib.contextmanager
-def _one_at_a_time(out: Path) -> Iterator[None]:
-    """Keep out the other processes of this machine that encode into the same folder, where there are locks."""
-    folder = cache_folder()
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):  # without a cache, or without locks in it, each decodes for itself
-            folder.mkdir(parents=True, exist_ok=True)
-            name = hashlib.sha256(str(out.absolute()).encode()).hexdigest()[:16]
-            stack.enter_context(locked(folder / f".{name}.lock", wait=True))
-        yield
 
 
 def _tensors(

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 import torch.nn.functional as F
@@ -50,8 +49,7 @@ class Index:
     vae_sha256: str  # SHA-256 of its weights
     image_size: PositiveInt  # side of the images in pixels
     latent_shape: tuple[int, ...]  # channels, height and width of a latent
-    statistics: PositiveInt
-    """2: mean and standard deviation of the posterior; 1: the mean alone, as the deviation is 0"""
+    statistics: PositiveInt  # 2: mean and standard deviation of the posterior; 1: the mean alone, without deviation
     flips: bool  # whether it has the mirror images of training images too
     classes: NonNegativeInt  # number of classes; 0 without labels
     class_names: tuple[str, ...]  # names of the classes, if they have names
@@ -73,24 +71,20 @@ class Index:
 
     def write(self, folder: Path) -> None:
         """Write the index, or check that the folder has this very one. Raises UserError if it holds anything else."""
-        if not (folder / INDEX).exists():
+        if not is_encoded(folder):
             refuse_other_content(folder)
             write_json(folder / INDEX, {"format": FORMAT} | to_dict(self))
             return
-        found = read_index(folder)
+        found, made = read_index(folder), f"{folder} holds latents made with"
         if found.vae_sha256 != self.vae_sha256:
-            raise UserError(
-                f"{folder} holds latents made with the VAE {found.vae}, and {self.vae} is another: {_OTHER}"
-            )
+            raise UserError(f"{made} the VAE {found.vae}, and {self.vae} is another: {_OTHER}")
         before = to_dict(found)
         for name, value in to_dict(self).items():
             if name in ("data", "vae") or before[name] == value:  # these paths may have changed
                 continue
             if name == "images_sha256":
                 raise UserError(f"{folder} holds latents of other images than {self.data} does now: {_OTHER}")
-            raise UserError(
-                f"{folder} holds latents made with {name.replace('_', '-')} {before[name]}, not {value}: {_OTHER}"
-            )
+            raise UserError(f"{made} {name.replace('_', '-')} {before[name]}, not {value}: {_OTHER}")
 
 
 def refuse_other_content(folder: Path) -> None:
@@ -124,15 +118,11 @@ def shrunk(images: UInt8[Tensor, "b c h w"]) -> UInt8[Tensor, "b c s s"]:
 
 
 def write_shard(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a shard, whole or not at all."""
     write_atomically(path, safetensors.torch.save(tensors, {HASH: hash_tensors(tensors)}))
 
 
 class LatentDataset(Dataset[Batch]):
-    """The latents of a split, mapped from disk and read a row at a time.
-
-    At its first use a shard is read whole and compared with its hash; a damaged one raises UserError.
-    """
+    """The latents of a split, mapped from disk; a shard is compared with its hash at its first use."""
 
     def __init__(self, folder: Path, index: Index, split: str, *, labelled: bool, mirrored: bool) -> None:
         """Open the shards, or raise UserError; labelled, mirrored: return labels and mirror images if there are any."""
@@ -194,9 +184,8 @@ class _Shard(NamedTuple):
                 sha256 = (file.metadata() or {}).get(HASH)
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except FileNotFoundError:
-            raise UserError(
-                f"{path} is missing: run the same `shortcut encode` again to its end, or copy the whole folder"
-            ) from None
+            again = "run the same `shortcut encode` again to its end"
+            raise UserError(f"{path} is missing: {again}, or copy the whole folder") from None
         except (safetensors.SafetensorError, OSError) as error:
             raise UserError(f"{path} is damaged ({error}): {_AGAIN}") from None
         if "latents" not in found or tuple(found["latents"].shape) != shape or math.prod(shape) == 0:

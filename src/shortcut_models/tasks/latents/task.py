@@ -34,14 +34,11 @@ AT_ONCE = 64  # images in a batch of the judge
 
 @dataclass(frozen=True)
 class Latents(Task):
-    """Square images as latents of a VAE, with labels where the data has them; task units are uint8,
-    [n, side, side, channels].
+    """Square images as latents of a VAE, with labels if there are any; task units: uint8 [n, side, side, channels].
 
     The data is a folder that `shortcut encode` wrote, or images as the task Images reads them, which are then encoded
     again in every step. Either way a training example is a draw from the posterior of one of its views: the image or
     its mirror image. The draws come from torch's global generator, and so depend on (seed, step).
-
-    `resolve` fills in what the data determines. After that only `dataset` and `evaluate` read the data.
     """
 
     preview_grid: ClassVar[tuple[int, int]] = (8, 8)
@@ -70,11 +67,7 @@ class Latents(Task):
     """SHA-256 of the images: filled in from the data"""
 
     def resolve(self) -> Latents:
-        """Return the same task with its sizes, classes and VAE; paths stay as given.
-
-        Raises:
-            UserError: the data or the VAE is missing, damaged or does not fit.
-        """
+        """Return the same task with its sizes, classes and VAE. Raises UserError if the data or VAE does not fit."""
         if self.data is None:
             raise UserError("latents need data: pass --data with images, or with a folder that `shortcut encode` wrote")
         return self._resolve_encoded() if is_encoded(self._path) else self._resolve_images()
@@ -163,11 +156,7 @@ class Latents(Task):
         return vae
 
     def with_vae(self, vae: str | None) -> Latents:
-        """Return the same task with its VAE at another place, or the same place for None; warn if it is another VAE.
-
-        Raises:
-            UserError: it cannot be loaded, which is tried at once, or does not fit.
-        """
+        """Return the same task with its VAE at another place; warn if it is another VAE, or raise UserError."""
         task = self if vae is None else dataclasses.replace(self, vae=vae)
         if task.autoencoder().sha256 != self.vae_sha256:
             warnings.warn(f"{task.vae} is not the VAE that this model was trained with", stacklevel=2)
@@ -183,10 +172,7 @@ class Latents(Task):
         return LatentDataset(self._path, read_index(self._path), split, labelled=bool(self.classes), mirrored=self.flip)
 
     def encode(self, raw: Shaped[Tensor, "b views ..."]) -> X:
-        """Draw from the posterior of one of each row's views.
-
-        raw: uint8 [b, views, C, H, W] images, or float [b, views, statistics, c, h, w] means and deviations.
-        """
+        """Draw from one view of uint8 [b, views, C, H, W] or float [b, views, statistics, c, h, w]."""
         view = torch.randint(raw.shape[1], (len(raw),), device=raw.device)
         chosen = raw[torch.arange(len(raw), device=raw.device), view]
         if chosen.dtype == torch.uint8:
