@@ -1,7 +1,5 @@
 """Quality against steps: the same noises in every number of steps, judged by the task."""
 
-from __future__ import annotations
-
 import datetime
 import time
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """FID, KID, precision and recall at each number of steps, and checks that show the usual mistakes."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from typing import Any

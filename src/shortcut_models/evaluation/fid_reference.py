@@ -1,7 +1,5 @@
 """Reference statistics of FID: moments of the Inception features of real images, made here or published by others."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import hashlib

@@ -6,8 +6,6 @@ same layers. Opening such a file runs code in it, so the wheel's is pinned by it
 the user passes its SHA-256, or says that it is to be trusted.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import importlib.util

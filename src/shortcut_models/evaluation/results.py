@@ -1,7 +1,5 @@
 """Results of evaluations: on the disk, in words, and as tables."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ EMA and, in its header, the run's configuration: this one file rebuilds the mode
 training needs, or is a folder in its place, see `sharded_checkpoint`.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """A run: a directory of configuration, metrics, samples, snapshots and checkpoints."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

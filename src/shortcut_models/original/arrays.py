@@ -3,8 +3,6 @@
 They are arrays of NumPy, or of JAX around those. Shape, kind of number and bytes are checked against one another.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections import ChainMap

@@ -1,7 +1,5 @@
 """Convert a checkpoint of the paper's own code to a run that samples."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Write files whole or not at all, lock them, and find the folder of files that may be deleted at any time."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import functools

@@ -1,7 +1,5 @@
 """SHA-256 of tensors, arrays and bytes."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """The machine: its devices, the name of its processor, and how its memory is reused."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os

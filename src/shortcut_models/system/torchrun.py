@@ -1,7 +1,5 @@
 """What torchrun sets in the environment of the processes that it starts, if it started this one."""
 
-from __future__ import annotations
-
 import datetime
 import functools
 import os

@@ -1,7 +1,5 @@
 """Decoded images on disk: a file of raw bytes, and JSON that says what they are, for each way of asking for them."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -1,7 +1,5 @@
 """Tables of images as Hugging Face `datasets` keeps them: by name, saved to disk, or as Parquet files."""
 
-from __future__ import annotations
-
 import functools
 import io
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Images that stay in their files: each is read and decoded when its row is asked for."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Which files a path means, and which of them are to train on and which are held out."""
 
-from __future__ import annotations
-
 import glob
 import os
 import re

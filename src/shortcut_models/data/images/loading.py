@@ -1,7 +1,5 @@
 """The images of a split: from memory, from the cache on disk, decoded now, or left where they are."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import warnings

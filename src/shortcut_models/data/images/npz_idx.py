@@ -1,7 +1,5 @@
 """Images in arrays: .npz files, and idx files such as those of MNIST."""
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import math

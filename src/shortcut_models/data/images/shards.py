@@ -1,7 +1,5 @@
 """Tar shards named as WebDataset does, and the index, kept in the cache folder, of where in them each image is."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import gzip

@@ -1,7 +1,5 @@
 """Autoencoders between images and latents: any AutoencoderKL or AutoencoderTiny of Hugging Face's diffusers."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import json

@@ -1,7 +1,5 @@
 """Encode images once, in one or several processes, into shards that are written whole or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 from pathlib import Path
