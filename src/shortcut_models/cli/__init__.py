@@ -1,7 +1,5 @@
 """The command line, `shortcut`: a thin layer over the Python interface."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import signal
@@ -74,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def read(words: Sequence[str]) -> Command:
+def read(words: Sequence[str]) -> "Command":
     """Return the command that the words of a command line ask for, ready to be called.
 
     Raises:

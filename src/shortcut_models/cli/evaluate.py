@@ -1,7 +1,5 @@
 """The command `shortcut evaluate`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The command `shortcut fid-stats`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -5,8 +5,6 @@ dataclass and for the types that these have, and its errors become a UserError o
 module of tyro that is not public yet, `tyro._errors`: no public interface tells which option is wrong.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import typing
@@ -44,7 +42,7 @@ class Command:
         raise NotImplementedError
 
     @classmethod
-    def read(cls, words: Sequence[str], prog: str, about: str) -> Command:
+    def read(cls, words: Sequence[str], prog: str, about: str) -> "Command":
         """Return the command with the options that follow its name; raises as `parse`."""
         part = Part(cls)
         return part.build(parse([part], words, prog, about)[0])

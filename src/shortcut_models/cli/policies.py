@@ -1,7 +1,5 @@
 """The commands of policies: `shortcut collect`, `rollout` and `race`."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,7 +62,7 @@ class Collect(Command):
             scores = collect(self.environment, environment, expert, self.out, self.episodes, settings, say, learner)
         print(f"mean return {sum(scores) / len(scores):.1f} over {len(scores)} episodes")
 
-    def _learner(self) -> Learner | None:
+    def _learner(self) -> "Learner | None":
         if self.policy is None:
             for option in ("steps", "execute"):
                 if getattr(self, option) is not None:
@@ -158,7 +156,7 @@ class Race(Acting):
 
 def watch(
     out: Path,
-    entries: Sequence[tuple[PolicyRun, int]],
+    entries: "Sequence[tuple[PolicyRun, int]]",
     seed: int,
     real_time: bool = False,
     seconds: float | None = None,

@@ -1,7 +1,5 @@
 """What the commands that train a recipe have in common: the recipe's name, and the options that change the recipe."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """What several commands have in common."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +45,7 @@ class OfModel(OnDevice):
     vae: str | None = None
     """folder or Hub name of the VAE (default: where it was for training)"""
 
-    def model(self) -> Model:
+    def model(self) -> "Model":
         """Return the model. Raises UserError where it cannot be opened."""
         from ..models.loading import load
         from ..tasks import Latents
@@ -59,7 +57,7 @@ class OfModel(OnDevice):
             raise UserError(f"{self.run} does not have a VAE: leave --vae out")
         return model
 
-    def generator(self) -> Model:
+    def generator(self) -> "Model":
         """Return a model to make samples with. Raises UserError where it cannot be opened, or is a policy."""
         from ..tasks import Imitation
 
@@ -100,7 +98,7 @@ class Acting(OnDevice):
     """number of actions carried out before the next decision (default: the run's own)"""
 
 
-def steps_of(steps: Sequence[int] | None, model: Model) -> list[int]:
+def steps_of(steps: Sequence[int] | None, model: "Model") -> list[int]:
     """Return numbers of steps, each once; every power of two where there are none.
 
     Raises:

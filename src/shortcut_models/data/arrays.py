@@ -1,7 +1,5 @@
 """A dataset in memory, in a memory-mapped file, or on the device that trains on it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch
@@ -11,10 +9,8 @@ from torch.utils.data import Dataset
 from ..base import Batch
 from ..base import Dataset as Rows
 
-RESIDENT_SHARE = 0.25
-"""share of a GPU's free memory that a data set may take to be kept there"""
-AT_ONCE = 1024
-"""rows that are moved together"""
+RESIDENT_SHARE = 0.25  # share of a GPU's free memory that a data set may take to be kept there
+AT_ONCE = 1024  # rows that are moved together
 
 
 class ArrayDataset(Dataset[Batch]):

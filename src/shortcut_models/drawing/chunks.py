@@ -1,7 +1,5 @@
 """Chunks of actions as curves: what was done, and what a policy would do."""
 
-from __future__ import annotations
-
 import numpy as np
 from jaxtyping import Float
 from PIL import Image

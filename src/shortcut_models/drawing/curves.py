@@ -1,7 +1,5 @@
 """Measures of quality against the number of steps, or the size of the network."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +12,7 @@ from ..metrics.catalogue import REAL, metric, quality_measures
 from ..text import format_count, format_name, format_steps
 from .style import FAINT, colour_of, new_panels, picture_of, rainbow, styled
 
-Values = dict[str, dict[int, dict[str, list[float]]]]
-"""measure -> steps -> method or run -> one value for each seed"""
+Values = dict[str, dict[int, dict[str, list[float]]]]  # measure -> steps -> method or run -> one value for each seed
 
 
 def _steps_axis(axes: Any, ticks: Sequence[int]) -> None:

@@ -1,7 +1,5 @@
 """The curves of a run's losses over its training, at each step size on its own."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -12,8 +10,7 @@ from scipy.ndimage import uniform_filter1d
 
 from .style import INK, Colour, colour_of, new_figure, picture_of, rainbow, styled
 
-FEW = 60
-"""values of the log that are drawn as they are; of more the running mean over a thirtieth"""
+FEW = 60  # values of the log that are drawn as they are; of more the running mean over a thirtieth
 
 
 def _curve(axes: Any, metrics: Iterable[dict[str, Any]], key: str, label: str, colour: Any, **look: Any) -> None:

@@ -1,7 +1,5 @@
 """Points of the plane."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

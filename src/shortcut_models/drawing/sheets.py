@@ -1,7 +1,5 @@
 """Pictures side by side: grids of images, and sheets of titled pictures."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -11,8 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .style import INK
 
-SHAPE = 1.6
-"""width over height of a pleasant sheet"""
+SHAPE = 1.6  # width over height of a pleasant sheet
 
 
 def grid(images: UInt8[np.ndarray, "n h w c"], columns: int, scale: int = 1) -> Image.Image:

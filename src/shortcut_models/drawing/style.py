@@ -1,7 +1,5 @@
 """How figures look. Colour is the number of steps: red is 1, purple the most."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Iterator
@@ -15,8 +13,7 @@ Colour = tuple[float, float, float]
 RAINBOW = ("#d62839", "#f0682a", "#eba30c", "#57a639", "#0f9f92", "#1e84d8", "#4757cf", "#8b2fb3")
 """red to purple, all dark enough to be read on white"""
 INK, FAINT, PALE, LINES = "#22262e", "#8a919e", "#dfe2e8", "#eceef2"
-DPI = 160
-"""dots an inch; matplotlib's sizes are in points of 1/72 inch"""
+DPI = 160  # dots an inch; matplotlib's sizes are in points of 1/72 inch
 
 
 def rainbow(count: int) -> list[Colour]:

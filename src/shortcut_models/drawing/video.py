@@ -1,7 +1,5 @@
 """Videos from a generator of frames: H.264 in MP4 with PyAV, or a GIF with Pillow."""
 
-from __future__ import annotations
-
 import io
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,14 +16,10 @@ from ..system.files import writing
 
 Frame = UInt8[np.ndarray, "rows columns 3"]
 
-GIF_RATE = 10
-"""frames a second of a GIF at most: its clock counts hundredths, and more make it large"""
-GIF_WIDTH, MP4_WIDTH = 640, 1280
-"""pixels that a frame is wide at most"""
-LOOKED_AT = 64
-"""first frames of a GIF from which its colours are taken"""
-COLOURS = 96
-"""in the palette of a GIF, beside those that are given"""
+GIF_RATE = 10  # frames a second of a GIF at most: its clock counts hundredths, and more make it large
+GIF_WIDTH, MP4_WIDTH = 640, 1280  # pixels that a frame is wide at most
+LOOKED_AT = 64  # first frames of a GIF from which its colours are taken
+COLOURS = 96  # in the palette of a GIF, beside those that are given
 NEAR = 14
 """levels of red, green or blue by which the other colours differ at least from those that are given: Pillow takes the
 colour that is nearest to the middle of 8 levels"""

@@ -1,7 +1,5 @@
 """Quality against steps: the same noises in every number of steps, judged by the task."""
 
-from __future__ import annotations
-
 import datetime
 import time
 from collections.abc import Sequence
@@ -15,19 +13,15 @@ from ..randomness import sample_noise
 from ..system.machine import machine
 from ..system.progress import progress
 
-REFERENCE = 2048
-"""held-out examples that the data's standard deviation is computed from"""
+REFERENCE = 2048  # held-out examples that the data's standard deviation is computed from
 
 
 def data_deviation(task: Task, device: torch.device | str = "cpu") -> float:
-    """Return the standard deviation of a coordinate of held-out data, about its mean, in the network's units.
-
-    If the task draws the network's input at random, as for latents, the draws are always the same.
-    """
+    """Return the standard deviation of a coordinate of held-out data, about its mean, in the network's units."""
     dataset = task.dataset("test")
     raw = dataset.__getitems__(list(range(min(len(dataset), REFERENCE)))).data.to(device)
     with torch.random.fork_rng([raw.device] if raw.device.type == "cuda" else []):
-        torch.manual_seed(0)
+        torch.manual_seed(0)  # the task may draw the network's input, as for latents
         x = task.encode(raw)
     return float((x - x.mean(0)).square().mean().sqrt())
 
@@ -51,19 +45,17 @@ def evaluate(
       so it compares numbers of steps, and runs of one shape. Left out if held-out data does not vary;
     - seconds: time spent generating.
 
-    Raises:
-        UserError: a number is out of its range.
+    Raises UserError if a number is out of its range.
     """
     model.check_request(num, seed, guidance, batch_size, encoded=len(step_counts) + 2)
     labels = model.labels(num)
     most = model.objective.max_steps
-    wanted = sorted(set(step_counts))
-    passes = sum(wanted) + (0 if most in wanted else most)
+    made = sorted({*step_counts, most})
     deviation = data_deviation(model.task, model.device)
     ends: dict[int, X] = {}
     seconds: dict[int, float] = {}
-    with progress(num * passes, "pass", quiet=quiet, unit_scale=True) as bar:
-        for steps in sorted({*wanted, most}):
+    with progress(num * sum(made), "pass", quiet=quiet, unit_scale=True) as bar:
+        for steps in made:
             begin, parts = time.perf_counter(), []
             for start in range(0, num, batch_size):
                 rows = range(start, min(start + batch_size, num))
@@ -73,11 +65,16 @@ def evaluate(
                 bar.update(len(rows) * steps)
             ends[steps], seconds[steps] = torch.cat(parts), time.perf_counter() - begin
     results = {}
-    for steps in wanted:
+    for steps in sorted(set(step_counts)):
         measures = model.task.evaluate(model.task.decode(ends[steps].to(model.device)), labels)
         if deviation:
             measures["distance_to_finest"] = float((ends[steps] - ends[most]).flatten(1).norm(dim=1).mean()) / deviation
         results[str(steps)] = measures | {"seconds": seconds[steps]}
+    return circumstances(model, num, seed, guidance) | {"steps": results}
+
+
+def circumstances(model: Model, num: int, seed: int, guidance: float) -> dict[str, Any]:
+    """Return what a result says of the model, the samples and the machine, besides what was measured."""
     return {
         "recipe": model.recipe,
         "step": model.step,
@@ -87,5 +84,4 @@ def evaluate(
         "precision": model.precision,
         "date": datetime.date.today().isoformat(),
         "machine": machine(model.device),
-        "steps": results,
     }

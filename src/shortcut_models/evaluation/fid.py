@@ -1,8 +1,5 @@
 """FID, KID, precision and recall at each number of steps, and checks that show the usual mistakes."""
 
-from __future__ import annotations
-
-import datetime
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -12,20 +9,16 @@ import numpy as np
 from ..errors import UserError
 from ..metrics import frechet_distance, gaussian_fit, kernel_distance, manifold_measures
 from ..system.distributed import ALONE, Processes
-from ..system.machine import machine
 from ..system.progress import progress
 from ..text import format_steps, format_table
+from .evaluate import circumstances
 from .fid_reference import Extractor, Reference, deviation
 from .fid_samples import FidSampler, SampleFeatures
-from .results import precision_of
-from .results import table as table_of
+from .results import precision_of, table
 
-NEIGHBOURS_AMONG = 10_000
-"""samples, and real images, that neighbourhoods are computed among"""
-USUAL = 50_000
-"""samples in the literature"""
-FAR, TIMES = 32.0, 1.5
-"""differences from the pixels of real images that look like a mistake: of the mean, and as a ratio of deviations"""
+NEIGHBOURS_AMONG = 10_000  # samples, and real images, that neighbourhoods are computed among
+USUAL = 50_000  # samples in the literature
+FAR, TIMES = 32.0, 1.5  # differences from real pixels that look like a mistake: of the mean, and a ratio of deviations
 
 Check = dict[str, Any]
 """{"what": its name, "found": in words, "ok": whether nothing looks wrong, "steps": the numbers of steps}"""
@@ -41,7 +34,7 @@ def evaluate_fid(
     processes: Processes = ALONE,
     quiet: bool = False,
 ) -> dict[str, Any] | None:
-    """Make samples 0 to num - 1 at each number of steps, unless they are cached, and measure them.
+    """Make samples 0 to num - 1 at each number of steps, unless they are in the sampler's folder, and measure them.
 
     Returns, in the first process only, a JSON-able dict as `evaluate` does, and in it "parameters", "weights",
     "autoencoder", "reference" and "checks". Under "steps", for each number of steps in the order given:
@@ -52,18 +45,8 @@ def evaluate_fid(
     - seconds: time spent generating, summed over the processes;
     - guidance: the guidance of the samples.
 
-    Args:
-        sampler: makes the samples and their features, and caches them in its folder.
-        reference: statistics of real images.
-        step_counts: numbers of sampling steps.
-        num: number of samples at each.
-        batch_size: number of samples made at once.
-        processes: the processes that share the work; each must see the sampler's folder.
-        quiet: show no progress bar.
-
-    Raises:
-        UserError: a number is out of its range, samples are not finite, the task is not one of images, or the features
-            are of another kind than the reference's.
+    Raises UserError if a number is out of its range, samples are not finite, the task is not one of images, or the
+    features are of another kind than the reference's.
     """
     sampler.check(num, batch_size)
     check_reference(reference, sampler.network, num)
@@ -72,13 +55,7 @@ def evaluate_fid(
 
 
 def check_reference(reference: Reference, network: Extractor, num: int) -> None:
-    """Check that features are of the reference's kind, and warn if there are too few of them.
-
-    With no more points than features a covariance is singular, and FID is far too high.
-
-    Raises:
-        UserError: the features are of another kind.
-    """
+    """Raise UserError if features are of another kind than the reference's, and warn if there are too few of them."""
     if len(reference.mu) != network.size:
         raise UserError(
             f"{reference.source} holds moments of {len(reference.mu)} features, and the network makes {network.size}: "
@@ -90,7 +67,7 @@ def check_reference(reference: Reference, network: Extractor, num: int) -> None:
             f"or make new statistics with `shortcut fid-stats`"
         )
     for what, count in (("samples", num), ("reference images", reference.count)):
-        if count is not None and count <= network.size:
+        if count is not None and count <= network.size:  # a covariance is singular
             warnings.warn(
                 f"FID with {count:,} {what} is too high, as there are {network.size:,} features: "
                 f"use at least {network.size + 1:,}, and {USUAL:,} samples to compare with published results",
@@ -99,13 +76,7 @@ def check_reference(reference: Reference, network: Extractor, num: int) -> None:
 
 
 def make_samples(
-    sampler: FidSampler,
-    step_counts: Sequence[int],
-    num: int,
-    batch_size: int,
-    processes: Processes,
-    *,
-    quiet: bool = False,
+    sampler: FidSampler, step_counts: Sequence[int], num: int, batch_size: int, processes: Processes, *, quiet: bool
 ) -> None:
     """Make the missing ones of `num` samples at each number of steps, batch i in process i mod world; then wait."""
     caches = {steps: sampler.cache(steps) for steps in step_counts}
@@ -114,8 +85,7 @@ def make_samples(
     # A pass is one through the model's network; one more stands for Inception.
     total = sum((steps + 1) * num for steps in step_counts)
     begun = total - sum((steps + 1) * len(rows) for steps, rows in missing.items())
-    hidden = quiet or not processes.main
-    with progress(total, "pass", quiet=hidden, initial=begun, unit_scale=True) as bar:
+    with progress(total, "pass", quiet=quiet or not processes.main, initial=begun, unit_scale=True) as bar:
         for steps, rows in missing.items():
             bar.set_description(format_steps(steps))
             batches = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
@@ -127,22 +97,13 @@ def make_samples(
 
 
 def measure_samples(sampler: FidSampler, reference: Reference, step_counts: Sequence[int], num: int) -> dict[str, Any]:
-    """Measure samples that are cached already: see `evaluate_fid`."""
     model, rows, found = sampler.model, {}, {}
     facts = {"source": reference.source, "count": reference.count, "sha256": reference.fingerprint}
     for steps in step_counts:
         made = sampler.cache(steps).read(num)
         rows[str(steps)] = measures(made, reference) | {"seconds": made.seconds, "guidance": sampler.guidance}
-        found[steps] = made._replace(features=made.features[:0])  # the largest part, which is no longer needed
-    return {
-        "recipe": model.recipe,
-        "step": model.step,
-        "num": num,
-        "seed": sampler.seed,
-        "guidance": sampler.guidance,
-        "precision": model.precision,
-        "date": datetime.date.today().isoformat(),
-        "machine": machine(model.device),
+        found[steps] = made._replace(features=made.features[:0])  # the largest part, not needed any longer
+    return circumstances(model, num, sampler.seed, sampler.guidance) | {
         "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
         "weights": sampler.weights,
         "autoencoder": sampler.autoencoder,
@@ -165,15 +126,12 @@ def measures(made: SampleFeatures, reference: Reference) -> dict[str, float]:
 def checks(
     sampler: FidSampler, found: dict[int, SampleFeatures], reference: Reference, num: int, best: float
 ) -> list[Check]:
-    """Return checks for the usual mistakes: too few samples, repeated images, a wrong range, size or reference.
-
-    best: the lowest FID of all numbers of steps.
-    """
+    """Return checks for the usual mistakes; best: the lowest FID of all numbers of steps."""
     distinct = [len(np.unique(made.digests)) for made in found.values()]
     lines = [
         ("samples", f"{num:,} of {num:,} at each number of steps, all finite", True),
         ("distinct", " / ".join(f"{count:,}" for count in distinct), min(distinct) > 0.99 * num),
-        _pixels({steps: deviation(made.pixel_stats.mean(0)) for steps, made in found.items()}, reference.pixels),
+        _pixels([deviation(made.pixel_stats.mean(0)) for made in found.values()], reference.pixels),
     ]
     if reference.image_shape is not None:
         shapes = sampler.image_shape, reference.image_shape
@@ -191,44 +149,34 @@ def checks(
 
 
 def real_vs_real_fid(reference: Reference, num: int) -> float | None:
-    """Return the FID of `num` of the reference's own images, drawn at random; None if it has fewer features.
-
-    With fewer images it would be higher than that of `num` good samples.
-    """
+    """Return the FID of `num` of the reference's own images, drawn at random; None if it has fewer features."""
     real = reference.some(num)
     if real is None or not len(real) == num > 1:
         return None
     return frechet_distance(*gaussian_fit(real), reference.mu, reference.sigma)
 
 
-def _pixels(found: dict[int, tuple[float, float]], real: tuple[float, float] | None) -> tuple[str, str, bool]:
+def _pixels(found: list[tuple[float, float]], real: tuple[float, float] | None) -> tuple[str, str, bool]:
     """Check the mean and deviation of the pixels, which show a wrong range or decoder first."""
-    text = "mean and deviation " + " / ".join(f"{mean:.0f}, {spread:.0f}" for mean, spread in found.values())
+    text = "mean and deviation " + " / ".join(f"{mean:.0f}, {spread:.0f}" for mean, spread in found)
     if real is None:
-        return "pixels", text, all(spread > 0 for _, spread in found.values())
-    near = all(
-        abs(mean - real[0]) <= FAR and real[1] / TIMES <= spread <= real[1] * TIMES for mean, spread in found.values()
-    )
+        return "pixels", text, all(spread > 0 for _, spread in found)
+    near = all(abs(mean - real[0]) <= FAR and real[1] / TIMES <= spread <= real[1] * TIMES for mean, spread in found)
     return "pixels", f"{text}; the reference's {real[0]:.0f}, {real[1]:.0f}", near
-
-
-def short_count(count: int) -> str:
-    """Return the number beside FID: 50000 -> 50k, 4096 -> 4096."""
-    return f"{count // 1000}k" if count % 1000 == 0 else str(count)
 
 
 def report(result: dict[str, Any]) -> str:
     """Return the result of `measure_samples` as text: a row for each number of steps, and the checks."""
-    guided = f"guidance {result['guidance']:g}"
     head = (
-        f"{result['num']:,} samples a row, {guided}, seed {result['seed']}, training step {result['step']:,}, "
-        f"{precision_of(result)}"
+        f"{result['num']:,} samples a row, guidance {result['guidance']:g}, seed {result['seed']}, "
+        f"training step {result['step']:,}, {precision_of(result)}"
     )
-    name = f"FID-{short_count(result['num'])}"
+    count = result["num"]
+    name = f"FID-{count}" if count % 1000 else f"FID-{count // 1000}k"
     rows = {
         steps: {name if key == "fid" else key: value for key, value in row.items() if key != "guidance"}
         for steps, row in result["steps"].items()
     }
     lines = [["ok" if check["ok"] else "LOOK", check["what"], check["found"]] for check in result["checks"]]
-    checked = format_table(lines, ["left"] * 3)
-    return "\n".join([head, table_of(result | {"steps": rows}), "", "Sanity checking", checked])
+    found = format_table(lines, ["left"] * 3)
+    return "\n".join([head, table(result | {"steps": rows}), "", "Sanity checking", found])

@@ -1,10 +1,8 @@
 """Reference statistics of FID: moments of the Inception features of real images, made here or published by others."""
 
-from __future__ import annotations
-
 import contextlib
+import dataclasses
 import hashlib
-import io
 import itertools
 import warnings
 import zipfile
@@ -12,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,15 +19,12 @@ from jaxtyping import Float, UInt8
 from ..base import Dataset, Task
 from ..errors import UserError
 from ..metrics import Moments
-from ..system.files import cache_folder, write_atomically
+from ..system.files import cache_folder, writing
 from ..system.progress import progress
 
-BLOCK = 256
-"""images of a file in the cache"""
-KEEP = 10_000
-"""images whose features a file of statistics holds: KID and neighbourhoods need features, not moments"""
-VERSION = 1
-"""of the computation of features; a change makes the cache stale"""
+BLOCK = 256  # images of a file in the cache
+KEEP = 10_000  # images whose features a file of statistics holds: KID and neighbourhoods need features, not moments
+VERSION = 1  # of the computation of features; a change makes the cache stale
 
 Images = UInt8[np.ndarray, "n h w c"]
 Features = Float[np.ndarray, "n k"]
@@ -39,10 +34,8 @@ Features = Float[np.ndarray, "n k"]
 class Extractor(Protocol):
     """Makes features of images; `shortcut_models.evaluation.inception.Inception` is the one of FID."""
 
-    size: int
-    """number of features"""
-    fingerprint: str
-    """identifies its weights"""
+    size: int  # number of features
+    fingerprint: str  # identifies its weights
 
     def __call__(self, images: Images) -> Features: ...
 
@@ -53,18 +46,13 @@ class Reference:
 
     mu: Float[np.ndarray, "k"]
     sigma: Float[np.ndarray, "k k"]
-    count: int | None = None
-    """images that the moments are of"""
+    count: int | None = None  # images that the moments are of
     features: Features | None = None
     """of some of them, a fair sample; in the order of the data, which may be that of the classes: see `some`"""
-    pixels: tuple[float, float] | None = None
-    """mean and deviation of the pixels, 0 to 255"""
-    image_shape: tuple[int, ...] | None = None
-    """(height, width, channels)"""
-    network: str | None = None
-    """fingerprint of the network that made the features"""
-    source: str = "the reference"
-    """what messages call it"""
+    pixels: tuple[float, float] | None = None  # mean and deviation of the pixels, 0 to 255
+    image_shape: tuple[int, ...] | None = None  # (height, width, channels)
+    network: str | None = None  # fingerprint of the network that made the features
+    source: str = "the reference"  # what messages call it
 
     @property
     def fingerprint(self) -> str:
@@ -72,28 +60,23 @@ class Reference:
         return hashlib.sha256(self.mu.tobytes() + self.sigma.tobytes()).hexdigest()
 
     def some(self, num: int) -> Features | None:
-        """Return `num` of the features, always the same ones, drawn at random as they may be ordered by class.
-
-        All of them if there are no more; None if there are none.
-        """
+        """Return at most `num` of the features, the same random ones each time; None if there are none."""
         if self.features is None or len(self.features) <= num:
             return self.features
         return self.features[np.random.default_rng(0).permutation(len(self.features))[:num]]
 
     def save(self, path: Path) -> None:
-        """Write an .npz file with `mu`, `sigma` and the other statistics."""
-        more = {name: getattr(self, name) for name in ("count", "features", "pixels", "image_shape", "network")}
-        content = io.BytesIO()
-        np.savez(content, mu=self.mu, sigma=self.sigma, **{k: v for k, v in more.items() if v is not None})
-        write_atomically(path, content.getvalue())
+        """Write the statistics that there are as arrays of an .npz file."""
+        with writing(path) as file:
+            np.savez(file, **{k: v for k, v in vars(self).items() if k != "source" and v is not None})
 
 
 def read_reference(path: Path) -> Reference:
     """Read statistics. Raises UserError if the file is missing or damaged, or its moments are not valid."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            known = ("mu", "sigma", "count", "features", "pixels", "image_shape", "network")
-            held: dict[str, np.ndarray] = {name: file[name] for name in known if name in file.files}
+            known = {field.name for field in dataclasses.fields(Reference)} - {"source"}
+            held: dict[str, np.ndarray] = {name: file[name] for name in known & set(file.files)}
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: make it with `shortcut fid-stats --data D --out {path}`") from None
     except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error):
@@ -103,23 +86,16 @@ def read_reference(path: Path) -> Reference:
             raise UserError(f"{path} does not have the array {name}: statistics have mu [k] and sigma [k, k]")
     mu, sigma = held["mu"], held["sigma"]
     if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):
-        raise UserError(
-            f"mu {list(mu.shape)} and sigma {list(sigma.shape)} in {path} do not fit: they must be [k] and [k, k]"
-        )
+        shapes = f"mu {list(mu.shape)} and sigma {list(sigma.shape)}"
+        raise UserError(f"{shapes} in {path} do not fit: they must be [k] and [k, k]")
     if not all(np.issubdtype(x.dtype, np.floating) and np.isfinite(x).all() for x in (mu, sigma)):
         raise UserError(f"mu and sigma in {path} must be finite numbers: make them again with `shortcut fid-stats`")
     if np.abs(sigma - sigma.T).max() > 1e-3 * np.abs(sigma).max():
         raise UserError(f"sigma in {path} is not symmetric, so not a covariance: make it with `shortcut fid-stats`")
-    return Reference(
-        mu.astype(np.float64),
-        sigma.astype(np.float64),
-        int(held["count"]) if "count" in held else None,
-        held.get("features"),
-        tuple(map(float, held["pixels"])) if "pixels" in held else None,  # type: ignore[arg-type]
-        tuple(map(int, held["image_shape"])) if "image_shape" in held else None,
-        str(held["network"]) if "network" in held else None,
-        str(path),
-    )
+    plain: dict[str, Any] = {name: tuple(held[name].tolist()) for name in ("pixels", "image_shape") if name in held}
+    plain |= {name: kind(held[name]) for name, kind in (("count", int), ("network", str)) if name in held}
+    moments = mu.astype(np.float64), sigma.astype(np.float64)
+    return Reference(*moments, features=held.get("features"), source=str(path), **plain)
 
 
 def image_shape(task: Task) -> tuple[int, int, int]:
@@ -135,16 +111,7 @@ def measure(task: Task, split: str, network: Extractor, *, keep: int = KEEP, qui
     """Compute statistics of the images of a split: "train", "test" or "all".
 
     Features are cached by the images' content, so that a call that was stopped resumes, and a second one is fast.
-
-    Args:
-        task: a task whose data, encoded and decoded, are images, uint8 [n, height, width, 1 or 3].
-        split: the images.
-        network: makes the features.
-        keep: number of images, at most, whose features the result holds.
-        quiet: show no progress bar.
-
-    Raises:
-        UserError: the task is not one of images.
+    The result holds the features of at most `keep` images. Raises UserError if the task is not one of images.
     """
     shape = image_shape(task)
     parts = [task.dataset(name) for name in (("train", "test") if split == "all" else (split,))]
@@ -164,10 +131,9 @@ def measure(task: Task, split: str, network: Extractor, *, keep: int = KEEP, qui
 
 
 def _blocks(task: Task, dataset: Dataset) -> Iterator[Images]:
-    """Yield the images of a data set."""
     for begin in range(0, len(dataset), BLOCK):
-        rows = list(range(begin, min(begin + BLOCK, len(dataset))))
-        yield task.decode(task.encode(dataset.__getitems__(rows).data))
+        rows = range(len(dataset))[begin : begin + BLOCK]
+        yield task.decode(task.encode(dataset.__getitems__(list(rows)).data))
 
 
 def brightness(images: Images) -> Float[np.ndarray, "n 2"]:
@@ -183,21 +149,17 @@ def deviation(pixel_stats: Float[np.ndarray, "2"]) -> tuple[float, float]:
 
 def cached_features(images: Images, network: Extractor) -> Features:
     """Return features of images, from the cache if it has these very images."""
-    facts = f"{VERSION} {network.fingerprint} {images.shape}"
-    name = hashlib.blake2b(np.ascontiguousarray(images).data, digest_size=16, key=_short(facts)).hexdigest()
+    facts = hashlib.blake2b(f"{VERSION} {network.fingerprint} {images.shape}".encode(), digest_size=32)
+    name = hashlib.blake2b(np.ascontiguousarray(images).data, digest_size=16, key=facts.digest()).hexdigest()
     path = cache_folder("features") / name[:2] / f"{name}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):
         found = np.load(path, allow_pickle=False)
         if found.shape == (len(images), network.size):
             return found
-    made, content = network(images), io.BytesIO()
-    np.save(content, made)
+    made = network(images)
     try:
-        write_atomically(path, content.getvalue())
+        with writing(path) as file:
+            np.save(file, made)
     except OSError as error:
         warnings.warn(f"features are not cached: {path.parent}: {error.strerror or error}", stacklevel=2)
     return made
-
-
-def _short(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=32).digest()

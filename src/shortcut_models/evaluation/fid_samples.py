@@ -1,10 +1,7 @@
 """Features of samples for FID, computed once and cached: work that was stopped resumes."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
-import io
 import json
 import time
 import warnings
@@ -22,22 +19,17 @@ from ..errors import UserError
 from ..models.model import Model
 from ..models.parts import describe
 from ..randomness import sample_noise
-from ..system.files import write_atomically
+from ..system.files import writing
 from ..system.hashing import hash_tensors
 from ..tasks import Latents
 from .fid_reference import VERSION, Extractor, Features, Images, brightness, image_shape
 
 
 class SampleFeatures(NamedTuple):
-    """What is cached of samples in place of the images."""
-
     features: Features
-    digests: UInt64[np.ndarray, "n"]
-    """equal for equal images"""
-    pixel_stats: Float[np.ndarray, "n 2"]
-    """mean and mean square of its pixels"""
-    seconds: float
-    """time spent generating, summed over the processes"""
+    digests: UInt64[np.ndarray, "n"]  # equal for equal images
+    pixel_stats: Float[np.ndarray, "n 2"]  # mean and mean square of its pixels
+    seconds: float  # time spent generating, summed over the processes
 
 
 @dataclass(frozen=True)
@@ -48,8 +40,7 @@ class FidSampler:
     network: Extractor
     seed: int
     guidance: float
-    folder: Path
-    """of the cache; it may be deleted at any time"""
+    folder: Path  # of the cache; it may be deleted at any time
 
     def check(self, num: int, batch_size: int) -> None:
         """Raise UserError for a number out of its range, or a task that is not one of images."""
@@ -83,12 +74,10 @@ class FidSampler:
         facts += [] if self.model.precision == "fp32" else [self.model.precision]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
-    def cache(self, steps: int) -> FeatureCache:
-        """Return the cache of the samples of a number of steps."""
+    def cache(self, steps: int) -> "FeatureCache":
         return FeatureCache(self.folder / self.key / f"{steps}-steps", self.network.size)
 
-    def make(self, cache: FeatureCache, steps: int, rows: Sequence[int]) -> None:
-        """Make the samples of these numbers, and cache their features."""
+    def make(self, cache: "FeatureCache", steps: int, rows: Sequence[int]) -> None:
         begin = time.perf_counter()
         noise = sample_noise(self.seed, rows, self.model.task.shape)
         images = self.model.sample_from(noise, steps, self.model.conditions(rows), self.guidance)
@@ -103,18 +92,10 @@ class FeatureCache:
         self.folder, self.size = folder, size
 
     def write(self, rows: Sequence[int], images: Images, features: Features, seconds: float) -> None:
-        """Write a batch."""
-        digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images]
-        content = io.BytesIO()
-        np.savez(
-            content,
-            rows=np.array(rows),
-            features=features,
-            digests=np.frombuffer(b"".join(digests), np.uint64),
-            light=brightness(images),
-            seconds=np.array(seconds),
-        )
-        write_atomically(self.folder / f"{min(rows):09d}.npz", content.getvalue())
+        digests = b"".join(hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images)
+        names, light = np.frombuffer(digests, np.uint64), brightness(images)
+        with writing(self.folder / f"{min(rows):09d}.npz") as file:
+            np.savez(file, rows=rows, features=features, digests=names, light=light, seconds=seconds)
 
     def _files(self) -> list[dict[str, np.ndarray]]:
         """Return the content of all complete files; others, which a failing disk may leave, are removed."""

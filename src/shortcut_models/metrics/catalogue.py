@@ -1,7 +1,5 @@
 """What each measure is called, what it means, and which way it is good."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,8 +7,7 @@ from typing import Any, Literal
 
 from ..text import format_number
 
-REAL = "_real"
-"""ending of a measure of real data, to which that of samples is compared"""
+REAL = "_real"  # ending of a measure of real data, to which that of samples is compared
 
 
 @dataclass(frozen=True)
@@ -21,12 +18,9 @@ class Metric:
     meaning: str = ""
     better: Literal["lower", "higher", ""] = ""
     """which way is good; "" for a measure from outside the package, of which nothing is known"""
-    is_fraction: bool = False
-    """from 0 to 1: three decimals, and an axis that ends at 1"""
-    is_quality: bool = True
-    """False for what only goes with the measures: times, settings, and values of real data"""
-    ranks_methods: bool = True
-    """False where a method that learned nothing can have the best value"""
+    is_fraction: bool = False  # from 0 to 1: three decimals, and an axis that ends at 1
+    is_quality: bool = True  # False for what only goes with the measures: times, settings, and values of real data
+    ranks_methods: bool = True  # False where a method that learned nothing can have the best value
 
     @property
     def direction(self) -> str:

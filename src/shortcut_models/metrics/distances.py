@@ -1,7 +1,5 @@
 """Distances of two sets of points that need no Gaussians."""
 
-from __future__ import annotations
-
 import numpy as np
 from jaxtyping import Float
 

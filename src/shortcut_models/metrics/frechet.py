@@ -1,7 +1,5 @@
 """Gaussians fitted to points, and the Fréchet distance between two of them. All in float64."""
 
-from __future__ import annotations
-
 import numpy as np
 from jaxtyping import Float
 
@@ -19,7 +17,7 @@ class Moments:
         self.scatter = np.zeros((size, size))
         """[size, size], the sum of the outer products of the points less their mean"""
 
-    def add(self, points: Float[np.ndarray, "n size"]) -> Moments:
+    def add(self, points: Float[np.ndarray, "n size"]) -> "Moments":
         """Add points."""
         for begin in range(0, len(points), BLOCK):
             part = np.asarray(points[begin : begin + BLOCK], np.float64)

@@ -1,12 +1,9 @@
 """Measures by neighbourhoods: which fraction of each of two sets of points is near the other."""
 
-from __future__ import annotations
-
 import numpy as np
 from jaxtyping import Float
 
-BLOCK = 2**24
-"""distances in memory at once, 128 MiB"""
+BLOCK = 2**24  # distances in memory at once, 128 MiB
 
 
 def manifold_measures(

@@ -1,12 +1,9 @@
 """Checkpoints: written whole or not at all, checked by hash when read, and without pickles.
 
 A checkpoint is a directory `checkpoints/00001000` of two safetensors files. `model.safetensors` holds the sampling
-EMA with the run's configuration in its header: this one file rebuilds the model. `state.safetensors` holds what only
-training needs; a state that is sharded over processes is a folder in its place, see `sharded_checkpoint`. The header
-of each file has the SHA-256 of its tensors and configuration.
+EMA and, in its header, the run's configuration: this one file rebuilds the model. `state.safetensors` holds what only
+training needs, or is a folder in its place, see `sharded_checkpoint`.
 """
-
-from __future__ import annotations
 
 import json
 import os
@@ -16,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import safetensors
 import safetensors.torch
 from torch import Tensor
 
@@ -28,41 +24,23 @@ from .legacy import upgrade
 MODEL, STATE = "model.safetensors", "state.safetensors"
 HEADER = "shortcut_models"
 
-Content = tuple[dict[str, Tensor], dict[str, Any]]
-"""Tensors by name, and the configuration that the header holds."""
+Content = tuple[dict[str, Tensor], dict[str, Any]]  # tensors by name, and the configuration that the header holds
 Found = TypeVar("Found")
 
 
-def _bytes(tensors: Mapping[str, Tensor], header: dict[str, Any]) -> bytes:
-    # Copied, as the format cannot hold weights that share their memory.
-    copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-    text = json.dumps(header)
-    return safetensors.torch.save(copies, metadata={HEADER: text, HASH: hash_tensors(copies, text)})
-
-
 def step_of(checkpoint: Path) -> int:
-    """Return the training step of a checkpoint directory."""
     return int(checkpoint.name)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints of a run, oldest first, without unfinished ones."""
-    if not folder.is_dir():
-        return []
-    return sorted((path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()), key=step_of)
+    return sorted((path for path in folder.glob("[0-9]*") if path.name.isdecimal() and path.is_dir()), key=step_of)
 
 
 def save(
     folder: Path, step: int, model: Mapping[str, Tensor], state: Mapping[str, Tensor], header: dict[str, Any], keep: int
 ) -> Path:
-    """Write the checkpoint of a step into the folder, then remove all but the last `keep`.
-
-    The files are written and flushed under a temporary name and renamed in one go, so a crash or a full disk at
-    any moment leaves the earlier checkpoints as they were.
-
-    Raises:
-        OSError: the disk refused.
-    """
+    """Write the checkpoint of a step into the folder and, when it is complete, remove all but the last `keep`."""
     temporary = begin(folder, step)
     try:
         for name, tensors in ((MODEL, model), (STATE, state)):
@@ -97,19 +75,17 @@ def publish(temporary: Path, keep: int) -> Path:
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> None:
-    """Write and flush a safetensors file. Raises OSError if the disk refuses."""
+    # Copied, as the format cannot hold weights that share their memory.
+    copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(header)
     with open(path, "wb") as file:
-        file.write(_bytes(tensors, header))
+        file.write(safetensors.torch.save(copies, metadata={HEADER: text, HASH: hash_tensors(copies, text)}))
         file.flush()
         os.fsync(file.fileno())
 
 
 def read(path: Path, *, today: bool = True) -> Content:
-    """Return the content of a safetensors file; today: replace names of earlier versions by those of today.
-
-    Raises:
-        UserError: the file is damaged, or was not saved by shortcut-models.
-    """
+    """Return the content of a file, or raise UserError; today: with the names of today."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -117,9 +93,8 @@ def read(path: Path, *, today: bool = True) -> Content:
     except (safetensors.SafetensorError, ValueError) as error:
         raise UserError(f"{path} is damaged or not a safetensors file ({error}): choose another") from None
     if HEADER not in metadata:
-        raise UserError(
-            f"{path} was not saved by shortcut-models (its header does not have {HEADER!r}): choose another"
-        )
+        reason = f"its header does not have {HEADER!r}"
+        raise UserError(f"{path} was not saved by shortcut-models ({reason}): choose another")
     if hash_tensors(tensors, metadata[HEADER]) != metadata.get(HASH):
         raise UserError(f"{path} is damaged (its content does not match its hash): choose another")
     try:
@@ -130,20 +105,14 @@ def read(path: Path, *, today: bool = True) -> Content:
 
 
 def newest(folder: Path, names: Sequence[str]) -> tuple[Path, list[Content]] | None:
-    """Return the newest checkpoint of which all these files are undamaged, with their content; None without any.
-
-    Warns about each damaged one that it skips.
-
-    Raises:
-        UserError: all are damaged.
-    """
+    """Return the newest checkpoint of which all these files are undamaged, with their content: see `first_whole`."""
     return first_whole(folder, lambda path: [read(path / name) for name in names])
 
 
 def first_whole(folder: Path, look: Callable[[Path], Found]) -> tuple[Path, Found] | None:
-    """Return the newest checkpoint that `look` can read, with what it returned; otherwise as `newest`.
+    """Return the newest checkpoint for which `look` raises no UserError or OSError, and what it returned; None without.
 
-    look: raises UserError or OSError if a checkpoint is damaged.
+    Warns about each damaged one that it skips. Raises UserError if all are damaged.
     """
     found = list_checkpoints(folder)
     for checkpoint in reversed(found):

@@ -21,6 +21,8 @@ try:
 except ImportError:
     raise UserError("the Hub's layout needs an extra: pip install 'shortcut-models[hub]'") from None
 
+HUB_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+
 
 class HubModel(
     Model,
@@ -31,8 +33,7 @@ class HubModel(
 ):
     """A `Model` that can be saved to a folder or to the Hub, and loaded from there.
 
-    Network, objective and task are rebuilt from `config.json`; nothing in it is run. It has the Hub name or path of a
-    task's VAE, which is needed to make images.
+    Nothing in `config.json` is run. It has the Hub name or path of a task's VAE, which is needed to make images.
     """
 
     @classmethod
@@ -44,13 +45,8 @@ class HubModel(
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> HubModel:
         """Load the model of a folder, or of a name on the Hub.
 
-        Args:
-            pretrained_model_name_or_path: the folder or name.
-            options: those of the Hub (revision, token, cache_dir, ...), and device, network, objective and task as
-                for `load`.
-
-        Raises:
-            UserError: the model does not exist, is damaged, or was not saved by shortcut-models.
+        options: those of the Hub (revision, token, cache_dir, ...) and of `load` (device, network, ...). Raises
+        UserError if the model does not exist, is damaged, or was not saved by shortcut-models.
         """
         try:
             return super().from_pretrained(pretrained_model_name_or_path, **options)
@@ -75,30 +71,11 @@ class HubModel(
         write_json(save_directory / CONFIG, {HEADER: config})
 
     @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
-        **parts: Any,
-    ) -> HubModel:
-        """Load a model; parts: device, and network, objective or task in place of those in the file, as for `load`."""
+    def _from_pretrained(cls, *, model_id: str, **parts: Any) -> HubModel:
+        hub_options = {name: parts.pop(name) for name in HUB_OPTIONS if name in parts}
         folder = Path(model_id)
         if not folder.is_dir():
-            found = snapshot_download(
-                model_id,
-                revision=revision,
-                cache_dir=cache_dir,
-                force_download=force_download,
-                local_files_only=local_files_only,
-                token=token,
-                allow_patterns=list(LAYOUT),
-            )
-            folder = Path(found)
+            folder = Path(snapshot_download(model_id, allow_patterns=list(LAYOUT), **hub_options))
         for name in LAYOUT:
             if not (folder / name).is_file():
                 raise UserError(f"{model_id} does not have {name}: choose a complete folder")

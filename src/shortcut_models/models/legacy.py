@@ -1,7 +1,5 @@
 """Names that files of earlier versions have for what is called otherwise today."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

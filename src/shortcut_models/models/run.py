@@ -1,7 +1,5 @@
 """A run: a directory of configuration, metrics, samples, snapshots and checkpoints."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -14,14 +12,11 @@ from ..errors import UserError
 from ..system.files import locked, write_atomically, write_json
 from .legacy import upgrade_config
 
-FREE_TO_CHANGE = frozenset(
-    {"checkpoint_every", "keep", "log_every", "heldout_every", "sample_every", "workers", "device", "tensorboard"}
-    | {"parallel", "accumulate"}
-)
+FREE_TO_CHANGE = frozenset({"checkpoint_every", "keep", "log_every", "heldout_every", "sample_every", "workers"})
+FREE_TO_CHANGE |= {"device", "tensorboard", "parallel", "accumulate"}
 """Training options that may change when a run resumes: they do not affect the weights, or depend on the machines."""
 OTHER_RUN = "choose another directory with --run"
-PARTS = ("task", "network", "objective", "training")
-"""of a configuration"""
+PARTS = ("task", "network", "objective", "training")  # of a configuration
 
 
 class Run:
@@ -51,11 +46,7 @@ class Run:
 
     @contextlib.contextmanager
     def hold(self, config: dict[str, Any]) -> Iterator[None]:
-        """Make the directory, or check that it holds this very run, and keep other processes from training in it.
-
-        Raises:
-            UserError: it holds something else, or another process trains in it.
-        """
+        """Make the directory, or check that it holds this very run, and keep other processes from training in it."""
         with contextlib.ExitStack() as stack:
             try:
                 self.check(config)
@@ -68,16 +59,9 @@ class Run:
                     f"cannot use {error.filename or self.path}: {error.strerror}: fix this, or {OTHER_RUN}"
                 ) from None
             self.check(config)  # another process may have started in the meantime
-            self._clear_away()
+            for left in [*self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")]:  # of a process that was killed
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
             yield
-
-    def _clear_away(self) -> None:
-        """Remove the unfinished files of a process that was killed."""
-        for left in [*self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")]:
-            if left.is_dir():
-                shutil.rmtree(left)
-            else:
-                left.unlink()
 
     def read_config(self) -> dict[str, Any]:
         """Return the configuration as JSON values. Raises UserError if it is missing or damaged."""
@@ -86,9 +70,8 @@ class Run:
             if all(isinstance(config[part], dict) for part in PARTS):
                 return upgrade_config(config)
         except FileNotFoundError:
-            raise UserError(
-                f"{self.path} is not a run, as it does not have a config.json: train one with `shortcut train`"
-            ) from None
+            reason = "is not a run, as it does not have a config.json"
+            raise UserError(f"{self.path} {reason}: train one with `shortcut train`") from None
         except (ValueError, TypeError, KeyError):
             pass
         raise UserError(
@@ -106,10 +89,8 @@ class Run:
         lines = []
         for text in self.metrics.read_bytes().splitlines() if self.metrics.exists() else []:
             with contextlib.suppress(ValueError):
-                line = json.loads(text)
-                if isinstance(line, dict) and isinstance(line.get("step"), int):
-                    lines.append(line)
-        return lines
+                lines.append(json.loads(text))
+        return [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)]
 
     def forget_after(self, step: int) -> None:
         """Remove the lines of the log after a step, before the run resumes from there."""
@@ -128,24 +109,17 @@ def refuse_other_run(path: Path, earlier: dict[str, Any], config: dict[str, Any]
         raise UserError(f"{path} was started with another --init-from, or without: pass the same, or {OTHER_RUN}")
     for part in PARTS:
         before, now = earlier[part], config[part]
-        for name in sorted({*before, *now}, key=lambda name: (name != "name", name)):
-            if (part == "training" and name in FREE_TO_CHANGE) or before.get(name) == now.get(name):
+        # The images read so far are the same with and without skip_damaged.
+        free = {"training": FREE_TO_CHANGE, "task": frozenset({"skip_damaged"})}.get(part, frozenset())
+        if part == "training" and now["schedule"] == "constant" and not config["has_schedule"]:
+            free |= {"train_steps"}
+        for name in sorted({*before, *now} - free, key=lambda name: (name != "name", name)):
+            if before.get(name) == now.get(name):
                 continue
-            if (part, name) == ("task", "skip_damaged"):  # the images read so far are the same with and without it
-                continue
-            if (
-                (part, name) == ("training", "train_steps")
-                and now["schedule"] == "constant"
-                and not config["has_schedule"]
-            ):
-                continue
-            option = name.replace("_", "-") if part == "training" else f"{part}.{name.replace('_', '-')}"
-            option = part if name == "name" else option
+            option = part if name == "name" else f"{part}.{name}".removeprefix("training.").replace("_", "-")
             if isinstance(before.get(name), list) or name.endswith("_sha256"):  # too long for a message
-                raise UserError(
-                    f"{path} was started with other data or options, as its {option} was another: use the same to "
-                    f"resume, or {OTHER_RUN}"
-                )
+                other = f"other data or options, as its {option} was another"
+                raise UserError(f"{path} was started with {other}: use the same to resume, or {OTHER_RUN}")
             raise UserError(
                 f"{path} was started with --{option} {before.get(name)}, not {now.get(name)}: "
                 f"use the same options to resume, or {OTHER_RUN}"

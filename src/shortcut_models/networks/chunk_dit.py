@@ -1,7 +1,5 @@
 """A diffusion transformer (Peebles and Xie 2023) over a chunk of actions, a token for each."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -30,7 +28,7 @@ class ChunkDiTConfig(ObservationSizes, NetworkConfig):
     mlp_ratio: Annotated[float, at.Gt(0)] = 4.0
     """hidden units of the MLP, as a multiple of width"""
 
-    def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> ChunkDiT:
+    def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> "ChunkDiT":
         check_chunk("a chunk DiT", shape)
         if self.width % self.heads:
             raise UserError(f"heads {self.heads} does not divide width {self.width}: choose one that does")

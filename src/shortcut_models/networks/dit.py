@@ -1,7 +1,5 @@
 """The diffusion transformer, DiT (Peebles and Xie 2023), with the step size as a second time."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -47,7 +45,7 @@ class DiTConfig(NetworkConfig):
     """original: time features and attention scores as in the paper's own code, whose checkpoints need them"""
 
     @classmethod
-    def original(cls, *, width: int, depth: int, heads: int, patch_size: int, mlp_ratio: float = 4.0) -> DiTConfig:
+    def original(cls, *, width: int, depth: int, heads: int, patch_size: int, mlp_ratio: float = 4.0) -> "DiTConfig":
         """Return the network of the paper's own code, to load its checkpoints and to train as it does.
 
         It differs from ours in the sinusoids of t and d, where t in [0, 1] meets periods that were made for 0..1000,
@@ -55,7 +53,7 @@ class DiTConfig(NetworkConfig):
         """
         return cls(width, depth, heads, patch_size, mlp_ratio, variant="original")
 
-    def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> DiT:
+    def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> "DiT":
         if len(shape) != 3:
             raise UserError(
                 f"a DiT takes images (channels, height, width), not events of shape {shape}: use network mlp"
@@ -145,8 +143,7 @@ class Transformer(ConditionedNetwork):
 
     positions: Tensor
     skip: Any
-    checkpointing = False
-    """whether to recompute each block in the backward pass"""
+    checkpointing = False  # whether to recompute each block in the backward pass
 
     def __init__(
         self, config: Any, conditions: Mapping[str, Condition], positions: Tensor, size: int, channels: int,

@@ -1,7 +1,5 @@
 """What the networks share: embeddings of time, step size and conditions."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -123,8 +121,7 @@ class ConditionedNetwork(Network):
     A subclass makes its layers itself, as their order decides their first weights.
     """
 
-    embed: nn.Module
-    """t and d -> a vector"""
+    embed: nn.Module  # t and d -> a vector
     conditions: ConditionEmbedding
     activation: nn.Module
     blocks: nn.ModuleList

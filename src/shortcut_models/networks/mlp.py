@@ -1,7 +1,5 @@
 """A conditional residual MLP, for points, vectors and other small events."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +26,7 @@ class MLPConfig(ObservationSizes, NetworkConfig):
     condition_width: PositiveInt = 128
     """length of the vector that carries time, step size and conditions to every block"""
 
-    def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> MLP:
+    def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> "MLP":
         return MLP(self, shape, conditions)
 
 

@@ -1,7 +1,5 @@
 """Encoders of observations, images and vectors. They run once for each decision of a policy, not once for each step."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Annotated
@@ -16,8 +14,7 @@ from ..base import Frames
 from ..config import PositiveInt
 from ..errors import UserError
 
-PATCH, STRIDE = 8, 4
-"""of the first convolution: the side of its kernel, and how far apart it is applied, in pixels"""
+PATCH, STRIDE = 8, 4  # of the first convolution: the side of its kernel, and how far apart it is applied, in pixels
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,5 @@
 """The conditional 1-D U-Net of Diffusion Policy (Chi et al. 2023, arXiv 2303.04137), with the step size as an input."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -31,7 +29,7 @@ class UNet1dConfig(ObservationSizes, NetworkConfig):
     condition_width: PositiveInt = 256
     """length of the vector that carries time, step size and conditions to every block"""
 
-    def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> UNet1d:
+    def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> "UNet1d":
         check_chunk("a 1-D U-Net", shape)
         return UNet1d(self, shape, conditions)
 

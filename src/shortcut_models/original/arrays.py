@@ -1,13 +1,11 @@
 """The arrays in a checkpoint of the paper's own code, by name.
 
-They are arrays of NumPy, or of JAX around those of NumPy. Only their shape, kind of number and bytes are used, and
-these are checked against one another before an array is made.
+They are arrays of NumPy, or of JAX around those. Shape, kind of number and bytes are checked against one another.
 """
-
-from __future__ import annotations
 
 import math
 import re
+from collections import ChainMap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +15,7 @@ import numpy as np
 from ..errors import UserError
 from .unpickle import CHOOSE, LONGEST, Inert, read_pickle
 
-KINDS = frozenset({"f2", "f4", "f8"})
-"""the kinds of number that a parameter may be of, besides bfloat16"""
+KINDS = frozenset({"f2", "f4", "f8"})  # the kinds of number that a parameter may be of, besides bfloat16
 INTEGERS = frozenset({"i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"})
 LARGEST_STEP = 10**12
 
@@ -26,14 +23,10 @@ LARGEST_STEP = 10**12
 class Stored(NamedTuple):
     """An array as it is in the file."""
 
-    rows: tuple[int, ...]
-    """its shape in the order of its bytes"""
-    axes: tuple[int, ...]
-    """which of those axes each axis of the array is"""
-    kind: str
-    """f4, i8, ... or bfloat16"""
-    order: str
-    """of the bytes of a number, < or >"""
+    rows: tuple[int, ...]  # its shape in the order of its bytes
+    axes: tuple[int, ...]  # which of those axes each axis of the array is
+    kind: str  # f4, i8, ... or bfloat16
+    order: str  # of the bytes of a number, < or >
     content: bytes | memoryview
 
     @property
@@ -51,9 +44,8 @@ class Stored(NamedTuple):
 
 def _name(value: Any, library: str = "numpy") -> str:
     """Return the name of what a stand-in stands for in a library, in whichever module of it; "" for another's."""
-    if isinstance(value, type) and issubclass(value, Inert) and value.module.partition(".")[0] == library:
-        return value.name
-    return ""
+    known = isinstance(value, type) and issubclass(value, Inert) and value.module.partition(".")[0] == library
+    return value.name if known else ""
 
 
 def _content(value: Any) -> bytes | memoryview | None:
@@ -83,18 +75,8 @@ def _kind(value: Any) -> tuple[str, str]:
     raise ValueError(f"it holds {shown!r}, not floating-point numbers")
 
 
-class _Parts(NamedTuple):
-    """What the ways to write an array have in common."""
-
-    shape: Any
-    kind: Any
-    order: Any
-    """of the axes in memory: C, F, or their numbers"""
-    content: Any
-
-
-def _parts(value: Any) -> _Parts | None:
-    """Return the parts of an array, in any of the ways to write one; None for anything else."""
+def _parts(value: Any) -> tuple[Any, Any, Any, Any] | None:
+    """Return shape, kind, order of the axes (C, F or numbers) and content of an array; None for anything else."""
     if not isinstance(value, Inert):
         return None
     by, args, state = type(value), value.args, value.state
@@ -103,11 +85,11 @@ def _parts(value: Any) -> _Parts | None:
     name = _name(by)
     if name == "_reconstruct" and isinstance(state, tuple) and len(state) in (4, 5):
         shape, kind, by_columns, content = state[-4:]
-        return _Parts(shape, kind, "F" if by_columns else "C", content)
+        return shape, kind, "F" if by_columns else "C", content
     if name == "_frombuffer" and len(args) in (4, 5):
-        return _Parts(args[2], args[1], args[-1], args[0])
+        return args[2], args[1], args[-1], args[0]
     if name == "scalar" and len(args) == 2:
-        return _Parts((), args[0], "C", args[1])
+        return (), args[0], "C", args[1]
     return None
 
 
@@ -127,17 +109,14 @@ def _axes(shape: Any, order: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def stored(value: Any) -> Stored | None:
-    """Return the array that a value of the pickle stands for, or None.
-
-    Raises:
-        ValueError: an array of another kind, or one whose parts do not fit one another.
-    """
+    """Return the array that a value of the pickle stands for, or None. Raises ValueError if it cannot be used."""
     parts = _parts(value)
     if parts is None:
         return None
-    rows, axes = _axes(parts.shape, parts.order)
-    kind, order = _kind(parts.kind)
-    content, size = _content(parts.content), 2 if kind == "bfloat16" else int(kind[1:])
+    shape, dtype, layout, held = parts
+    rows, axes = _axes(shape, layout)
+    kind, order = _kind(dtype)
+    content, size = _content(held), 2 if kind == "bfloat16" else int(kind[1:])
     if content is None or math.prod(rows) * size != len(content):
         raise ValueError(f"its shape {rows} does not fit the bytes that are there")
     return Stored(rows, axes, kind, order, content)
@@ -154,27 +133,19 @@ def _dicts(value: Any) -> list[dict[str, Any]]:
     return [part for part in (value.items, *value.args[:1], *state) if isinstance(part, dict) and part]
 
 
-def _merged(dicts: list[dict[str, Any]]) -> dict[str, Any]:
-    return {key: value for part in dicts for key, value in part.items()}
-
-
 def mapping(value: Any) -> dict[str, Any] | None:
     """Return the names and values of a dict, a frozen dict, or an object with fields; None for anything else."""
     found = _dicts(value)
-    return _merged(found) if found else None
+    return dict(ChainMap(*found[::-1])) if found else None
 
 
 def leaves(tree: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield all in nested dicts that is not a dict, by names such as "DiTBlock_0.Dense_0.kernel".
-
-    Raises:
-        ValueError: a name is too long, or a dict is there twice, which could make the walk endless.
-    """
+    """Yield all in nested dicts that is not a dict, by names such as "DiTBlock_0.Dense_0.kernel". Raises ValueError."""
     seen: set[int] = set()
     waiting = [("", [tree])]
     while waiting:
         prefix, dicts = waiting.pop()
-        for key, value in _merged(dicts).items():
+        for key, value in ChainMap(*dicts[::-1]).items():
             name, inner = prefix + key, _dicts(value)
             if len(name) > LONGEST or any(id(part) in seen for part in inner):
                 raise ValueError(f"{name[:LONGEST]!r} is too long, or there twice")
@@ -185,20 +156,8 @@ def leaves(tree: dict[str, Any]) -> Iterator[tuple[str, Any]]:
                 yield name, value
 
 
-class Checkpoint(NamedTuple):
-    """One set of parameters of a checkpoint."""
-
-    arrays: dict[str, Stored]
-    step: int
-    """training steps so far; 0 where the file does not say"""
-
-
-def read_checkpoint(path: Path, *, ema: bool) -> Checkpoint:
-    """Read the parameters of a checkpoint of the original code, or their average; nothing in it is run.
-
-    Raises:
-        UserError: the file does not exist, is not a pickle, is damaged or hostile, or lacks these parameters.
-    """
+def read_checkpoint(path: Path, *, ema: bool) -> tuple[dict[str, Stored], int]:
+    """Return the parameters of a checkpoint, or their average, and its step, 0 if it does not say. Raises UserError."""
     content = read_pickle(path)
     try:
         top = mapping(content) or {}
@@ -206,10 +165,10 @@ def read_checkpoint(path: Path, *, ema: bool) -> Checkpoint:
         key = "params_ema" if ema else "params"
         tree = mapping((state or {}).get(key))
         if state is None or tree is None:
-            place, found = ("train_state", state) if state is not None else ("it", top)
+            place, found = ("it", top) if state is None else ("train_state", state)
             names = ", ".join(sorted(name[:40] for name in found)[:8]) or "nothing with a name"
             raise ValueError(f"it has no train_state/{key}: {place} holds {names}")
-        return Checkpoint(_arrays(tree, path.stat().st_size), _step(state.get("step")))
+        return _arrays(tree, path.stat().st_size), _step(state.get("step"))
     except ValueError as error:
         text = " ".join(str(error).split())
         raise UserError(f"{path}: {text}: {CHOOSE}") from None

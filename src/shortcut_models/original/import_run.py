@@ -1,53 +1,46 @@
 """Convert a checkpoint of the paper's own code to a run that samples."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError
 
-RECIPE = "original"
-"""the recipe in the run's configuration"""
+RECIPE = "original"  # the recipe in the run's configuration
 
 
 def import_original(
     file: Path, out: Path, *, num_heads: int, image_size: int, ema: bool = True, objective: str = "shortcut"
 ) -> Path:
-    """Write the network of an original checkpoint as a run, `config.json` and `checkpoints/STEP/model.safetensors`.
+    """Write the network of an original checkpoint as a run, and return the path of its model's file.
 
     Args:
-        file: the checkpoint; see `shortcut_models.original.load_network` for this and the sizes.
+        file: the checkpoint; for it, num_heads, image_size and ema see `load_network`.
         out: a directory that does not exist or is empty.
-        num_heads, image_size: sizes that no array of the checkpoint shows.
-        ema: the average of the parameters, or the parameters themselves.
         objective: the method it was trained by, which decides which step size its network gets when sampling.
 
-    Returns:
-        The path of the model's file.
-
-    Raises:
-        UserError: the file is not such a checkpoint, the sizes do not fit it, or the directory is not empty.
+    Raises UserError if the file is not such a checkpoint, the sizes do not fit it, or the directory is not empty.
     """
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} is not empty: choose another directory with --out")
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: choose another directory with --out")
-    method = _original_objective(objective)
 
     from ..models import checkpoint
     from ..models.run import Run
+    from ..objectives import OBJECTIVES
     from ..tasks import ImportedModel
     from ..training.fit import run_config
     from ..training.options import Training
     from .network import read_network
 
+    methods = {name: cls.original for name, cls in OBJECTIVES.items() if hasattr(cls, "original")}
+    if objective not in methods:
+        raise UserError(f"the original code does not have the method {objective!r}: choose one of {', '.join(methods)}")
     network, sizes, step = read_network(file, num_heads=num_heads, image_size=image_size, ema=ema)
     task = ImportedModel((sizes.channels, image_size, image_size), sizes.classes)
     # How it was trained is not known, so the configuration leaves it out.
-    config = run_config(network, method, task, Training(), RECIPE) | {"training": {"name": RECIPE}}
+    config = run_config(network, methods[objective](), task, Training(), RECIPE) | {"training": {"name": RECIPE}}
     whole = out.resolve()
     temporary = whole.with_name(f".{whole.name}.{os.getpid()}.tmp")
     try:  # under another name until it is complete
@@ -61,13 +54,3 @@ def import_original(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return out / path.relative_to(temporary) / checkpoint.MODEL
-
-
-def _original_objective(name: str) -> Any:
-    """Return a method with the original's options. Raises UserError if the original does not have it."""
-    from ..objectives import OBJECTIVES
-
-    known = [name for name, cls in OBJECTIVES.items() if hasattr(cls, "original")]
-    if name not in known:
-        raise UserError(f"the original code does not have the method {name!r}: choose one of {', '.join(known)}")
-    return OBJECTIVES[name].original()  # type: ignore[attr-defined]

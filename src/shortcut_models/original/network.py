@@ -1,18 +1,14 @@
 """Networks of the paper's own code: read from its checkpoints, and converted to and from its names and layout.
 
 A checkpoint is a pickle of {"train_state": {"params", "params_ema", "opt_state", "step"}}, with parameters in nested
-dicts named as Flax names them. The result is a plain DiT (`DiTConfig.original`): it computes the same numbers, trains
-as the original does, and is saved and loaded as any other network.
+dicts named as Flax names them. The result is a DiT (`DiTConfig.original`), which computes the same numbers.
 """
-
-from __future__ import annotations
 
 import heapq
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,12 +20,9 @@ from ..networks import DiT, DiTConfig
 from .arrays import Stored, read_checkpoint
 from .unpickle import CHOOSE
 
-UNUSED = "Embed_0.embedding"
-"""a table of log-variances that the original does not use; our network does not have it"""
-FEATURES = 256
-"""sinusoids of a time"""
-MOST_TOKENS = 2**20
-"""of an image"""
+UNUSED = "Embed_0.embedding"  # a table of log-variances that the original does not use
+FEATURES = 256  # sinusoids of a time
+MOST_TOKENS = 2**20  # of an image
 MOST_BLOCKS = 1024
 PATCHES, OUTLET, LABELS = "PatchEmbed_0.Conv_0", "FinalLayer_0.Dense_1", "LabelEmbedder_0.Embed_0.embedding"
 
@@ -42,12 +35,11 @@ class Sizes:
     depth: int
     patch_size: int
     channels: int
-    hidden: int
-    """units of the MLP"""
+    hidden: int  # units of the MLP
     classes: int
 
     @classmethod
-    def of(cls, shapes: Mapping[str, tuple[int, ...]]) -> Sizes:
+    def of(cls, shapes: Mapping[str, tuple[int, ...]]) -> "Sizes":
         """Derive the sizes from the shapes. Raises UserError if an array is missing or has other axes."""
 
         def shape(name: str, axes: int) -> tuple[int, ...]:
@@ -85,22 +77,18 @@ class Sizes:
     def check(self, heads: int, image_size: int) -> None:
         """Raise UserError if sizes that no array shows do not fit."""
         for name, value in (("num-heads", heads), ("image-size", image_size)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if type(value) is not int or value < 1:
                 raise UserError(f"{name} must be a whole number of at least 1, not {value!r}")
         if self.width % heads:
-            raise UserError(
-                f"num-heads {heads} does not divide its width {self.width}: pass the number it was trained with"
-            )
+            other = f"num-heads {heads} does not divide its width {self.width}"
+            raise UserError(f"{other}: pass the number it was trained with")
         if image_size % self.patch_size:
-            raise UserError(
-                f"image-size {image_size} is not a multiple of its patch size {self.patch_size}: pass the size it was "
-                f"trained with"
-            )
+            other = f"image-size {image_size} is not a multiple of its patch size {self.patch_size}"
+            raise UserError(f"{other}: pass the size it was trained with")
         if (image_size // self.patch_size) ** 2 > MOST_TOKENS:
             raise UserError(f"image-size {image_size} makes more than {MOST_TOKENS:,} tokens: pass the size in pixels")
 
     def config(self, heads: int) -> DiTConfig:
-        """Return the configuration of our network of these sizes."""
         ratio = self.hidden / self.width
         if int(self.width * ratio) != self.hidden:  # rounded down to one unit less
             ratio = (self.hidden + 0.5) / self.width
@@ -149,10 +137,7 @@ def to_state(arrays: Mapping[str, np.ndarray], sizes: Sizes) -> dict[str, Tensor
 def flat_parameters(network: Network) -> dict[str, np.ndarray]:
     """Return the parameters of a network of the original's variant, under the original's names and in its layout.
 
-    "DiTBlock_0.Dense_0.kernel" is one; the unused table Embed_0 is not among them.
-
-    Raises:
-        UserError: the network is of another variant.
+    Raises UserError if the network is of another variant.
     """
     if not isinstance(network, DiT) or network.config.variant != "original":
         raise UserError("only a DiT of the original's variant has the original's names: pass DiTConfig.original(...)")
@@ -179,69 +164,53 @@ def load_network(path: Path | str, *, num_heads: int, image_size: int, ema: bool
     """Load the network of a checkpoint of the original code.
 
     Args:
-        path: the pickle. It is read without JAX, Flax and Optax, and nothing in it is run.
-        num_heads: attention heads, as in the configuration of the training; no array shows them.
+        path: the pickle. Nothing in it is run.
+        num_heads: attention heads; no array shows them.
         image_size: side of the images or latents in pixels; no array shows it either.
         ema: the average of the parameters, or the parameters themselves.
 
     Returns:
-        A DiT, in evaluation mode, for float32 [b, channels, image_size, image_size] and `{"label": int64 [b]}`,
-        where the label num_classes, one more than the last class, stands for no label.
+        A DiT for float32 [b, channels, image_size, image_size] and `{"label": int64 [b]}`, where one more than the
+        last class stands for no label.
 
-    Raises:
-        UserError: the file is not such a checkpoint, is damaged or hostile, lacks an array, has an unknown one or a
-            number that is not finite, or the sizes do not fit it.
+    Raises UserError if the file is not such a checkpoint, is damaged or hostile, or does not fit the sizes.
     """
-    return read_network(path, num_heads=num_heads, image_size=image_size, ema=ema).network
+    network, _, _ = read_network(Path(path), num_heads=num_heads, image_size=image_size, ema=ema)
+    return network
 
 
-class Original(NamedTuple):
-    """A network of the original code, and what its checkpoint says of it."""
-
-    network: Network
-    sizes: Sizes
-    step: int
-    """training steps so far"""
-
-
-def read_network(path: Path | str, *, num_heads: int, image_size: int, ema: bool = True) -> Original:
+def read_network(path: Path, *, num_heads: int, image_size: int, ema: bool = True) -> tuple[Network, Sizes, int]:
     """Load a network as `load_network`, with its sizes and its number of training steps."""
-    path = Path(path)
     arrays, step = read_checkpoint(path, ema=ema)
     try:
         arrays.pop(UNUSED, None)
         sizes = Sizes.of({name: array.shape for name, array in arrays.items()})
         check_shapes(arrays, sizes.shapes())
         sizes.check(num_heads, image_size)
-        parameters = {name: to_numbers(name, array) for name, array in arrays.items()}
+        parameters = {name: _finite(name, array) for name, array in arrays.items()}
         shape = (sizes.channels, image_size, image_size)
         network = sizes.config(num_heads).build(shape, {"label": Label(sizes.classes)} if sizes.classes else {})
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     network.load_state_dict(to_state(parameters, sizes))
-    return Original(network.eval(), sizes, step)
+    return network.eval(), sizes, step
 
 
 def check_shapes(arrays: Mapping[str, Stored], expected: Mapping[str, tuple[int, ...]]) -> None:
     """Raise UserError, with the name, for an array that is missing, unknown or of another shape."""
     lacking, unknown = expected.keys() - arrays.keys(), arrays.keys() - expected.keys()
+    in_order = lambda name: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
     for what, names in (("does not have the", lacking), ("has an unknown", unknown)):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            named = ", ".join(heapq.nsmallest(3, names, key=_in_order)) + more
+            named = ", ".join(heapq.nsmallest(3, names, key=in_order)) + more
             raise UserError(f"it {what} array {named}: {CHOOSE}")
     for name, shape in expected.items():
         if arrays[name].shape != shape:
             raise UserError(f"{name} has shape {arrays[name].shape}, not {shape}: {CHOOSE}")
 
 
-def _in_order(name: str) -> list[str | int]:
-    """Return a key by which DiTBlock_2 comes before DiTBlock_10."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
-
-
-def to_numbers(name: str, array: Stored) -> np.ndarray:
-    """Return an array as float32. Raises UserError if a number in it is not finite."""
+def _finite(name: str, array: Stored) -> np.ndarray:
     with np.errstate(over="ignore"):
         numbers = array.numbers().astype(np.float32)
     if not np.isfinite(numbers).all():

@@ -4,8 +4,6 @@ An unpickler imports what a file names and calls it, so a file can run any progr
 `find_class` alone: here it returns an inert stand-in for a name that a checkpoint may hold, and refuses every other.
 """
 
-from __future__ import annotations
-
 import mmap
 import pickle
 import re
@@ -16,21 +14,16 @@ from typing import Any, ClassVar
 
 from ..errors import UserError
 
-LARGEST = 2**36
-"""bytes of a file; the largest of the original's checkpoints, of a DiT-XL, takes about 11 GB"""
-MOST_READS = 2_000_000
-"""pieces that a file is read in; that checkpoint takes about 200,000. Each may become an object of some 100 bytes"""
+LARGEST = 2**36  # bytes of a file; the largest of the original's checkpoints, of a DiT-XL, takes about 11 GB
+MOST_READS = 2_000_000  # pieces that a file is read in; that checkpoint takes about 200,000
 MOST_NAMES = 1000
-LONGEST = 200
-"""letters of a name"""
-LARGE = 4096
-"""bytes from which on content stays in the file, behind a memoryview"""
+LONGEST = 200  # letters of a name
+LARGE = 4096  # bytes from which on content stays in the file, behind a memoryview
 LIBRARIES = frozenset({"jax", "jaxlib", "flax", "optax", "ml_dtypes", "chex", "haiku", "orbax", "ml_collections"})
 LIBRARIES |= {"numpy", "collections", "datetime", "pathlib"}
 PLAIN = ("object", "set", "frozenset", "list", "dict", "tuple", "bytes", "bytearray", "str", "int", "float", "bool")
 SINGLE = frozenset(f"{m}.{name}" for m in ("builtins", "__builtin__") for name in (*PLAIN, "complex", "slice", "range"))
-SINGLE |= {"_codecs.encode", "copyreg._reconstructor", "copy_reg._reconstructor"}
-"""names that a checkpoint may hold of other modules"""
+SINGLE |= {"_codecs.encode", "copyreg._reconstructor", "copy_reg._reconstructor"}  # names of other modules
 CHOOSE = "choose a checkpoint of the original code"
 
 
@@ -44,7 +37,7 @@ class Inert:
     items: dict[str, Any]
     state: Any
 
-    def __new__(cls, /, *args: Any, **_: Any) -> Inert:
+    def __new__(cls, /, *args: Any, **_: Any) -> "Inert":
         made = super().__new__(cls)
         made.args, made.state, made.items = args, None, {}
         return made
@@ -140,13 +133,7 @@ class _Reader(pickle._Unpickler):
 
 
 def read_pickle(path: Path) -> Any:
-    """Return what a pickle holds: numbers, texts, bytes, lists, tuples and dicts, and an `Inert` for all else.
-
-    Large bytes are memoryviews of the file.
-
-    Raises:
-        UserError: the file does not exist, is damaged or too large, is not a pickle, or holds a name that is refused.
-    """
+    """Return what a pickle holds, large bytes as memoryviews and other objects as `Inert`, or raise UserError."""
     try:
         if path.is_dir():
             raise UserError("is a folder: choose the checkpoint file in it")

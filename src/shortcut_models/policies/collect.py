@@ -1,7 +1,5 @@
 """Collecting demonstrations: episodes in which an expert acts, or corrects a policy."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import math
@@ -38,16 +36,12 @@ class Settings:
         UserError: a value is out of its range.
     """
 
-    driver: str
-    """whose actions are recorded: expert or human"""
-    seed: int = 0
-    """of the first episode; each later one has the next; in [0, 2^31)"""
-    noise: float = 0.0
-    """scale of the noise on executed actions, not on recorded ones, in [0, 1]: see `Expert.noise`"""
+    driver: str  # whose actions are recorded: expert or human
+    seed: int = 0  # of the first episode; each later one has the next; in [0, 2^31)
+    noise: float = 0.0  # scale of the noise on executed actions, not on recorded ones, in [0, 1]: see `Expert.noise`
     perturbations: float = 0.0
     """random actions that are held for a while, per RATE_FRAMES frames; they are not recorded; in [0, RATE_FRAMES)"""
-    min_return: float | None = None
-    """episodes that score less are dropped and counted"""
+    min_return: float | None = None  # episodes that score less are dropped and counted
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < SEEDS:

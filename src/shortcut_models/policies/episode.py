@@ -1,7 +1,5 @@
 """One episode: a policy acts in an environment, frame by frame."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import math

@@ -1,7 +1,5 @@
 """A policy: acts in an environment with the chunks of actions that a trained model samples."""
 
-from __future__ import annotations
-
 import collections
 import numbers
 from collections.abc import Mapping, Sequence
@@ -59,12 +57,9 @@ class Policy:
     """
 
     model: Model
-    task: Imitation
-    """the model's task"""
-    execute: int
-    """actions of a chunk that are executed"""
-    decided: bool
-    """whether the last call of `act` ran the network"""
+    task: Imitation  # the model's task
+    execute: int  # actions of a chunk that are executed
+    decided: bool  # whether the last call of `act` ran the network
 
     def __init__(self, model: Model, execute: int | None = None) -> None:
         """Wrap a model.
@@ -90,7 +85,7 @@ class Policy:
     @classmethod
     def load(
         cls, path: Path | str, *, device: str | torch.device = "cpu", execute: int | None = None, **parts: Any
-    ) -> Policy:
+    ) -> "Policy":
         """Load the policy of a run directory or a model file.
 
         Args:

@@ -1,7 +1,5 @@
 """A race: policies side by side in the same world, as the frames of a video."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The records of played episodes, a file each, so that an interrupted rollout continues where it stopped."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import hashlib

@@ -1,7 +1,5 @@
 """Evaluating a policy: episodes in environments without demonstrations, at several numbers of steps."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import itertools
@@ -39,7 +37,7 @@ class PolicyRun:
     @classmethod
     def open(
         cls, run: Path, device: str = "cpu", environment: str | None = None, execute: int | None = None
-    ) -> PolicyRun:
+    ) -> "PolicyRun":
         """Load the policy of a run, and check that it fits the environment.
 
         Args:

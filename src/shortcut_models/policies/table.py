@@ -1,7 +1,5 @@
 """The results of a rollout: as a table, and as JSON."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 from collections import Counter

@@ -1,7 +1,5 @@
 """Episodes in other processes. A process that dies costs only the episode that it was playing."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 from collections.abc import Callable, Generator, Sequence

@@ -1,7 +1,5 @@
 """The commands that reproduce a run and its figures."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 from typing import Any

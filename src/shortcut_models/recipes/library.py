@@ -1,7 +1,5 @@
 """The recipes: named configurations, each with its measured result. A new one is an entry of RECIPES."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -34,8 +32,7 @@ PAPER = Training(
 )  # fmt: skip
 """the paper's training on latents of 256-pixel images; with `--objective flow`, that of its flow-matching baseline"""
 
-demonstrations = partial(Imitation, history=2, chunk=16, execute=8)
-"""with the chunks of Diffusion Policy"""
+demonstrations = partial(Imitation, history=2, chunk=16, execute=8)  # with the chunks of Diffusion Policy
 
 RECIPES: dict[str, Recipe] = {
     "digits": Recipe(

@@ -1,7 +1,5 @@
 """Train a recipe into a run directory, after a teacher where the method learns from one."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The 2-D figures in motion: how all step sizes come to agree, and what averaging the weights does."""
 
-from __future__ import annotations
-
 import contextlib
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,28 +17,22 @@ from ..models.parts import rebuild
 from ..models.run import Run
 from ..system.files import write_atomically
 
-SIDE = 480
-"""pixels of a square piece of the plane"""
+SIDE = 480  # pixels of a square piece of the plane
 TOP, BELOW, BETWEEN = 66, 36, 12
 """pixels above it, for text; below it, for the key of the rainbow; and from one to the next"""
 EXACT = ("#ffffff", INK, FAINT, PALE, LINES, *RAINBOW)
 """colours that a GIF shows as they are; the others are their blends"""
-REAL = 2000
-"""real points in the background"""
-FPS = 10.0
-"""frames a second"""
-HOLD = 2.0
-"""seconds that the last frame stays"""
+REAL = 2000  # real points in the background
+FPS = 10.0  # frames a second
+HOLD = 2.0  # seconds that the last frame stays
 
 
 class Snapshot(NamedTuple):
     """The ends of the same noises at one moment of training."""
 
     step: int
-    ema: np.ndarray
-    """[step counts, n, 2]: ends in 1, 2, 4, ... steps, by the averaged weights"""
-    raw: np.ndarray
-    """[n, 2]: ends in the most steps, by the weights as they are"""
+    ema: np.ndarray  # [step counts, n, 2]: ends in 1, 2, 4, ... steps, by the averaged weights
+    raw: np.ndarray  # [n, 2]: ends in the most steps, by the weights as they are
 
 
 def animate(run: Path, out: Path, fps: float = FPS) -> list[Path]:

@@ -1,7 +1,5 @@
 """Samples between two noises: a model that learned well goes smoothly from one sample to another."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from PIL import Image
@@ -10,8 +8,7 @@ from ..errors import UserError
 from ..models.model import Model
 from ..randomness import sample_noise
 
-BATCH = 250
-"""samples made at once"""
+BATCH = 250  # samples made at once
 
 
 def interpolate(

@@ -1,7 +1,5 @@
 """A run as one HTML page that needs no other file: its samples, quality, speed, training, commands, configuration."""
 
-from __future__ import annotations
-
 import base64
 from collections import ChainMap
 from pathlib import Path
@@ -27,8 +25,7 @@ from ..system.files import write_atomically
 from ..text import format_count, format_duration, format_name, format_number, format_steps, format_value
 from .animation import gif, rainbow_frames
 
-Stat = tuple[str, str, str]
-"""a name, its value, and a few words more"""
+Stat = tuple[str, str, str]  # a name, its value, and a few words more
 
 
 def write_report(run: Path, model: Model, out: Path | None = None) -> Path:

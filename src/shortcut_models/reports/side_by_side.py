@@ -1,7 +1,5 @@
 """Quality of several methods or runs, side by side: against the number of steps, or the size of the network."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +13,7 @@ from ..metrics.catalogue import quality_measures
 from ..models.loading import load
 from ..models.run import Run
 
-Results = Mapping[str, dict[str, Any]]
-"""results of `shortcut evaluate`, by the names of runs"""
+Results = Mapping[str, dict[str, Any]]  # results of `shortcut evaluate`, by the names of runs
 
 
 def names_of(runs: Sequence[Path]) -> dict[str, Path]:

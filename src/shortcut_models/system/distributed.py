@@ -3,8 +3,6 @@
 A single process takes the same path through the code without a process group: each exchange is then the identity.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import datetime
@@ -28,14 +26,11 @@ Value = TypeVar("Value")
 class Processes:
     """The processes that torchrun started, seen from one of them. All of them must call each method but `share`."""
 
-    rank: int = 0
-    """of this process, in [0, world)"""
-    world: int = 1
-    """number of processes"""
-    group: dist.ProcessGroup | None = None
-    """the process group; None: the default one"""
+    rank: int = 0  # of this process, in [0, world)
+    world: int = 1  # number of processes
+    group: dist.ProcessGroup | None = None  # the process group; None: the default one
 
-    def with_timeout(self, limit: datetime.timedelta) -> Processes:
+    def with_timeout(self, limit: datetime.timedelta) -> "Processes":
         """Return the same processes with another limit for waiting, as one may work for all, or each for itself."""
         if self.world == 1:
             return self
@@ -43,7 +38,7 @@ class Processes:
 
     @property
     def main(self) -> bool:
-        """Whether this is the process that writes and prints for all."""
+        """Whether this process writes and prints for all."""
         return self.rank == 0
 
     def share(self, items: Sequence[Value]) -> Sequence[Value]:
@@ -51,12 +46,10 @@ class Processes:
         return items[self.rank :: self.world]
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
         if self.world > 1:
             dist.barrier(self.group)
 
     def mean(self, value: Tensor) -> Tensor:
-        """Return the mean of a floating-point tensor over the processes, elementwise."""
         if self.world == 1:
             return value
         total = value.clone()
@@ -81,31 +74,27 @@ class Processes:
 
     def run_on_main(self, act: Callable[[], Value]) -> Value:
         """Return what `act` returns in the main process. If it raises UserError or OSError there, all raise it."""
-        if self.world == 1:
-            return act()
         outcome: list[Any] = [None, None]
         if self.main:
             try:
                 outcome[0] = act()
             except (UserError, OSError) as error:
                 outcome[1] = error
-        dist.broadcast_object_list(outcome, group=self.group)
+        if self.world > 1:
+            dist.broadcast_object_list(outcome, group=self.group)
         if outcome[1] is not None:
             raise outcome[1]
         return cast(Value, outcome[0])
 
     def run_on_all(self, act: Callable[[], Value]) -> Value:
         """Return what `act` returns here. If it raises UserError in a process, all raise the first one's."""
-        if self.world == 1:
-            return act()
         result, complaint = None, None
         try:
             result = act()
         except UserError as error:
             complaint = error
-        for found in self.gather(complaint):
-            if found is not None:
-                raise found
+        for found in filter(None, self.gather(complaint)):
+            raise found
         return cast(Value, result)
 
     def broadcast_parameters(self, module: nn.Module) -> None:
@@ -115,23 +104,16 @@ class Processes:
                 dist.broadcast(tensor, 0, self.group)
 
 
-ALONE = Processes()
-"""a single process, without a process group"""
+ALONE = Processes()  # a single process, without a process group
 
 
 @contextlib.contextmanager
 def process_group(device: str, limit: datetime.timedelta = TIME_LIMIT) -> Iterator[Processes]:
     """Join the processes that torchrun started into a group during the block; within another block, use its group.
 
-    Each process uses the GPU of its local rank. GPUs exchange tensors by NCCL, CPUs by gloo.
+    device: auto, cuda (each process uses the GPU of its local rank) or cpu; limit: how long processes wait.
 
-    Args:
-        device: the training option: auto, cuda or cpu.
-        limit: how long the processes wait for one another.
-
-    Raises:
-        UserError: a single GPU is named for several processes, or there are fewer GPUs than processes.
-        PeerLost: another process ended during the block.
+    Raises UserError if there are fewer GPUs than processes, and PeerLost if another process ended during the block.
     """
     if dist.is_initialized():
         yield Processes(dist.get_rank(), dist.get_world_size())
@@ -142,18 +124,12 @@ def process_group(device: str, limit: datetime.timedelta = TIME_LIMIT) -> Iterat
     gpu = _take_gpu(device)
     store, rank, world = rendezvous_store()
     store = dist.PrefixStore(f"group{next(_groups)}", store)  # an earlier group's addresses are stale
+    backend = "gloo" if gpu is None else "cpu:gloo,cuda:nccl"
     try:
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if gpu is not None else "gloo",
-            store=store,
-            rank=rank,
-            world_size=world,
-            timeout=limit,
-            device_id=gpu,
-        )
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=limit, device_id=gpu)
         yield Processes(rank, world)
         dist.barrier()
-    except (dist.DistError, RuntimeError) as error:
+    except RuntimeError as error:
         if not isinstance(error, dist.DistError) and not any(sign in str(error) for sign in _SIGNS_OF_LOSS):
             raise
         raise PeerLost("another process has ended or does not answer: see its error message") from error
@@ -162,8 +138,7 @@ def process_group(device: str, limit: datetime.timedelta = TIME_LIMIT) -> Iterat
 
 
 _groups = itertools.count()
-_SIGNS_OF_LOSS = ("gloo/", "Connection closed by peer", "Connection reset by peer")
-"""in gloo's messages when a process is gone"""
+_SIGNS_OF_LOSS = ("gloo/", "Connection closed by peer", "Connection reset by peer")  # in gloo's messages
 
 
 def _take_gpu(device: str) -> torch.device | None:

@@ -1,7 +1,5 @@
 """Write files whole or not at all, lock them, and find the folder of files that may be deleted at any time."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import functools
@@ -15,8 +13,7 @@ from typing import Any, BinaryIO
 
 import platformdirs
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""errors of a file system without locks"""
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of a file system without locks
 
 
 def cache_folder(kind: str = "images") -> Path:
@@ -25,33 +22,21 @@ def cache_folder(kind: str = "images") -> Path:
         base = platformdirs.user_cache_path("shortcut-models", appauthor=False)
     except (OSError, RuntimeError, KeyError):
         base = Path()
-    return (base if base.is_absolute() else _temporary_cache()) / kind
+    return (base if base.is_absolute() else Path(_temporary_cache().name)) / kind
 
 
 @functools.cache
-def _temporary_cache() -> Path:
+def _temporary_cache() -> tempfile.TemporaryDirectory[str]:
     warnings.warn("this user does not have a home: files are cached until this process ends", stacklevel=3)
-    _TEMPORARY.append(tempfile.TemporaryDirectory(prefix="shortcut-models-", ignore_cleanup_errors=True))
-    return Path(_TEMPORARY[0].name)
-
-
-_TEMPORARY: list[tempfile.TemporaryDirectory[str]] = []
-"""removed when the process ends"""
+    return tempfile.TemporaryDirectory(prefix="shortcut-models-", ignore_cleanup_errors=True)
 
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold a lock on a file until the end of the block or of this process, even if processes that it started live on.
 
-    On a file system without locks, warn and continue.
-
-    Args:
-        path: a file for the lock alone.
-        wait: wait while another process holds the lock.
-
-    Raises:
-        BlockingIOError: another process holds the lock.
-        OSError: the file cannot be written.
+    On a file system without locks, warn and continue. Raises BlockingIOError, unless it may wait, if another process
+    holds the lock.
     """
     from filelock import FileLock, Timeout
 
@@ -85,35 +70,26 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it has either the old or the new content, complete, at any moment.
-
-    Raises:
-        OSError: the disk refused; it names the file.
-    """
-    try:
-        with writing(path) as file:
-            file.write(content)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
+    with writing(path) as file:
+        file.write(content)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON, whole or not at all."""
     write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def sync_directory(path: Path) -> None:
     """Flush the names of a directory's files to the disk, where the system lets a directory be opened."""
-    try:
+    with contextlib.suppress(PermissionError):  # Windows
         handle = os.open(path, os.O_RDONLY)
-    except PermissionError:  # Windows
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,7 +1,5 @@
 """SHA-256 of tensors, arrays and bytes."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 
@@ -9,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-HASH = "sha256"
-"""the key of a hash in a file's header"""
+HASH = "sha256"  # the key of a hash in a file's header
 
 
 def hash_tensors(tensors: Mapping[str, Tensor], header: str = "") -> str:

@@ -1,7 +1,5 @@
 """The machine: its devices, the name of its processor, and how its memory is reused."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os
@@ -19,11 +17,7 @@ _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that tensors free, with glibc; with other C libraries do nothing.
-
-    By default the C library returns large blocks to the system, which clears them page by page when the next step
-    allocates them again: a tenth to a fifth of a training step on a CPU.
-    """
+    """Keep the memory that tensors free, if the C library is glibc: a tenth to a fifth of a step on a CPU."""
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_TRIM_THRESHOLD, _NEVER)
@@ -31,11 +25,7 @@ def keep_freed_memory() -> None:
 
 
 def torch_device(name: str) -> torch.device:
-    """Return the device of this name; auto is a CUDA GPU where there is one.
-
-    Raises:
-        UserError: there is no such device.
-    """
+    """Return the device of this name; auto is a CUDA GPU if there is one. Raises UserError if it is not available."""
     try:
         # No other kind of GPU has been tried.
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)

@@ -1,7 +1,5 @@
 """Processes that do jobs. One that dies costs only the job that it was doing."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal
@@ -19,10 +17,8 @@ from ..errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-POLL_SECONDS = 0.2
-"""the longest time after which a request to stop is noticed"""
-_process: dict[str, Any] = {}
-"""what a process keeps from one job to the next"""
+POLL_SECONDS = 0.2  # the longest time after which a request to stop is noticed
+_process: dict[str, Any] = {}  # what a process keeps from one job to the next
 
 
 class ProcessDied(Exception):

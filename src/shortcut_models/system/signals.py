@@ -1,7 +1,5 @@
 """Stop training between two steps."""
 
-from __future__ import annotations
-
 import contextlib
 import signal
 import threading
@@ -15,7 +13,7 @@ class StopRequest(contextlib.AbstractContextManager["StopRequest"]):
         self.signal_number: int | None = None
         self._earlier: dict[int, Any] = {}
 
-    def __enter__(self) -> StopRequest:
+    def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._earlier[number] = signal.signal(number, self._ask)
@@ -23,12 +21,9 @@ class StopRequest(contextlib.AbstractContextManager["StopRequest"]):
 
     def _ask(self, number: int, frame: Any) -> None:
         self.signal_number = number
-        self._restore()
+        self.__exit__()
 
-    def _restore(self) -> None:
+    def __exit__(self, *exception: object) -> None:
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
         self._earlier = {}
-
-    def __exit__(self, *exception: object) -> None:
-        self._restore()

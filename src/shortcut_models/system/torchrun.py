@@ -1,17 +1,11 @@
 """What torchrun sets in the environment of the processes that it starts, if it started this one."""
 
-from __future__ import annotations
-
 import datetime
 import functools
 import os
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:  # not imported otherwise, as a command without tensors should start fast
-    from torch.distributed import Store
-
-TIME_LIMIT = datetime.timedelta(minutes=30)
-"""how long processes that train wait for one another before they give up"""
+TIME_LIMIT = datetime.timedelta(minutes=30)  # how long processes that train wait for one another
 DAY = datetime.timedelta(days=1)
 """the same if one process may have much more to do than the others, as when data is downloaded or decoded"""
 
@@ -22,9 +16,9 @@ def is_distributed() -> bool:
 
 
 @functools.cache
-def rendezvous_store() -> tuple[Store, int, int]:
+def rendezvous_store() -> tuple[Any, int, int]:
     """Return the store that torchrun's processes share, the rank of this one, and their number."""
-    from torch.distributed.rendezvous import rendezvous
+    from torch.distributed.rendezvous import rendezvous  # here, as a command without tensors should start fast
 
     return next(rendezvous("env://", timeout=TIME_LIMIT))
 

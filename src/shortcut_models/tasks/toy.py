@@ -67,7 +67,7 @@ class Toy(Task):
     distribution: Distribution = "four-gaussians"
     """the shape that the points form"""
     size: PositiveInt = 100_000
-    """number of points of the training set; the test set is as large, and drawn afresh"""
+    """number of points of the training set; the test set is as large, and of other draws"""
 
     @property
     def shape(self) -> tuple[int, ...]:

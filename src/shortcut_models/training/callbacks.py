@@ -99,7 +99,7 @@ class Previews(Callback):
                 picture(trainer.model, run.samples / f"{name}.png", write=state.processes.main)
             if trainer.step in self.snapshot_steps and state.processes.main:
                 snapshot(state.network, trainer.model, run.snapshots / f"{name}.npz")
-        except UserError as error:  # samples of a network that diverges are no reason to stop
+        except UserError as error:  # samples of a network that diverges do not stop it
             warnings.warn(f"no picture of step {trainer.step}: {error}", stacklevel=2)
 
 

@@ -229,7 +229,7 @@ def test_what_was_found_before_stays_unless_it_is_found_again(place: Path, run: 
     assert "stays" not in "".join(said)
     quick = ("--num", 15, "--steps", 1, "--json", tmp_path / "quick.json")
     assert known(*quick) == {"4": (NUM, 1.5), "2": (NUM, 1), "1": (NUM, 1)}
-    assert f"fid.json stays, as it is of {NUM} samples at 3 numbers of steps: give --json FILE" in said[-1]
+    assert f"fid.json stays, as it is of {NUM} samples at 3 numbers of steps: pass --json FILE" in said[-1]
     assert json.loads((tmp_path / "quick.json").read_text())["num"] == 15
     assert known("--steps", 4, 2, 1) == {"4": (NUM, 1), "2": (NUM, 1), "1": (NUM, 1)}
     assert json.loads((run / "fid.json").read_text())["guidance"] == 1

@@ -42,7 +42,7 @@ def test_the_array_that_the_others_were_made_from_is_one(tmp_path: Path) -> None
     path = tmp_path / "checkpoint.pkl"
     for whole in (array(), BUFFER + b"(I1\nt" + text("C") + b"tR", BUFFER + b"(I1\nt" + text("K") + b"(I0\nttR"):
         path.write_bytes(b"}" + text("train_state") + b"}" + text("params_ema") + b"}" + text("x") + whole + b"sss.")
-        numbers = read_checkpoint(path, ema=True).arrays["x"].numbers()
+        numbers = read_checkpoint(path, ema=True)[0]["x"].numbers()
         assert numbers.tobytes() == b"abcd"
         assert (numbers.shape, numbers.dtype) == ((1,), np.float32)
 

@@ -1,7 +1,5 @@
 """Demonstrations, and the formats that hold them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Demonstrations: observations and actions, one episode after another."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,18 +22,13 @@ class Demonstrations:
 
     observations: Mapping[str, Shaped[np.ndarray, "n ..."]]
     """by name: images uint8 [frames, height, width, channels], vectors float32 [frames, size]"""
-    actions: Float[np.ndarray, "n m"]
-    """the actions that were, or should have been, executed in each frame; float32"""
-    ends: Int64[np.ndarray, "k"]
-    """one past the last frame of each episode, ascending"""
-    returns: Float[np.ndarray, "k"] | None = None
-    """the score of each episode, where it is known"""
+    actions: Float[np.ndarray, "n m"]  # the actions that were, or should have been, executed in each frame; float32
+    ends: Int64[np.ndarray, "k"]  # one past the last frame of each episode, ascending
+    returns: Float[np.ndarray, "k"] | None = None  # the score of each episode, where it is known
     seeds: Int64[np.ndarray, "k"] | None = None
     """the seed of each episode, where it is known; evaluations skip these seeds"""
-    environment: str = ""
-    """name of the environment, where it is known"""
-    held_out: Int64[np.ndarray, "rest"] | None = None
-    """numbers of the held-out episodes, where the data has such"""
+    environment: str = ""  # name of the environment, where it is known
+    held_out: Int64[np.ndarray, "rest"] | None = None  # numbers of the held-out episodes, where the data has such
 
     def __post_init__(self) -> None:
         if self.actions.ndim != 2 or self.ends.ndim != 1:

@@ -3,8 +3,6 @@
 Images are written once into a file of raw bytes in the cache folder, and memory-mapped from there.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import json

@@ -1,7 +1,5 @@
 """Joining sets of demonstrations: for example perfect laps, and laps that show how to get back to the line."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

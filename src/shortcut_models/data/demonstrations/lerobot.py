@@ -8,8 +8,6 @@
 `observation.state` is called `state` here, `observation.images.top` is `top`.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -7,8 +7,6 @@
 - return and seed, scalars.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import io

@@ -1,7 +1,5 @@
 """Reading columns of Parquet files as arrays."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from pathlib import Path

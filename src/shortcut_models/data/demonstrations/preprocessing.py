@@ -1,7 +1,5 @@
 """Preprocessing of observations and actions: cuts of vectors, crops of images, normalization of numbers."""
 
-from __future__ import annotations
-
 import functools
 import re
 from typing import Literal

@@ -1,7 +1,5 @@
 """robomimic's HDF5 files: `data/demo_3/actions`, `data/demo_3/obs/NAME`, and the held-out episodes in `mask/valid`."""
 
-from __future__ import annotations
-
 import functools
 import json
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Reading the frames of a video in order."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Training examples of policies: the last observations at a frame, and the actions from it on."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -71,7 +69,7 @@ class Windows(Dataset[Batch]):
         observed = sum(array[0].nbytes for array in self.demonstrations.observations.values())
         return len(self) * (len(self.past) * observed + len(self.future) * self.demonstrations.actions[0].nbytes)
 
-    def shuffled(self, generator: np.random.Generator) -> Windows:
+    def shuffled(self, generator: np.random.Generator) -> "Windows":
         """Put the windows into a random order, and return this object."""
         order = generator.permutation(len(self))
         self.first, self.last, self.current = self.first[order], self.last[order], self.current[order]

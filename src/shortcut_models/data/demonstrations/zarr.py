@@ -4,8 +4,6 @@
 `meta/episode_ends` holds the end of each episode. The camera `img` is called `image` here, as in other formats.
 """
 
-from __future__ import annotations
-
 import contextlib
 import zipfile
 from collections.abc import Iterator, Sequence

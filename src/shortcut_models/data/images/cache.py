@@ -1,9 +1,4 @@
-"""Decoded images on disk, so that the next start does not decode them again.
-
-Each set is a file of raw bytes and, for each way of asking for it, a small JSON file that says what they are.
-"""
-
-from __future__ import annotations
+"""Decoded images on disk: a file of raw bytes, and JSON that says what they are, for each way of asking for them."""
 
 import hashlib
 import json
@@ -18,8 +13,9 @@ from jaxtyping import Int64, UInt8
 from ...system.files import cache_folder, write_atomically
 from ...system.hashing import hash_bytes
 
-IN_MEMORY = 2**30
-"""bytes; a larger set stays on disk and is mapped into memory"""
+IN_MEMORY = 2**30  # bytes; a larger set stays on disk and is mapped into memory
+
+Rows = tuple[UInt8[np.ndarray, "m c s s"], Int64[np.ndarray, "m"] | None]
 
 
 @dataclass(frozen=True)
@@ -28,12 +24,9 @@ class ImageSet:
 
     pixels: UInt8[np.ndarray, "n c s s"]
     labels: Int64[np.ndarray, "n"] | None
-    classes: int
-    """number of classes in the data as a whole, 0 without labels"""
-    class_names: tuple[str, ...]
-    """names of the classes where the data has any"""
-    skipped: int = 0
-    """damaged images that were left out"""
+    classes: int  # number of classes in the data as a whole, 0 without labels
+    class_names: tuple[str, ...]  # names of the classes where the data has any
+    skipped: int = 0  # damaged images that were left out
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -47,9 +40,7 @@ class ImageSet:
         """The fingerprint of pixels and labels."""
         return hash_bytes(self.pixels, self.labels)
 
-    def read(
-        self, rows: Sequence[int] | np.ndarray
-    ) -> tuple[UInt8[np.ndarray, "m c s s"], Int64[np.ndarray, "m"] | None]:
+    def read(self, rows: Sequence[int] | np.ndarray) -> Rows:
         """Return the pixels of some rows, and their labels if there are any."""
         chosen = np.asarray(rows)
         return self.pixels[chosen], None if self.labels is None else self.labels[chosen]
@@ -61,16 +52,13 @@ def cache_key(facts: Any) -> str:
 
 
 def cannot_write(error: OSError) -> str:
-    """Return the first half of a message: the second says what follows from it."""
     return f"cannot write the image cache {cache_folder()}: {error.strerror or error}"
 
 
 def read_pixels(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Return what a file holds, read, or mapped where it is large."""
-    path = cache_folder() / name
-    if math.prod(shape) < IN_MEMORY:
-        return np.fromfile(path, np.uint8).reshape(shape)
-    return np.memmap(path, np.uint8, "c", shape=shape)
+    path, large = cache_folder() / name, math.prod(shape) >= IN_MEMORY
+    return np.memmap(path, np.uint8, "c", shape=shape) if large else np.fromfile(path, np.uint8).reshape(shape)
 
 
 def describe(name: str, keys: set[str], images: ImageSet) -> None:

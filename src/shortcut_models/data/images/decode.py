@@ -1,7 +1,5 @@
 """From images of any mode, size and orientation to uint8 pixels of one shape, many at a time."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import os
@@ -21,10 +19,9 @@ from .examples import Examples
 
 P = TypeVar("P")
 R = TypeVar("R")
-CHUNK_IMAGES, CHUNK_BYTES = 64, 2**22
-"""what a thread decodes, at most, before it hands it over"""
-PROBES = 64
-"""images that are opened before a set is read in place"""
+CHUNK_IMAGES, CHUNK_BYTES = 64, 2**22  # what a thread decodes, at most, before it hands it over
+PASS_SIZE = "pass --task.image-size, the side in pixels to train at"
+PROBES = 64  # images that are opened before a set is read in place
 _DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 _GREY = _DEEP | {"1", "L", "LA", "La", "F"}
 
@@ -43,12 +40,9 @@ class Target:
 
     size: int
     channels: int
-    skip_damaged: bool
-    """leave out images that cannot be read"""
-    exact: bool
-    """every image must be of this size already"""
-    grey_only: bool
-    """an image in colour raises ColourFound"""
+    skip_damaged: bool  # leave out images that cannot be read
+    exact: bool  # every image must be of this size already
+    grey_only: bool  # an image in colour raises ColourFound
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -56,33 +50,24 @@ class Target:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of one image."""
         return self.channels * self.size**2
 
-    def in_colour(self) -> Target:
-        """Return the same target with three channels."""
+    def in_colour(self) -> "Target":
         return dataclasses.replace(self, channels=3, grey_only=False)
 
 
 def decide(examples: Examples, image_size: int | None, channels: int | None, skip_damaged: bool) -> Target:
-    """Return the target of a set; its first image decides what is not given.
-
-    Raises:
-        UserError: that image cannot be read, or is not a square of even side.
-    """
+    """Return the target of a set; its first image decides what is not given, or raises UserError."""
     for index in range(len(examples)):
         with contextlib.suppress(Damaged), _opened(examples, index, skip_damaged) as image:
-            (width, height), grey = image.size, is_grey(image)
+            (width, height), grey = image.size, image.mode in _GREY
             break
     else:
         raise _none_readable(examples)
     if image_size is None and (width != height or width % 2):
-        raise UserError(
-            f"{examples.where(index)} is {width}x{height}: pass --task.image-size, the side in pixels to train at"
-        )
-    return Target(
-        image_size or width, channels or (1 if grey else 3), skip_damaged, image_size is None, channels is None and grey
-    )
+        raise UserError(f"{examples.where(index)} is {width}x{height}: {PASS_SIZE}")
+    exact, grey_only = image_size is None, channels is None and grey
+    return Target(image_size or width, channels or (1 if grey else 3), skip_damaged, exact, grey_only)
 
 
 def _none_readable(examples: Examples) -> UserError:
@@ -113,15 +98,11 @@ def _opened(examples: Examples, index: int, skip_damaged: bool) -> Iterator[Imag
 
 
 def _check(examples: Examples, index: int, target: Target, image: Image.Image) -> None:
-    """Raise ColourFound or UserError where an image does not fit the target."""
-    if target.grey_only and not is_grey(image):
+    if target.grey_only and image.mode not in _GREY:
         raise ColourFound
     if target.exact and image.size != (target.size, target.size):
-        shape = f"{image.width}x{image.height}"
-        raise UserError(
-            f"images are of mixed size ({target.size}x{target.size}, but {examples.where(index)} is {shape}): "
-            f"pass --task.image-size, the side in pixels to train at"
-        )
+        other = f"{examples.where(index)} is {image.width}x{image.height}"
+        raise UserError(f"images are of mixed size ({target.size}x{target.size}, but {other}): {PASS_SIZE}")
 
 
 def probe(examples: Examples, target: Target) -> Target:
@@ -136,20 +117,13 @@ def probe(examples: Examples, target: Target) -> Target:
 
 
 def pixels_of(examples: Examples, index: int, target: Target) -> UInt8[np.ndarray, "c s s"]:
-    """Return the pixels of one image.
-
-    Raises:
-        UserError: it is of another size, or cannot be read.
-        Damaged: it cannot be read, and is to be left out.
-        ColourFound: it is in colour, unlike those before it.
-    """
+    """Return the pixels of one image, or raise UserError, Damaged or ColourFound."""
     with _opened(examples, index, target.skip_damaged) as image:
         _check(examples, index, target, image)
         return to_pixels(image, target.size, target.channels)
 
 
 def _chunk(examples: Examples, rows: range, target: Target) -> tuple[UInt8[np.ndarray, "m c s s"], list[int]]:
-    """Return the images of some rows, and the rows that could be read."""
     pixels = np.empty((len(rows), *target.shape), np.uint8)
     kept: list[int] = []
     for row in rows:
@@ -160,14 +134,7 @@ def _chunk(examples: Examples, rows: range, target: Target) -> tuple[UInt8[np.nd
 
 
 def decode(examples: Examples, target: Target, write: Callable[[np.ndarray], object]) -> list[int]:
-    """Decode in threads (Pillow releases Python's lock meanwhile), and write arrays [m, C, S, S] in order.
-
-    Returns:
-        The rows that were written: all, or those that could be read.
-
-    Raises:
-        UserError, ColourFound: as `pixels_of` does.
-    """
+    """Decode in threads, and write arrays [m, C, S, S] in order. Return the rows that could be read."""
     count = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // target.nbytes))
     work = [range(len(examples))[i : i + count] for i in range(0, len(examples), count)]
     kept: list[int] = []
@@ -197,17 +164,8 @@ def in_threads(work: Callable[[P], R], parts: Iterable[P]) -> Iterator[R]:
         pool.shutdown(cancel_futures=True)
 
 
-def is_grey(image: Image.Image) -> bool:
-    """Return whether the mode of an image has no colour."""
-    return image.mode in _GREY
-
-
 def to_pixels(image: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, "c s s"]:
-    """Turn upright, composite on white, resize the shorter side to `size`, crop the centre.
-
-    Raises:
-        ValueError: the range of the values is not known. Pillow raises more for a damaged image.
-    """
+    """Turn upright, composite on white, resize the shorter side to `size`, crop the centre."""
     image.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at a fraction of its size
     image = _plain(ImageOps.exif_transpose(image), "L" if channels == 1 else "RGB")
     if image.size != (size, size):
@@ -220,7 +178,7 @@ def to_pixels(image: Image.Image, size: int, channels: int) -> UInt8[np.ndarray,
 
 
 def _plain(image: Image.Image, mode: str) -> Image.Image:
-    """Return the image in mode L or RGB."""
+    """Return the image in mode L or RGB. Raises ValueError if the range of its values is not known."""
     if image.mode in _DEEP or image.mode == "F":  # 16 bits, or floats from 0 to 1
         values = np.asarray(image).astype(np.float64)
         most = 1.0 if image.mode == "F" else 65535.0
@@ -228,9 +186,8 @@ def _plain(image: Image.Image, mode: str) -> Image.Image:
             raise ValueError(f"values must be from 0 to {most:g}")
         image = Image.fromarray(np.rint(values * (255 / most)).astype(np.uint8))
     if image.has_transparency_data:
-        image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image).convert("RGB")
+        image = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
     elif image.mode not in ("L", "RGB"):
-        image = image.convert("L" if is_grey(image) else "RGB")
+        image = image.convert("L" if image.mode in _GREY else "RGB")
     return image if image.mode == mode else image.convert(mode)

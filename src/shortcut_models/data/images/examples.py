@@ -1,10 +1,4 @@
-"""Images that have not been decoded yet: what every format is read into.
-
-Every reader (`read_folder`, `read_shards`, `read_npz`, `read_idx`, `read_table`) takes `ImageFiles` and returns
-`Examples`; it raises UserError where files are damaged, or labels are not whole numbers from 0, one for each image.
-"""
-
-from __future__ import annotations
+"""Images that have not been decoded yet: what the reader of every format turns `ImageFiles` into."""
 
 import dataclasses
 import functools
@@ -20,8 +14,7 @@ from jaxtyping import Int64
 from PIL import Image
 
 Kind = Literal["folder", "tar", "npz", "idx", "table", "parquet"]
-MAX_HELD_OUT = 5_000
-"""images held out, at most, where the data has no test part of its own"""
+MAX_HELD_OUT = 5_000  # images held out, at most, where the data has no test part of its own
 
 
 @dataclass(frozen=True)
@@ -29,16 +22,12 @@ class ImageFiles:
     """Files of one format that are read together."""
 
     kind: Kind
-    root: Path
-    """the folder that names start from, or the name of a table"""
-    files: tuple[Path, ...]
-    """all that is read, sorted; of idx files: the images, then the labels if there are any"""
-    inner: str = ""
-    """the split, where an .npz file or a table of Hugging Face holds several"""
+    root: Path  # the folder that names start from, or the name of a table
+    files: tuple[Path, ...]  # all that is read, sorted; of idx files: the images, then the labels if there are any
+    inner: str = ""  # the split, where an .npz file or a table of Hugging Face holds several
 
 
 def encoded(name: str) -> bytes:
-    """Return a name as the disk has it."""
     return name.encode("utf-8", "surrogateescape")
 
 
@@ -55,17 +44,12 @@ def _open_chosen(opened: Callable[[int], Image.Image], rows: Int64[np.ndarray, "
 class Examples:
     """Images by number. Many threads, and processes that got a copy, may call `open`."""
 
-    root: Path
-    """the folder that the names start from"""
-    names: Sequence[str]
-    """one for each image, unique, and the same wherever the data is"""
-    open: Callable[[int], Image.Image]
-    """number -> image; raises what Pillow raises for a damaged one"""
+    root: Path  # the folder that the names start from
+    names: Sequence[str]  # one for each image, unique, and the same wherever the data is
+    open: Callable[[int], Image.Image]  # number -> image; raises what Pillow raises for a damaged one
     labels: Int64[np.ndarray, "n"] | None = None
-    classes: int = 0
-    """number of classes; 0 without labels"""
-    class_names: tuple[str, ...] = ()
-    """names of the classes where the data has any"""
+    classes: int = 0  # number of classes; 0 without labels
+    class_names: tuple[str, ...] = ()  # names of the classes where the data has any
     blocks: Int64[np.ndarray, "n"] | None = None
     """number of the shard that holds each image, where images of a shard are best read together"""
 
@@ -73,11 +57,9 @@ class Examples:
         return len(self.names)
 
     def where(self, index: int) -> str:
-        """Return what messages call an image."""
         return str(self.root / self.names[index])
 
-    def subset(self, rows: Sequence[int]) -> Examples:
-        """Return some of the images, in this order."""
+    def subset(self, rows: Sequence[int]) -> "Examples":
         chosen = np.array(rows, np.int64)
         return dataclasses.replace(
             self,
@@ -87,16 +69,11 @@ class Examples:
             blocks=None if self.blocks is None else self.blocks[chosen],
         )
 
-    def split(self, split: str, *, hold_out: bool) -> Examples:
-        """Return the images of a split.
+    def split(self, split: str, *, hold_out: bool) -> "Examples":
+        """Return the images of a split; hold_out: these are for both splits, and not for this one alone.
 
-        The tenth with the smallest hashes of their names is held out, MAX_HELD_OUT at most: the same ones wherever the
-        data is. Some of them may become training images when others are added. Test images come in the order of the
-        hash, so the first thousand are a fair sample even where the files are sorted by class.
-
-        Args:
-            split: "train" or "test".
-            hold_out: these images are for both splits, and not for this one alone.
+        The tenth with the smallest hashes of their names is held out, wherever the data is. Test images come in the
+        order of the hash, so the first thousand are a fair sample even of files that are sorted by class.
         """
         hashes = [hashlib.blake2b(encoded(name), digest_size=8).digest() for name in self.names]
         order = sorted(range(len(self)), key=hashes.__getitem__)
@@ -114,12 +91,7 @@ def read_folder(files: ImageFiles) -> Examples:
     """Return image files; the sorted names of their sub-folders are the classes."""
     names = [path.relative_to(files.root).as_posix() for path in files.files]
     tops = [name.split("/", 1)[0] for name in names if "/" in name]
-    classes, labels = np.unique(tops, return_inverse=True)
-    return Examples(
-        files.root,
-        names,
-        functools.partial(_open_file, files.root, names),
-        labels.astype(np.int64) if tops else None,
-        len(classes),
-        tuple(classes.tolist()),
-    )
+    classes, numbers = np.unique(tops, return_inverse=True)
+    labels = numbers.astype(np.int64) if tops else None
+    opened = functools.partial(_open_file, files.root, names)
+    return Examples(files.root, names, opened, labels, len(classes), tuple(classes.tolist()))

@@ -1,7 +1,5 @@
 """Tables of images as Hugging Face `datasets` keeps them: by name, saved to disk, or as Parquet files."""
 
-from __future__ import annotations
-
 import functools
 import io
 from collections.abc import Mapping
@@ -15,24 +13,17 @@ from ...errors import UserError, first_line
 from .examples import Examples, ImageFiles, count_classes
 from .npz_idx import check_labels
 
-PREFIX = "hf:"
-"""what a name on the Hub, hf:NAME or hf:NAME:CONFIG, begins with"""
-_BLOCK_ROWS = 1024
-"""rows of a table that are taken to be together on the disk"""
+PREFIX = "hf:"  # what a name on the Hub, hf:NAME or hf:NAME:CONFIG, begins with
+_BLOCK_ROWS = 1024  # rows of a table that are taken to be together on the disk
 
 
 def is_saved(folder: Path) -> bool:
-    """Return whether `save_to_disk` wrote a folder."""
     return any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
 
 
 @functools.lru_cache(maxsize=4)
 def open_tables(data: str | tuple[Path, ...]) -> Mapping[str, Any]:
-    """Return tables by split; "" is the split of one alone.
-
-    Args:
-        data: hf:NAME[:CONFIG], which is downloaded once, a folder that `save_to_disk` wrote, or Parquet files.
-    """
+    """Return the tables of hf:NAME[:CONFIG], a folder or Parquet files, by split; "" is the split of one alone."""
     try:
         import datasets
     except ImportError:
@@ -66,16 +57,12 @@ def hides_labels(files: ImageFiles) -> bool:
 
 
 def _labels(table: Any) -> tuple[str | None, np.ndarray | None]:
-    """Return the column of labels, and its numbers."""
     column = _label_column(table)
     return column, None if column is None else np.asarray(table.with_format("numpy")[column][:])
 
 
 def _label_column(table: Any) -> str | None:
-    """Return the column called label or labels: of classes or, in a table without any, of whole numbers.
-
-    Without such a column, return that of the most classes, or None.
-    """
+    """Return the column label or labels, of classes or, without any, whole numbers; else that of the most classes."""
     from datasets import ClassLabel
 
     features = table.features
@@ -88,16 +75,13 @@ def _label_column(table: Any) -> str | None:
 
 
 def _image_column(root: Path, table: Any) -> str:
-    """Return the one column of images: of that type, or with the bytes of files."""
     import datasets
 
-    features = table.features
     is_image = lambda kind: isinstance(kind, datasets.Image) or (isinstance(kind, dict) and "bytes" in kind)
-    found = [name for name, kind in features.items() if is_image(kind)]
+    found = [name for name, kind in table.features.items() if is_image(kind)]
     if len(found) != 1:
-        raise UserError(
-            f"{root} must have one column of images, not {len(found)}; its columns are {', '.join(features)}: keep one"
-        )
+        names = ", ".join(table.features)
+        raise UserError(f"{root} must have one column of images, not {len(found)}; its columns are {names}: keep one")
     return found[0]
 
 
@@ -122,12 +106,6 @@ def read_table(files: ImageFiles) -> Examples:
         numbers = None
     labels = None if numbers is None else check_labels(files.root, numbers, len(table))
     names = () if labels is None else tuple(getattr(table.features[label], "names", None) or ())
-    return Examples(
-        files.root,
-        [f"{files.inner or 'all'}[{row}]" for row in range(len(table))],
-        functools.partial(_open_cell, cells, column),
-        labels,
-        len(names) or count_classes(labels),
-        names,
-        np.arange(len(table)) // _BLOCK_ROWS,
-    )
+    images = [f"{files.inner or 'all'}[{row}]" for row in range(len(table))]
+    opened, blocks = functools.partial(_open_cell, cells, column), np.arange(len(table)) // _BLOCK_ROWS
+    return Examples(files.root, images, opened, labels, len(names) or count_classes(labels), names, blocks)

@@ -1,7 +1,5 @@
 """Images that stay in their files: each is read and decoded when its row is asked for."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,33 +7,27 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from ...base import Batch
 from ...errors import UserError
 from ...system.hashing import hash_bytes
+from .cache import Rows
 from .decode import ColourFound, Damaged, Target, pixels_of
 from .examples import Examples, encoded
 
-NEIGHBOURS = 100
-"""images that are tried in place of a damaged one"""
-WINDOW_SHARDS, WINDOW_IMAGES = 16, 16_384
-"""shards and images that are mixed with one another, at least"""
+NEIGHBOURS = 100  # images that are tried in place of a damaged one
+WINDOW_SHARDS, WINDOW_IMAGES = 16, 16_384  # shards and images that are mixed with one another, at least
 
 
 @dataclass(frozen=True, kw_only=True)
 class InPlaceSet(Examples):
-    """The images of a split, all made to one shape when they are read.
-
-    Where damaged images are to be skipped, the next one that can be read takes the place of each, with its label. So
-    the rows, and with them the order of training, stay the same.
-    """
+    """The images of a split, read when they are asked for; the next one takes the place of a damaged one."""
 
     target: Target
-    damaged: set[str] = field(default_factory=set)
-    """names of the images read so far that another one took the place of"""
+    damaged: set[str] = field(default_factory=set)  # names of the images that another one took the place of
     skipped: ClassVar[int] = 0
 
     @property
@@ -47,10 +39,7 @@ class InPlaceSet(Examples):
         """The fingerprint of names and labels: to read all pixels would take as long as a pass over the data."""
         return hash_bytes(*map(encoded, self.names), self.labels)
 
-    def read(
-        self, rows: Sequence[int] | np.ndarray
-    ) -> tuple[UInt8[np.ndarray, "m c s s"], Int64[np.ndarray, "m"] | None]:
-        """Return the pixels of some rows, and their labels if there are any."""
+    def read(self, rows: Sequence[int] | np.ndarray) -> Rows:
         pixels, taken = np.empty((len(rows), *self.shape), np.uint8), []
         for place, row in enumerate(rows):
             pixels[place], found = self._one(int(row))
@@ -96,11 +85,7 @@ class InPlaceSet(Examples):
 
 
 def windowed(shards: Int64[np.ndarray, "n"], source: torch.Generator) -> Int64[Tensor, "n"]:
-    """Return all rows once, in an order that reads from a few shards at a time; `shards` has the shard of each row.
-
-    The shards are shuffled and cut into windows of at least 16 shards and 16,384 images; the rows of a window are
-    shuffled among themselves. So two images of one shard are at most a window apart. One window is a plain shuffle.
-    """
+    """Return all rows once: shards, given for each row, in windows of random ones, whose rows are shuffled."""
     _, counts = np.unique(shards, return_counts=True)
     pieces = torch.from_numpy(np.argsort(shards, kind="stable")).split(counts.tolist())
     turns = torch.randperm(len(pieces), generator=source).tolist()

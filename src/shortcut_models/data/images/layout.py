@@ -1,7 +1,5 @@
 """Which files a path means, and which of them are to train on and which are held out."""
 
-from __future__ import annotations
-
 import glob
 import os
 import re
@@ -29,20 +27,13 @@ _KINDS: dict[Kind, tuple[str, re.Pattern[str]]] = {
     "parquet": ("Parquet files", re.compile(r"\.parquet$", re.IGNORECASE)),
 }
 """kinds of files: what messages call them, and what their names end in"""
-_SPLIT = re.compile(
-    r"(?<![a-z])(?:(?P<train>train(?:ing)?)|(?P<test>test(?:ing)?|t10k)|(?P<val>val(?:id(?:ation)?)?))(?![a-z])",
-    re.IGNORECASE,
-)
+_WORDS = r"(?P<train>train(?:ing)?)|(?P<test>test(?:ing)?|t10k)|(?P<val>val(?:id(?:ation)?)?)"
+_SPLIT = re.compile(rf"(?<![a-z])(?:{_WORDS})(?![a-z])", re.IGNORECASE)
 """a word in the name of a file, a folder or a table that says what it is for"""
 
 
 def find_splits(data: str) -> dict[str, ImageFiles]:
-    """Return {"train": files} and, where the data has a held-out part of its own, {"test": files}.
-
-    Raises:
-        UserError: the path does not exist, is of a type that is not read, or could be read in two ways.
-        OSError: the path cannot be read.
-    """
+    """Return {"train": files} and, where the data has a held-out part, {"test": files}, or raise UserError."""
     path = Path(data)
     if data.startswith(PREFIX) or is_saved(path):
         return _tables(data)
@@ -82,7 +73,6 @@ def _npz(path: Path) -> dict[str, ImageFiles]:
 
 
 def _tables(data: str) -> dict[str, ImageFiles]:
-    """Return the splits of tables of Hugging Face."""
     tables = open_tables(data)
     named = {word: name for name in tables if (word := _word(_SPLIT.fullmatch(name)))}
     if len(tables) == 1:
@@ -97,15 +87,15 @@ def _pattern(pattern: str) -> dict[str, ImageFiles]:
         names = list(braceexpand(pattern, escape=False))
     except ValueError:  # a brace without its pair
         names = [pattern]
-    hits = {name: glob.glob(name) for name in names}
-    for name, found in hits.items():
-        if not found:
+    paths: set[Path] = set()
+    for name in names:
+        if not (found := glob.glob(name)):
             raise UserError(f"no file matches {name}: pass --data with a pattern of tar shards that are there")
-    paths = sorted({Path(hit) for found in hits.values() for hit in found})
-    for path in paths:
+        paths.update(map(Path, found))
+    for path in sorted(paths):
         if not _KINDS["tar"][1].search(path.name):
             raise UserError(f"{path} is not a tar file: a pattern must match tar shards only (or pass the folder)")
-    return {"train": _files("tar", Path(os.path.commonpath([path.parent for path in paths])), paths)}
+    return {"train": _files("tar", Path(os.path.commonpath([path.parent for path in paths])), sorted(paths))}
 
 
 def _word(match: re.Match[str] | None) -> str:
@@ -147,12 +137,7 @@ def _folder(folder: Path) -> dict[str, ImageFiles]:
 
 
 def _choose(named: Mapping[str, T], where: Path | str, files: Callable[[T, str], ImageFiles]) -> dict[str, ImageFiles]:
-    """Return the files of train and test; those of val where there is no test, or its labels are secret.
-
-    Args:
-        named: what the data holds, by the words train, test and val; `files` turns one of these into a split.
-        where: what messages call the data.
-    """
+    """Return the files of train and of test, or of val if there is no test, or its labels are secret."""
     if "train" not in named:
         held = " and ".join(named) or "parts of other names"
         raise UserError(f"{where} holds {held}, but no train part: add one, or name a part in --data")
@@ -178,7 +163,7 @@ def _by_name(paths: list[Path]) -> dict[str, list[Path]]:
 
 
 def _contents(folder: Path, *, by_name: bool = True) -> dict[str, ImageFiles]:
-    """Return the splits of a folder of one kind of file, told apart by their names, or else all as "train"."""
+    """Return the splits of a folder of one kind of file, by their names, or else all as "train"."""
     _, files = _visible(folder)
     found = {kind: [path for path in files if name.search(path.name)] for kind, (_, name) in _KINDS.items()}
     # A file that was unpacked beside its .gz is read once.
@@ -197,9 +182,8 @@ def _contents(folder: Path, *, by_name: bool = True) -> dict[str, ImageFiles]:
     if kind == "folder":
         stray = [path.name for path in found[kind] if path.parent == folder]
         if 0 < len(stray) < len(found[kind]):
-            raise UserError(
-                f"{folder} holds class folders, but also images such as {stray[0]}: move those into a class"
-            )
+            held_too = f"images such as {stray[0]}: move those into a class"
+            raise UserError(f"{folder} holds class folders, but also {held_too}")
         return {"train": _files(kind, folder, found[kind])}
 
     def files_of_split(paths: list[Path], split: str) -> ImageFiles:

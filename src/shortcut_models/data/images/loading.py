@@ -1,13 +1,10 @@
 """The images of a split: from memory, from the cache on disk, decoded now, or left where they are."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -24,11 +21,11 @@ from .layout import find_splits
 from .npz_idx import read_idx, read_npz
 from .shards import is_compressed, read_shards, unpacked
 
-VERSION = 1
-"""of the way from files to pixels; a change invalidates all cached sets"""
-LARGE = 2**33
-"""bytes of pixels from which on a set is left where it is, unless `reading` says otherwise"""
+VERSION = 1  # of the way from files to pixels; a change invalidates all cached sets
+LARGE = 2**33  # bytes of pixels from which on a set is left where it is, unless `reading` says otherwise
 Reading = Literal["auto", "memory", "in-place"]
+READERS = {"folder": read_folder, "tar": read_shards, "npz": read_npz, "idx": read_idx}
+READERS |= {"table": read_table, "parquet": read_table}
 
 
 class Request(NamedTuple):
@@ -46,8 +43,7 @@ class ImageSource:
 
     Where the data has no test part, a tenth of it (at most 5,000, at least one) is held out, by a hash of the names.
     Sets are decoded into an array: from 1 GiB on it is mapped from a file in the cache folder, and from 8 GiB on none
-    is made, but images are read in place; `reading` decides otherwise. Reading raises UserError for whatever is wrong
-    with the data, and warns of a cache that cannot be written.
+    is made, but images are read in place; `reading` decides otherwise.
     """
 
     data: str
@@ -58,7 +54,6 @@ class ImageSource:
 
     @functools.cached_property
     def train(self) -> ImageSet | InPlaceSet:
-        """The images to train on."""
         return self._read("train", self.image_size, self.channels)
 
     @functools.cached_property
@@ -77,16 +72,13 @@ class ImageSource:
 
     @functools.cached_property
     def _compressed(self) -> dict[str, bool]:
-        """Whether each part holds compressed shards."""
         return {name: part.kind == "tar" and any(map(is_compressed, part.files)) for name, part in self._parts.items()}
 
     @functools.cached_property
     def _lists(self) -> dict[str, Examples]:
-        """The images of each part, listed once for both splits."""
         return {}
 
     def _read(self, split: str, image_size: int | None, channels: int | None) -> ImageSet | InPlaceSet:
-        """Return a split from where it is, from the cache, or decoded now."""
         request = Request(split, image_size, channels, self.skip_damaged)
         try:
             name = split if split in self._parts else "train"
@@ -96,11 +88,18 @@ class ImageSource:
             if cached is not None and not may_stay:
                 return cached
             with self._listed(name) as whole:
-                examples = self._split(whole, split, hold_out)
+                if len(whole) < (need := 2 if hold_out else 1):
+                    raise UserError(f"{self.data} holds {len(whole)} images for {split}: at least {need} are needed")
+                examples = whole.split(split, hold_out=hold_out)
                 target = decide(examples, image_size, channels, self.skip_damaged)
                 if may_stay and (self.reading == "in-place" or len(examples) * target.nbytes >= LARGE):
                     return InPlaceSet(**vars(examples), target=probe(examples, target))
-                return _decode(examples, target, part, request, hold_out) if cached is None else cached
+                if cached is not None:
+                    return cached
+                try:
+                    return _decode(examples, target, part, request, hold_out)
+                except ColourFound:
+                    return _decode(examples, target.in_colour(), part, request, hold_out)
         except OSError as error:
             raise UserError(f"cannot read {error.filename or self.data}: {error.strerror or error}") from None
 
@@ -119,43 +118,20 @@ class ImageSource:
         part = self._parts[name]
         if self._compressed[name]:
             with unpacked(part.files) as plain:
-                yield _list(part, plain)
+                yield read_shards(part, plain)
             return
         if name not in self._lists:
-            self._lists[name] = _list(part, part.files)
+            self._lists[name] = READERS[part.kind](part)
         yield self._lists[name]
-
-    def _split(self, whole: Examples, split: str, hold_out: bool) -> Examples:
-        need = 2 if hold_out else 1
-        if len(whole) < need:
-            raise UserError(f"{self.data} holds {len(whole)} images for {split}: at least {need} are needed")
-        return whole.split(split, hold_out=hold_out)
 
 
 def _key(part: ImageFiles, request: Request, hold_out: bool) -> str:
-    """Return a name for what a request gives, as long as no file changes."""
     stats = [(str(path), path.stat()) for path in part.files]
     files = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
     return cache_key([VERSION, part.kind, str(part.root), part.inner, hold_out, *request, files])
 
 
-def _list(part: ImageFiles, plain: tuple[Path, ...]) -> Examples:
-    """List all images of a part; plain: its files, compressed shards unpacked."""
-    if part.kind == "tar":
-        return read_shards(part, plain)
-    readers = {"folder": read_folder, "npz": read_npz, "idx": read_idx, "table": read_table, "parquet": read_table}
-    return readers[part.kind](part)
-
-
 def _decode(examples: Examples, target: Target, part: ImageFiles, request: Request, hold_out: bool) -> ImageSet:
-    """Decode the images into the cache, in colour where one is found among images that are grey at first."""
-    try:
-        return _decode_as(examples, target, part, request, hold_out)
-    except ColourFound:
-        return _decode_as(examples, target.in_colour(), part, request, hold_out)
-
-
-def _decode_as(examples: Examples, target: Target, part: ImageFiles, request: Request, hold_out: bool) -> ImageSet:
     """Decode the images into the cache; where that cannot be written, into memory."""
     asked = _key(part, request, hold_out)
     exact = _key(part, request._replace(image_size=target.size, channels=target.channels), hold_out)

@@ -1,7 +1,5 @@
 """Images in arrays: .npz files, and idx files such as those of MNIST."""
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import math
@@ -22,7 +20,6 @@ Arrays = np.lib.npyio.NpzFile
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Arrays]:
-    """Open an .npz file; its arrays are read one at a time."""
     try:
         with open(path, "rb") as raw, Arrays(raw) as file:
             yield file
@@ -46,20 +43,14 @@ def npz_splits(path: Path) -> dict[str, str]:
 
 
 def read_npz(files: ImageFiles) -> Examples:
-    """Return the images of an .npz file, and its labels if it has any."""
     path = files.files[0]
     with _opened(path) as file:
         images, labels = (_named(file, names, files.inner) for names in (_IMAGES, _LABELS))
-        pixels = file[images] if images else _only_images(path, file)
-        return _examples(path, pixels, path, file[labels] if labels else None)
-
-
-def _only_images(path: Path, file: Arrays) -> np.ndarray:
-    candidates = [array for array in file.values() if array.ndim in (3, 4)]
-    if len(candidates) != 1:
-        held = ", ".join(file) or "nothing"
-        raise UserError(f"{path} must hold an array named images, [n, H, W] or [n, H, W, C]; it holds {held}")
-    return candidates[0]
+        candidates = [file[images]] if images else [array for array in file.values() if array.ndim in (3, 4)]
+        if len(candidates) != 1:
+            held = ", ".join(file) or "nothing"
+            raise UserError(f"{path} must hold an array named images, [n, H, W] or [n, H, W, C]; it holds {held}")
+        return _examples(path, candidates[0], path, file[labels] if labels else None)
 
 
 def _uint8(path: Path, images: np.ndarray) -> np.ndarray:
@@ -95,7 +86,6 @@ def check_labels(path: Path, labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def _examples(path: Path, images: np.ndarray, labels_path: Path, numbers: np.ndarray | None) -> Examples:
-    """Return checked images and labels, with the file that each comes from."""
     images = _uint8(path, images)
     labels = None if numbers is None else check_labels(labels_path, numbers, len(images))
     if images.shape[3:] == (1,):
@@ -105,7 +95,6 @@ def _examples(path: Path, images: np.ndarray, labels_path: Path, numbers: np.nda
 
 
 def read_idx(files: ImageFiles) -> Examples:
-    """Return the images of an idx file, and the labels of another if there is one."""
     path, labels = files.files[0], files.files[-1]
     pixels = _idx_array(path)
     if pixels.ndim not in (3, 4) or 0 in pixels.shape:

@@ -1,10 +1,4 @@
-"""Tar shards named as WebDataset does, and the index that says where in them each image is.
-
-The index is made once from the headers of the shards, and kept in the cache folder under a key of their names, sizes
-and times of change. With it any image of any shard is one read away.
-"""
-
-from __future__ import annotations
+"""Tar shards named as WebDataset does, and the index, kept in the cache folder, of where in them each image is."""
 
 import contextlib
 import functools
@@ -32,16 +26,11 @@ from .decode import in_threads
 from .examples import Examples, ImageFiles, count_classes, encoded
 from .layout import IMAGE
 
-VERSION = 2
-"""of what an index holds; after a change every index is made again"""
-_KEPT_OPEN = 64
-"""shards that a process keeps open: more than are read from at one time"""
-Stamp = tuple[int, int]
-"""size in bytes and time of change in ns: what tells one state of a file from another"""
-Member = tuple[str, int, int, int, int]
-"""an image: its name, the number of its shard, where its bytes start, their count, and its class, -1 without one"""
-Places = Int64[np.ndarray, "4 n"]
-"""the numbers of all images"""
+VERSION = 2  # of what an index holds; after a change every index is made again
+_KEPT_OPEN = 64  # shards that a process keeps open: more than are read from at one time
+Stamp = tuple[int, int]  # size in bytes and time of change in ns: what tells one state of a file from another
+Member = tuple[str, int, int, int, int]  # name, number of the shard, where its bytes start, their count, class or -1
+Places = Int64[np.ndarray, "4 n"]  # the numbers of all images
 
 
 def _stamp(stat: os.stat_result) -> Stamp:
@@ -81,12 +70,9 @@ def unpacked(shards: tuple[Path, ...]) -> Iterator[tuple[Path, ...]]:
         yield tuple(plain)
 
 
-def read_shards(files: ImageFiles, plain: tuple[Path, ...]) -> Examples:
-    """Return the images of tar shards: KEY.png (or another suffix) and, for its label, KEY.cls.
-
-    Args:
-        plain: for each shard the file to read, itself or a copy that is not compressed.
-    """
+def read_shards(files: ImageFiles, unpacked_files: tuple[Path, ...] = ()) -> Examples:
+    """Return the images of tar shards, or of unpacked copies: KEY.png (or another suffix) and its label KEY.cls."""
+    plain = unpacked_files or files.files
     stamps = [_stamp(path.stat()) for path in plain]
     names, places = _cached_index(files, stamps) if plain == files.files else _scan_all(files, plain)
     labelled = places[3] >= 0
@@ -117,7 +103,6 @@ def _cached_index(files: ImageFiles, stamps: list[Stamp]) -> tuple[list[str], Pl
 
 
 def _scan_all(files: ImageFiles, plain: tuple[Path, ...]) -> tuple[list[str], Places]:
-    """Return the index of all shards, several of them read at a time."""
     members: list[Member] = []
     with progress(len(plain), "shard", desc="indexing shards", delay=1) as bar:
         for found in in_threads(lambda number: _scan(files, plain[number], number), range(len(plain))):
@@ -136,7 +121,6 @@ def _explained(shard: Path) -> Iterator[None]:
 
 
 def _scan(files: ImageFiles, path: Path, number: int) -> list[Member]:
-    """Return the images of a shard, in order, with their labels."""
     shard, images, labels = files.files[number], {}, {}
     with _explained(shard), open(path, "rb", buffering=0) as file, tarfile.open(fileobj=file, mode="r:") as archive:
         while (member := archive.next()) is not None:
@@ -157,10 +141,8 @@ def _scan(files: ImageFiles, path: Path, number: int) -> list[Member]:
         if os.pread(file.fileno(), tarfile.BLOCKSIZE, archive.offset) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("it ends early, or is broken in the middle")
     if not images:
-        raise UserError(
-            f"no images in {shard}: members must be named KEY.png (or .jpg, .webp, ...), without a dot in KEY; "
-            f"pack it again, or leave it out"
-        )
+        rule = "members must be named KEY.png (or .jpg, .webp, ...), without a dot in KEY"
+        raise UserError(f"no images in {shard}: {rule}; pack it again, or leave it out")
     return [(*image, labels.get(key, -1)) for key, image in images.items()]
 
 

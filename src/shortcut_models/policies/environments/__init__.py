@@ -1,7 +1,5 @@
 """The environments by name. To add one, add a file here and a line to ENVIRONMENTS."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The interface between an environment and the policies that act in it: that of Gymnasium."""
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

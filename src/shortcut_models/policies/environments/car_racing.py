@@ -1,7 +1,5 @@
 """CarRacing-v3 of gymnasium: a lap on a track that is new in each episode."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import Any

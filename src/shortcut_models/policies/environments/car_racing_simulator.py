@@ -1,7 +1,5 @@
 """Gymnasium's CarRacing without drawing what is not visible. Importing this needs the extra `car-racing`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Meta-World: fifty tasks of an arm on a table."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,8 +28,7 @@ class MetaWorld(Simulated):
     goal follow from the seed. The success is 1 once the task is solved, which ends the episode, as 500 frames do.
     """
 
-    tasks = tuple(f"{name}-v3" for name in TASKS.split())
-    """the values of TASK in meta-world/TASK"""
+    tasks = tuple(f"{name}-v3" for name in TASKS.split())  # the values of TASK in meta-world/TASK
     observation_names = ("state",)
     metric_name = "success"
     max_episode_steps = 500

@@ -1,7 +1,5 @@
 """Importing MuJoCo, and drawing with it without a screen."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 import importlib.util

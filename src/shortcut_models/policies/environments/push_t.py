@@ -1,7 +1,5 @@
 """Push-T of gym-pusht: a disc pushes a T onto its place on the plane."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import Any

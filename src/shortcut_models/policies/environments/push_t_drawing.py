@@ -6,8 +6,6 @@ pygame did: a polygon row by row, with its edges truncated to whole pixels towar
 lines side by side.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any

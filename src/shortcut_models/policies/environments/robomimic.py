@@ -1,7 +1,5 @@
 """robomimic's tasks, as robosuite 1.5 simulates them: Lift, and Transport."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar

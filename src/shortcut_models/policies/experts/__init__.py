@@ -1,7 +1,5 @@
 """The experts by environment. To add one, add a file here and a line to EXPERTS."""
 
-from __future__ import annotations
-
 from ...errors import UserError
 from ..environments import ENVIRONMENTS, CarRacing, family_of
 from .base import Expert

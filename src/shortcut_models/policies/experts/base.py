@@ -1,7 +1,5 @@
 """The interface of the experts of `shortcut collect`."""
 
-from __future__ import annotations
-
 import abc
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A person who drives the car with the keyboard or a gamepad."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -23,8 +21,7 @@ WITHOUT_SCREEN = ("dummy", "offscreen")  # SDL's video drivers that show nothing
 class Gamepad:
     """A gamepad that SDL knows: SDL maps the axes of each model to their meanings."""
 
-    STICK, BRAKE, GAS = 0, 4, 5
-    """SDL_CONTROLLER_AXIS_LEFTX, ..._TRIGGERLEFT, ..._TRIGGERRIGHT"""
+    STICK, BRAKE, GAS = 0, 4, 5  # SDL_CONTROLLER_AXIS_LEFTX, ..._TRIGGERLEFT, ..._TRIGGERRIGHT
     MAX_POSITION = 32767
 
     def __init__(self, controller: Any) -> None:

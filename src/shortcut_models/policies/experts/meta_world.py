@@ -1,7 +1,5 @@
 """The scripted policies that come with Meta-World."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Autoencoders between images and latents: any AutoencoderKL or AutoencoderTiny of Hugging Face's diffusers."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import json
@@ -23,8 +21,7 @@ from ...errors import UserError, first_line
 from ...system.hashing import hash_tensors
 
 KINDS = ("AutoencoderKL", "AutoencoderTiny")
-PIXELS_AT_ONCE = 2**20
-"""in a batch of the autoencoder, 16 images of 256x256: this bounds the memory, and does not change results"""
+PIXELS_AT_ONCE = 2**20  # in a batch, 16 images of 256x256: this bounds the memory, and does not change results
 ACCEPTED = "pass --vae with the folder of an AutoencoderKL or AutoencoderTiny, or its name on the Hugging Face Hub"
 
 Images = UInt8[Tensor, "b c height width"]
@@ -43,6 +40,8 @@ class Vae:
         config = network.config
         self.network, self.name = network.eval().requires_grad_(False), name
         self.kind = type(network).__name__
+        self.deterministic = self.kind == "AutoencoderTiny"
+        """whether the posterior is a point, with a standard deviation of 0"""
         if config.in_channels != config.out_channels or config.in_channels not in (1, 3):
             raise UserError(
                 f"the VAE {name} turns images of {config.in_channels} channels into images of {config.out_channels}: "
@@ -53,12 +52,12 @@ class Vae:
         widths = config.block_out_channels if self.kind == "AutoencoderKL" else config.encoder_block_out_channels
         self.factor = 2 ** (len(widths) - 1)
         """ratio of the sides of an image and its latent"""
-        self.scale, self.shift = _units(config)
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether the posterior is a point, with a standard deviation of 0."""
-        return self.kind == "AutoencoderTiny"
+        scale = torch.tensor([config.scaling_factor], dtype=torch.float32)
+        shift = torch.tensor([config.get("shift_factor") or 0.0])
+        mean, std = config.get("latents_mean"), config.get("latents_std")
+        if mean is not None and std is not None:  # for each channel, in place of a shift
+            scale, shift = scale / torch.tensor(std), torch.tensor(mean)
+        self.scale, self.shift = scale.view(-1, 1, 1), shift.view(-1, 1, 1)
 
     @functools.cached_property
     def sha256(self) -> str:
@@ -77,11 +76,7 @@ class Vae:
 
     @torch.no_grad()
     def encode(self, images: Images) -> tuple[Latents, Latents]:
-        """Return mean and standard deviation of the posterior, float32, on the images' device.
-
-        Raises:
-            UserError: the images have the wrong channels or size, or a result is not finite.
-        """
+        """Return mean and standard deviation, float32, on the images' device. Raises UserError if they do not fit."""
         if images.shape[1] != self.image_channels:
             raise UserError(f"the VAE {self.name} takes {self.image_channels} channels, not {images.shape[1]}")
         for side in images.shape[2:]:
@@ -123,16 +118,6 @@ def _split(tensors: Tensor, pixels: int) -> tuple[Tensor, ...]:
     return tensors.split(max(1, PIXELS_AT_ONCE // pixels))
 
 
-def _units(config: Any) -> tuple[Tensor, Tensor]:
-    """Return scale and shift, for each channel or for all, [channels or 1, 1, 1]."""
-    scale = torch.tensor([config.scaling_factor], dtype=torch.float32)
-    shift = torch.tensor([config.get("shift_factor") or 0.0])
-    mean, std = config.get("latents_mean"), config.get("latents_std")
-    if mean is not None and std is not None:  # for each channel, in place of a shift
-        scale, shift = scale / torch.tensor(std), torch.tensor(mean)
-    return scale.view(-1, 1, 1), shift.view(-1, 1, 1)
-
-
 def location(name: str) -> str:
     """Return the absolute path if a VAE's name is a local path; else the name as it is, for the Hub."""
     path = os.path.abspath(os.path.expanduser(name))
@@ -140,13 +125,7 @@ def location(name: str) -> str:
 
 
 def open_vae(name: str) -> Vae:
-    """Load the VAE of a folder or of a name on the Hub to the CPU, once per process.
-
-    A folder has `config.json` and `diffusion_pytorch_model.safetensors`.
-
-    Raises:
-        UserError: diffusers is missing, or the VAE does not exist, is damaged, or is of an unknown kind.
-    """
+    """Load the VAE of a folder or of a name on the Hub to the CPU, once per process, or raise UserError."""
     return _open(location(name))
 
 
@@ -176,7 +155,6 @@ def _open(name: str) -> Vae:
 
 
 def _kind_of(name: str) -> str:
-    """Return which of KINDS a VAE is, by its config.json."""
     from diffusers import AutoencoderKL
 
     try:

@@ -1,10 +1,7 @@
 """Encode images once, in one or several processes, into shards that are written whole or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -19,8 +16,7 @@ from .. import Images
 from .autoencoder import Vae
 from .shards import Index, refuse_other_content, shrunk, write_shard
 
-AT_ONCE = 64
-"""images in a batch"""
+AT_ONCE = 64  # images in a batch
 
 
 def encode(
@@ -33,45 +29,47 @@ def encode(
     processes: Processes = ALONE,
     quiet: bool = False,
 ) -> Index:
-    """Write the latents of all images, or resume an earlier call that was stopped.
+    """Write the latents of all images, or resume a call that was stopped, and return the index of the folder.
 
-    Several processes may share the work: each writes the shards i with i mod world = rank. They do not communicate, as
-    each shard is a file of its own. A process that is killed at any moment leaves complete shards only.
+    A process that is killed at any moment leaves complete shards only.
 
     Args:
         images: the images; with `flip`, the mirror images of training images are encoded too.
-        vae: the autoencoder.
         out: the folder; see `tasks.latents.shards` for its files.
-        device: where the autoencoder computes.
         shard_size: images in a file, at least 1.
-        processes: the processes that share the work; each returns when its own share is done.
-        quiet: show no progress bar.
+        processes: those that share the work, each some files; each returns when its own share is done.
 
-    Returns:
-        The index of the folder, which is complete once all processes have returned.
-
-    Raises:
-        UserError: images are damaged or do not fit the autoencoder, or the folder holds something else.
+    Raises UserError if images are damaged or do not fit the autoencoder, or the folder holds something else.
     """
     if shard_size < 1:
         raise UserError(f"--shard-size must be >= 1, not {shard_size}")
     refuse_other_content(out)
-    with _one_at_a_time(out):  # the first process decodes images into the cache, and the others read them there
+    with contextlib.ExitStack() as stack:  # the first process decodes images into the cache, where the others read them
+        with contextlib.suppress(OSError):  # without a cache, or without locks in it, each decodes for itself
+            cache_folder().mkdir(parents=True, exist_ok=True)
+            name = hashlib.sha256(str(out.absolute()).encode()).hexdigest()[:16]
+            stack.enter_context(locked(cache_folder() / f".{name}.lock", wait=True))
         images = images.resolve()
         data: dict[str, Dataset] = {split: images.dataset(split) for split in ("train", "test")}
-    index = _index(images, vae, data, shard_size)
+    _, size, _ = images.shape
+    index = Index(
+        data=images.location, vae=vae.name, vae_kind=vae.kind, vae_sha256=vae.sha256,
+        image_size=size, latent_shape=vae.latent_shape(size), statistics=1 if vae.deterministic else 2,
+        flips=images.flip, classes=images.classes or 0, class_names=images.class_names,
+        images_sha256=images.images_sha256, shard_size=shard_size, **{split: len(data[split]) for split in data},
+    )  # fmt: skip
     index.write(out)
     shards = processes.share([(split, *shard) for split in data for shard in index.shards(split)])
     left = [shard for shard in shards if not (out / shard[1]).exists()]
     for _, name, _ in shards:
         for torn in out.glob(f".{name}.*.tmp"):  # left by a process that was killed
             torn.unlink()
-    total, done = (sum(len(rows) for _, _, rows in some) for some in (shards, [s for s in shards if s not in left]))
-    with progress(total, "image", quiet=quiet or not processes.main, initial=done) as bar:
+    total, missing = (sum(len(rows) for _, _, rows in some) for some in (shards, left))
+    with progress(total, "image", quiet=quiet or not processes.main, initial=total - missing) as bar:
         for split, name, rows in left:
             parts = []
-            for begin in range(rows.start, rows.stop, AT_ONCE):
-                some = list(range(begin, min(begin + AT_ONCE, rows.stop)))
+            for begin in range(0, len(rows), AT_ONCE):
+                some = list(rows[begin : begin + AT_ONCE])
                 parts.append(_tensors(data[split], some, vae, index, index.views(split), torch.device(device)))
                 bar.update(len(some))
             whole = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
@@ -79,42 +77,9 @@ def encode(
     return index
 
 
-@contextlib.contextmanager
-def _one_at_a_time(out: Path) -> Iterator[None]:
-    """Keep out the other processes of this machine that encode into the same folder, where there are locks."""
-    folder = cache_folder()
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):  # without a cache, or without locks in it, each decodes for itself
-            folder.mkdir(parents=True, exist_ok=True)
-            name = hashlib.sha256(str(out.absolute()).encode()).hexdigest()[:16]
-            stack.enter_context(locked(folder / f".{name}.lock", wait=True))
-        yield
-
-
-def _index(images: Images, vae: Vae, data: dict[str, Dataset], shard_size: int) -> Index:
-    _, size, _ = images.shape
-    return Index(
-        data=images.location,
-        vae=vae.name,
-        vae_kind=vae.kind,
-        vae_sha256=vae.sha256,
-        image_size=size,
-        latent_shape=vae.latent_shape(size),
-        statistics=1 if vae.deterministic else 2,
-        flips=images.flip,
-        classes=images.classes or 0,
-        class_names=images.class_names,
-        images_sha256=images.images_sha256,
-        train=len(data["train"]),
-        test=len(data["test"]),
-        shard_size=shard_size,
-    )
-
-
 def _tensors(
     data: Dataset, rows: list[int], vae: Vae, index: Index, views: int, device: torch.device
 ) -> dict[str, Tensor]:
-    """Return the tensors of some rows of a shard."""
     batch = data.__getitems__(rows)
     pixels = batch.data.to(device)
     both = [torch.stack(vae.encode(x)[: index.statistics], 1) for x in (pixels, pixels.flip(-1))[:views]]

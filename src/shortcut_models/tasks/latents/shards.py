@@ -10,8 +10,6 @@
 and in its header their SHA-256. Each shard is written whole or not at all, so the missing shards are the work left.
 """
 
-from __future__ import annotations
-
 import bisect
 import json
 import math
@@ -20,7 +18,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 import torch.nn.functional as F
@@ -44,76 +41,48 @@ _AGAIN = "remove it, and run the same `shortcut encode` again"
 
 @dataclass(frozen=True)
 class Index:
-    """The content of a folder of latents."""
-
-    data: str
-    """path of the images, which may have moved since"""
-    vae: str
-    """folder or Hub name of the VAE, which may have moved since"""
-    vae_kind: str
-    """its class in diffusers"""
-    vae_sha256: str
-    """SHA-256 of its weights"""
-    image_size: PositiveInt
-    """side of the images in pixels"""
-    latent_shape: tuple[int, ...]
-    """channels, height and width of a latent"""
-    statistics: PositiveInt
-    """2: mean and standard deviation of the posterior; 1: the mean alone, as the deviation is 0"""
-    flips: bool
-    """whether it has the mirror images of training images too"""
-    classes: NonNegativeInt
-    """number of classes; 0 without labels"""
-    class_names: tuple[str, ...]
-    """names of the classes, if they have names"""
-    images_sha256: str
-    """SHA-256 of the images, see `Images`"""
-    train: PositiveInt
-    """number of training images"""
-    test: PositiveInt
-    """number of held-out images"""
-    shard_size: PositiveInt
-    """images in a shard"""
+    data: str  # path of the images, which may have moved since
+    vae: str  # folder or Hub name of the VAE, which may have moved since
+    vae_kind: str  # its class in diffusers
+    vae_sha256: str  # SHA-256 of its weights
+    image_size: PositiveInt  # side of the images in pixels
+    latent_shape: tuple[int, ...]  # channels, height and width of a latent
+    statistics: PositiveInt  # 2: mean and standard deviation of the posterior; 1: the mean alone, without deviation
+    flips: bool  # whether it has the mirror images of training images too
+    classes: NonNegativeInt  # number of classes; 0 without labels
+    class_names: tuple[str, ...]  # names of the classes, if they have names
+    images_sha256: str  # SHA-256 of the images, see `Images`
+    train: PositiveInt  # number of training images
+    test: PositiveInt  # number of held-out images
+    shard_size: PositiveInt  # images in a shard
 
     def __post_init__(self) -> None:
         check(self)
 
     def views(self, split: str) -> int:
-        """Return the number of views of an image: 2 with mirror images."""
         return 2 if self.flips and split == "train" else 1
 
     def shards(self, split: str) -> list[tuple[str, range]]:
         """Return the files of a split, each with its rows."""
-        count = getattr(self, split)
-        starts = range(0, count, self.shard_size)
-        return [
-            (f"{split}-{number:05d}.safetensors", range(start, min(start + self.shard_size, count)))
-            for number, start in enumerate(starts)
-        ]
+        rows, size = range(getattr(self, split)), self.shard_size
+        return [(f"{split}-{start // size:05d}.safetensors", rows[start : start + size]) for start in rows[::size]]
 
     def write(self, folder: Path) -> None:
         """Write the index, or check that the folder has this very one. Raises UserError if it holds anything else."""
-        if (folder / INDEX).exists():
-            self._refuse_other(folder, read_index(folder))
+        if not is_encoded(folder):
+            refuse_other_content(folder)
+            write_json(folder / INDEX, {"format": FORMAT} | to_dict(self))
             return
-        refuse_other_content(folder)
-        write_json(folder / INDEX, {"format": FORMAT} | to_dict(self))
-
-    def _refuse_other(self, folder: Path, found: Index) -> None:
-        """Raise UserError if a folder holds other latents; the paths of images and VAE may have changed."""
+        found, made = read_index(folder), f"{folder} holds latents made with"
         if found.vae_sha256 != self.vae_sha256:
-            raise UserError(
-                f"{folder} holds latents made with the VAE {found.vae}, and {self.vae} is another: {_OTHER}"
-            )
+            raise UserError(f"{made} the VAE {found.vae}, and {self.vae} is another: {_OTHER}")
         before = to_dict(found)
         for name, value in to_dict(self).items():
-            if name in ("data", "vae") or before[name] == value:
+            if name in ("data", "vae") or before[name] == value:  # these paths may have changed
                 continue
             if name == "images_sha256":
                 raise UserError(f"{folder} holds latents of other images than {self.data} does now: {_OTHER}")
-            raise UserError(
-                f"{folder} holds latents made with {name.replace('_', '-')} {before[name]}, not {value}: {_OTHER}"
-            )
+            raise UserError(f"{made} {name.replace('_', '-')} {before[name]}, not {value}: {_OTHER}")
 
 
 def refuse_other_content(folder: Path) -> None:
@@ -125,7 +94,6 @@ def refuse_other_content(folder: Path) -> None:
 
 
 def is_encoded(path: Path) -> bool:
-    """Return whether a path is a folder of latents, and not one of images."""
     return (path / INDEX).is_file()
 
 
@@ -148,29 +116,19 @@ def shrunk(images: UInt8[Tensor, "b c h w"]) -> UInt8[Tensor, "b c s s"]:
 
 
 def write_shard(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a shard, whole or not at all. Raises OSError if the disk refuses."""
     write_atomically(path, safetensors.torch.save(tensors, {HASH: hash_tensors(tensors)}))
 
 
 class LatentDataset(Dataset[Batch]):
-    """The latents of a split, mapped from disk and read a row at a time.
-
-    At its first use a shard is read whole and compared with its hash; a damaged one raises UserError.
-    """
+    """The latents of a split, mapped from disk; a shard is compared with its hash at its first use."""
 
     def __init__(self, folder: Path, index: Index, split: str, *, labelled: bool, mirrored: bool) -> None:
-        """Open the shards; labelled, mirrored: return the labels and mirror images, if there are any.
-
-        Raises:
-            UserError: a shard is missing, damaged, or of other shapes than in the index.
-        """
-        self.files = index.shards(split)
-        self.starts = [rows.start for _, rows in self.files]
-        views = index.views(split)
+        """Open the shards, or raise UserError; labelled, mirrored: return labels and mirror images if there are any."""
+        files, views = index.shards(split), index.views(split)
+        self.starts = [rows.start for _, rows in files]
         shape = (views, index.statistics, *index.latent_shape)
-        found = [_Shard.open(folder / name, (len(rows), *shape)) for name, rows in self.files]
-        kept = views if mirrored else 1
-        self.latents = [shard.tensors["latents"][:, :kept] for shard in found]
+        found = [_Shard.open(folder / name, (len(rows), *shape)) for name, rows in files]
+        self.latents = [shard.tensors["latents"][:, : views if mirrored else 1] for shard in found]
         self.pictures = [shard.tensors["pictures"] for shard in found]
         has_labels = labelled and index.classes > 0
         self.labels = torch.cat([shard.tensors["labels"] for shard in found]) if has_labels else None
@@ -182,7 +140,6 @@ class LatentDataset(Dataset[Batch]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all latents."""
         return sum(part.numel() * part.element_size() for part in self.latents)
 
     def _rows(self, parts: list[Tensor], indices: list[int]) -> Shaped[Tensor, "n *rest"]:
@@ -215,20 +172,18 @@ class _Shard(NamedTuple):
 
     path: Path
     tensors: dict[str, Tensor]
-    sha256: str | None
-    """of the tensors, in the header"""
+    sha256: str | None  # of the tensors, in the header
 
     @classmethod
-    def open(cls, path: Path, shape: tuple[int, ...]) -> _Shard:
+    def open(cls, path: Path, shape: tuple[int, ...]) -> "_Shard":
         """Map a shard. Raises UserError if it is missing or damaged, or its latents have another shape."""
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 sha256 = (file.metadata() or {}).get(HASH)
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except FileNotFoundError:
-            raise UserError(
-                f"{path} is missing: run the same `shortcut encode` again to its end, or copy the whole folder"
-            ) from None
+            again = "run the same `shortcut encode` again to its end"
+            raise UserError(f"{path} is missing: {again}, or copy the whole folder") from None
         except (safetensors.SafetensorError, OSError) as error:
             raise UserError(f"{path} is damaged ({error}): {_AGAIN}") from None
         if "latents" not in found or tuple(found["latents"].shape) != shape or math.prod(shape) == 0:
@@ -236,6 +191,6 @@ class _Shard(NamedTuple):
         return cls(path, found, sha256)
 
     def check(self) -> None:
-        """Read the shard, and compare it with its hash. Raises UserError if it is damaged."""
+        """Read the shard, and raise UserError if it does not have its hash."""
         if hash_tensors(self.tensors) != self.sha256:
             raise UserError(f"{self.path} is damaged (its content does not match its hash): {_AGAIN}")

@@ -1,7 +1,5 @@
 """Images by their latents: the network gets an autoencoder's latents, which is a tenth of the work."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import os
@@ -29,20 +27,16 @@ from ..pixel_metrics import FIT_ON, PixelJudge
 from .autoencoder import Vae, open_vae
 from .shards import LatentDataset, is_encoded, read_index, shrunk
 
-AT_ONCE = 64
-"""images in a batch of the judge"""
+AT_ONCE = 64  # images in a batch of the judge
 
 
 @dataclass(frozen=True)
 class Latents(Task):
-    """Square images as latents of a VAE, with labels where the data has them; task units are uint8,
-    [n, side, side, channels].
+    """Square images as latents of a VAE, with labels if there are any; task units: uint8 [n, side, side, channels].
 
     The data is a folder that `shortcut encode` wrote, or images as the task Images reads them, which are then encoded
     again in every step. Either way a training example is a draw from the posterior of one of its views: the image or
     its mirror image. The draws come from torch's global generator, and so depend on (seed, step).
-
-    `resolve` fills in what the data determines. After that only `dataset` and `evaluate` read the data.
     """
 
     preview_grid: ClassVar[tuple[int, int]] = (8, 8)
@@ -70,19 +64,15 @@ class Latents(Task):
     images_sha256: str = field(default="", metadata=DERIVED)
     """SHA-256 of the images: filled in from the data"""
 
-    def resolve(self) -> Latents:
-        """Return the same task with its sizes, classes and VAE; paths stay as given.
-
-        Raises:
-            UserError: the data or the VAE is missing, damaged or does not fit.
-        """
+    def resolve(self) -> "Latents":
+        """Return the same task with its sizes, classes and VAE. Raises UserError if the data or VAE does not fit."""
         if self.data is None:
             raise UserError("latents need data: pass --data with images, or with a folder that `shortcut encode` wrote")
         if "_images" in vars(self):
             return self
         return self._resolve_encoded() if is_encoded(self._path) else self._resolve_images()
 
-    def _resolve_encoded(self) -> Latents:
+    def _resolve_encoded(self) -> "Latents":
         index = read_index(self._path)
         if self.image_size not in (None, index.image_size):
             raise UserError(
@@ -107,7 +97,7 @@ class Latents(Task):
             vae_sha256=index.vae_sha256, images_sha256=index.images_sha256,
         )  # fmt: skip
 
-    def _resolve_images(self) -> Latents:
+    def _resolve_images(self) -> "Latents":
         if self.vae is None:
             raise UserError(
                 f"{self.data} is not a folder of latents, so its images must be encoded: pass --vae with the folder or "
@@ -165,14 +155,8 @@ class Latents(Task):
             )
         return vae
 
-    def with_vae(self, vae: str | None) -> Latents:
-        """Return the same task with the VAE at another place, or the same one for None.
-
-        Load it at once, so that an error comes before any work, and warn if it is another VAE.
-
-        Raises:
-            UserError: it cannot be loaded or does not fit.
-        """
+    def with_vae(self, vae: str | None) -> "Latents":
+        """Return the same task with its VAE at another place; warn if it is another VAE, or raise UserError."""
         task = self if vae is None else dataclasses.replace(self, vae=vae)
         if task.autoencoder().sha256 != self.vae_sha256:
             warnings.warn(f"{task.vae} is not the VAE that this model was trained with", stacklevel=2)
@@ -180,19 +164,15 @@ class Latents(Task):
 
     def dataset(self, split: str) -> Rows:
         """Return rows with their views [b, views, ...]: latents of an encoded folder, or uint8 images."""
-        mirrored = self.flip and split == "train"
         if is_encoded(self._path):
             return self._encoded(split)
-        return Views(self._images.dataset(split), mirrored=mirrored)
+        return Views(self._images.dataset(split), mirrored=self.flip and split == "train")
 
     def _encoded(self, split: str) -> LatentDataset:
         return LatentDataset(self._path, read_index(self._path), split, labelled=bool(self.classes), mirrored=self.flip)
 
     def encode(self, raw: Shaped[Tensor, "b views ..."]) -> X:
-        """Draw from the posterior of one of each row's views.
-
-        raw: uint8 [b, views, C, H, W] images, or float [b, views, statistics, c, h, w] means and deviations.
-        """
+        """Draw from one view of uint8 [b, views, C, H, W] or float [b, views, statistics, c, h, w]."""
         view = torch.randint(raw.shape[1], (len(raw),), device=raw.device)
         chosen = raw[torch.arange(len(raw), device=raw.device), view]
         if chosen.dtype == torch.uint8:

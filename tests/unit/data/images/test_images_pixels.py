@@ -143,7 +143,7 @@ def test_what_is_read_stays_with_the_task_and_is_read_once(tmp_path: Path, monke
     """One listing of the folder for both splits, and one look at the first image of each."""
     data = make_folder(tmp_path, pictures(), some_labels())
     listed, opened, read_folder, decide = [], [], loading.read_folder, loading.decide
-    monkeypatch.setattr(loading, "read_folder", lambda *args: listed.append(args) or read_folder(*args))
+    monkeypatch.setitem(loading.READERS, "folder", lambda *args: listed.append(args) or read_folder(*args))
     monkeypatch.setattr(loading, "decide", lambda *args: opened.append(args) or decide(*args))
     task = Images(data=data).resolve()
     assert (len(listed), len(opened)) == (1, 2)

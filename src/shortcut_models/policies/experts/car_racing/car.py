@@ -5,8 +5,6 @@ any direction, up to a limit. The four wheels have the inertia of three times th
 Lengths are metres, times seconds, forces newtons.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from typing import Any, NamedTuple
@@ -51,7 +49,7 @@ class CarState(NamedTuple):
     rolling: float  # rad/s of all wheels
 
     @classmethod
-    def read(cls, car: Any) -> CarState:
+    def read(cls, car: Any) -> "CarState":
         """Return the state of gymnasium's `car_dynamics.Car`."""
         hull, wheels = car.hull, car.wheels
         forward, right = hull.GetWorldVector((0, 1)), hull.GetWorldVector((1, 0))

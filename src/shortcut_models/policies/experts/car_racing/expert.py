@@ -1,7 +1,5 @@
 """The expert of CarRacing: plans a line and the speeds on it, and steers, drives and brakes to follow both."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """How the expert of CarRacing drives where its plan does not help: on the grass, or the wrong way round."""
 
-from __future__ import annotations
-
 import math
 
 from . import car

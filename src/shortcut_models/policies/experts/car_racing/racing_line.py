@@ -1,7 +1,5 @@
 """The fastest line along a road."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,12 +24,12 @@ class Road:
     half_width: float  # m
 
     @classmethod
-    def of(cls, track: Sequence[tuple[float, float, float, float]], half_width: float) -> Road:
+    def of(cls, track: Sequence[tuple[float, float, float, float]], half_width: float) -> "Road":
         """Return the road of gymnasium's `CarRacing.track`."""
         _, angle, x, y = np.array(track).T
         return cls(np.stack([x, y], 1), np.stack([np.cos(angle), np.sin(angle)], 1), half_width)
 
-    def lap(self, first: int, beyond: int) -> Road:
+    def lap(self, first: int, beyond: int) -> "Road":
         """Return the road from one of its points once around, and `beyond` points further."""
         rows = (first + np.arange(len(self.middle) + beyond)) % len(self.middle)
         return Road(self.middle[rows], self.right[rows], self.half_width)

@@ -1,7 +1,5 @@
 """The fastest speeds along a given line, and how the time depends on the line."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
