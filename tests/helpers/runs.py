@@ -76,7 +76,7 @@ def assert_refused(
     """
     before = None if unchanged is None else listing(unchanged)
     outcome = run(*(words.split() if isinstance(words, str) else words))
-    bar_or_warning = re.compile(r"shortcut: warning: |.*step/s\]$")
+    bar_or_warning = re.compile(r"shortcut: warning: |.*step/s\]\s*$|$")
     said = [line for line in outcome.err.splitlines() if not bar_or_warning.match(line)]
     assert len(said) == 1, outcome.err
     assert said[0].startswith("shortcut: error: ")

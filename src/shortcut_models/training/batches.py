@@ -103,13 +103,16 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         fetched = iter(self.loader)
-        while (found := self._next(fetched)) is not None:
-            if found.error is not None:
-                raise found.error
-            for name in found.damaged:
-                self.dataset.note_damaged(name)  # type: ignore[attr-defined]  # one that counts some takes others
-            assert found.batch is not None
-            yield found.batch
+        try:
+            while (found := self._next(fetched)) is not None:
+                if found.error is not None:
+                    raise found.error
+                for name in found.damaged:
+                    self.dataset.note_damaged(name)  # type: ignore[attr-defined]  # one that counts some takes others
+                assert found.batch is not None
+                yield found.batch
+        finally:
+            del fetched  # ends its processes, which an error's traceback would keep, and Python wait for at exit
 
     def _next(self, fetched: Iterator[_Fetched]) -> _Fetched | None:
         begin = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 
@@ -201,3 +202,4 @@ def test_a_shard_that_changes_while_a_training_reads_it(tmp_path: Path, monkeypa
     outcome = train(data, tmp_path / "run", "--workers", 2)
     assert outcome.code == 2
     assert "has changed since its index was made: start the command again" in outcome.complaint
+    assert not multiprocessing.active_children()  # Python would wait for them at exit
