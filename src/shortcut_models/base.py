@@ -112,9 +112,7 @@ class Network(nn.Module, abc.ABC):
     def encode(self, cond: Cond, drop: Bool[Tensor, "b"] | None = None) -> Any:
         """Return what `forward` needs of the conditions. Runs once per sample, not once per step.
 
-        Args:
-            cond: the conditions.
-            drop: true where the null condition replaces an example's conditions.
+        drop [b]: true where the null condition replaces an example's conditions.
         """
         return None
 
@@ -134,11 +132,7 @@ class NetworkConfig(abc.ABC):
 
     @abc.abstractmethod
     def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> Network:
-        """Return a new network for events of this shape.
-
-        Raises:
-            UserError: the sizes do not fit the shape.
-        """
+        """Return a new network for events of this shape; raise UserError where the sizes do not fit."""
 
 
 class Losses(NamedTuple):
@@ -218,17 +212,9 @@ class Objective(abc.ABC):
 
     @abc.abstractmethod
     def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
-        """Turn noise [b, *event] into data in `steps` passes.
+        """Turn noise [b, *event] into data in `steps` passes; raise UserError where these are not in 1..max_steps.
 
-        Args:
-            net: the trained network.
-            noise: standard normal.
-            cond: the conditions of each row.
-            steps: the number of passes, 1 to `max_steps`.
-            guidance: the weight w of uncond + w (cond - uncond); 1 is conditional alone, 0 unconditional.
-
-        Raises:
-            UserError: steps is not in 1..max_steps.
+        guidance w: uncond + w (cond - uncond); 1 is conditional alone, 0 unconditional.
         """
 
 
@@ -291,9 +277,7 @@ class Task(abc.ABC):
     def preprocess_cond(self, cond: Cond, *, training: bool = False) -> Cond:
         """Turn conditions, as the dataset gives them, into what the network is conditioned on.
 
-        Args:
-            cond: the conditions.
-            training: vary them at random (torch's global generator), where the task does that.
+        training: vary them at random (torch's global generator), where the task does that.
         """
         return cond
 
