@@ -110,12 +110,7 @@ class Network(nn.Module, abc.ABC):
         """Return the velocity [b, *event] at x [b, *event], t [b] and d [b] in [0, 1]; context comes from `encode`."""
 
     def encode(self, cond: Cond, drop: Bool[Tensor, "b"] | None = None) -> Any:
-        """Return what `forward` needs of the conditions. Runs once per sample, not once per step.
-
-        Args:
-            cond: the conditions.
-            drop: true where the null condition replaces an example's conditions.
-        """
+        """Return what `forward` needs of the conditions, once per sample; drop: rows that get the null condition."""
         return None
 
     def shard_units(self) -> Iterable[nn.Module]:
@@ -134,11 +129,7 @@ class NetworkConfig(abc.ABC):
 
     @abc.abstractmethod
     def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> Network:
-        """Return a new network for events of this shape.
-
-        Raises:
-            UserError: the sizes do not fit the shape.
-        """
+        """Return a new network for events of this shape. Raise UserError where the sizes do not fit it."""
 
 
 class Losses(NamedTuple):
@@ -289,12 +280,7 @@ class Task(abc.ABC):
         return x
 
     def preprocess_cond(self, cond: Cond, *, training: bool = False) -> Cond:
-        """Turn conditions, as the dataset gives them, into what the network is conditioned on.
-
-        Args:
-            cond: the conditions.
-            training: vary them at random (torch's global generator), where the task does that.
-        """
+        """Turn conditions, as the dataset gives them, into those of the network; `training` may vary them at random."""
         return cond
 
     def default_cond(self, rows: Sequence[int]) -> Cond:
