@@ -132,7 +132,7 @@ class NetworkConfig(abc.ABC):
 
     @abc.abstractmethod
     def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> Network:
-        """Return a new network for events of this shape; raise UserError where the sizes do not fit."""
+        """Return a new network for events of this shape. Raise UserError where the sizes do not fit it."""
 
 
 class Losses(NamedTuple):

@@ -76,10 +76,7 @@ def sampling_times(steps: int, max_steps: int) -> list[float]:
     """Return times 0 = t_0 < ... < t_steps = 1 whose steps are powers of two, each on the grid of its size.
 
     Of the largest power of two p <= steps, the last steps - p intervals of 1/p are halved:
-    3 = 1/2 + 1/4 + 1/4.
-
-    Raises:
-        UserError: steps is not in 1..max_steps.
+    3 = 1/2 + 1/4 + 1/4. Raise UserError where steps is not in 1..max_steps.
     """
     check_num_steps(steps, max_steps)
     power = 1 << (steps.bit_length() - 1)

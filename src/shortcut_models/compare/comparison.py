@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,9 @@ class Comparison:
     @functools.cached_property
     def trials(self) -> tuple[Trial, ...]:
         """All trainings, those that others learn from first."""
-        return tuple(self._trials())
+        seeds, first = range(self.seeds), any(OBJECTIVES[method].requires != "data" for method in self.methods)
+        teachers = [self._teacher(seed) for seed in seeds if first]
+        return (*teachers, *(self._trial(method, seed) for method in self.methods for seed in seeds))
 
     @functools.cached_property
     def task(self) -> Task:
@@ -95,10 +97,7 @@ class Comparison:
         return self.recipe.task.resolve()
 
     def objective(self, method: str) -> Objective:
-        """Return a method with the options that it shares with the recipe's own, which keeps the rest of its.
-
-        In all, noise is paired independently and nothing is guided, as the evaluation guides nothing.
-        """
+        """Return a method with the recipe's options; noise is paired independently, and nothing is guided."""
         given, cls = self.recipe.objective, OBJECTIVES[method]
         if type(given) is not cls:
             return with_shared_options(given, cls)
@@ -122,17 +121,13 @@ class Comparison:
         }
 
     def begin(self) -> None:
-        """Make the directory, or check that it holds this very comparison.
-
-        Raises:
-            UserError: it does not, or the data or the network cannot be made; then nothing is written.
-        """
+        """Make the directory, or check that it holds this very comparison; after an error, nothing is written."""
         note, settings = self.out / "compare.json", json.loads(json.dumps(self.settings()))
         if note.exists():
-            earlier = _read_object(note)
-            if earlier is None:
-                raise UserError(f"{note} is damaged: choose another --out")
-            earlier = _with_todays_names(earlier)
+            try:
+                earlier = _with_todays_names(dict(json.loads(note.read_bytes()).items()))
+            except (ValueError, AttributeError):
+                raise UserError(f"{note} is damaged: choose another --out") from None
             for name in settings:
                 if earlier.get(name) != settings[name]:
                     shown = name.replace("_", "-")
@@ -166,10 +161,7 @@ class Comparison:
         return result
 
     def result(self, trial: Trial) -> dict[str, Any] | None:
-        """Return the evaluation of a trial, if it is done and holds all that is asked for.
-
-        One that is damaged, or that `shortcut evaluate` has replaced, is made again.
-        """
+        """Return a trial's evaluation, if it holds all that is asked for; a damaged or replaced one is made again."""
         run = Run(self.path(trial.name))
         if trial.method == TEACHER:
             done = run.checkpoints / f"{trial.recipe.training.train_steps:08d}"
@@ -196,25 +188,16 @@ class Comparison:
         seed = self.recipe.training.seed
         return {method: load(self.path(f"{method}-seed{seed}")) for method in self.methods}
 
-    def _trials(self) -> Iterator[Trial]:
-        for seed in range(self.seeds):
-            if any(OBJECTIVES[method].requires != "data" for method in self.methods):
-                yield self._teacher(seed)
-        for method in self.methods:
-            for seed in range(self.seeds):
-                yield self._trial(method, seed)
-
     def _seeded(self, seed: int, steps: int) -> Recipe:
         if steps < 1:
             raise UserError(
                 f"--nfe-budget {self.nfe_budget} is not enough for one step of each method: choose a larger one"
             )
-        training = dataclasses.replace(with_steps(self.recipe, steps), seed=self.recipe.training.seed + seed)
         # A picture and a held-out loss at the end are enough; a training that is stopped resumes from a quarter of it.
-        quarter = max(steps // 4, 1)
         training = dataclasses.replace(
-            training, checkpoint_every=quarter, keep=1, sample_every=steps, heldout_every=steps, snapshots=0
-        )
+            with_steps(self.recipe, steps), seed=self.recipe.training.seed + seed,
+            checkpoint_every=max(steps // 4, 1), keep=1, sample_every=steps, heldout_every=steps, snapshots=0,
+        )  # fmt: skip
         return dataclasses.replace(self.recipe, training=training)
 
     def _teacher(self, seed: int) -> Trial:
@@ -265,12 +248,3 @@ def _refuse_damaged(run: Run) -> None:
         raise UserError(
             f"{run.path} is damaged: remove it, then run the same command again, which trains it from scratch"
         ) from None
-
-
-def _read_object(path: Path) -> dict[str, Any] | None:
-    """Return the JSON object in a file; None where it holds something else."""
-    try:
-        found = json.loads(path.read_bytes())
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None

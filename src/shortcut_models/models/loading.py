@@ -25,11 +25,7 @@ LAYOUT = (CONFIG, checkpoint.MODEL)
 
 
 def read_layout(folder: Path) -> checkpoint.Content:
-    """Return weights and configuration of a folder in the Hub's layout.
-
-    Raises:
-        UserError: it is damaged or foreign.
-    """
+    """Return weights and configuration of a folder in the Hub's layout."""
     try:
         header = json.loads((folder / CONFIG).read_bytes())[checkpoint.HEADER]
         return upgrade(safetensors.torch.load_file(folder / checkpoint.MODEL), dict(header))
@@ -49,10 +45,7 @@ def assemble(
     objective: Objective | None = None,
     task: Task | None = None,
 ) -> Model:
-    """Make a model from its weights and the configuration that travels with them; see `load`.
-
-    where: what messages call it.
-    """
+    """Make a model from its weights and configuration; see `load`. where: what messages call it."""
     try:
         task = rebuild("task", header["task"], task)
         objective = rebuild("objective", header["objective"], objective)
@@ -100,8 +93,7 @@ def load(
 def find(path: Path) -> tuple[Path, checkpoint.Content]:
     """Return the file that `load` takes at a path, or the folder in the Hub's layout, and what it holds.
 
-    Of a run it is the newest checkpoint's, and may be another one a moment later: to load the same weights twice, use
-    what is returned here.
+    Of a run, the newest checkpoint may be another one a moment later: to load the same weights twice, use this.
     """
     if all((path / name).is_file() for name in LAYOUT):
         return path, read_layout(path)

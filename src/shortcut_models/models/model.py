@@ -48,11 +48,7 @@ class Model:
         return label.count if isinstance(label, Label) else 0
 
     def labels(self, num: int, label: int | Sequence[int] | None = None) -> np.ndarray:
-        """Return the labels [num] of samples: one for all, one each, or all classes in turn; -1 stands for no label.
-
-        Raises:
-            UserError: the model does not have such labels.
-        """
+        """Return the labels [num] of samples: one for all, one each, or all classes in turn; -1 stands for no label."""
         if not self.classes:
             if label is not None:
                 raise UserError("this model was trained without labels: leave label out")
@@ -67,12 +63,7 @@ class Model:
         return found.astype(np.int64)
 
     def conditions(self, rows: Sequence[int], labels: np.ndarray | None = None) -> Cond:
-        """Return the conditions of samples `rows`, as the data set gives them.
-
-        Args:
-            rows: numbers of samples.
-            labels: their labels [len(rows)], if the model has any; none: the task's own choice.
-        """
+        """Return the conditions of samples `rows` as the data set gives them; labels: none is the task's choice."""
         if self.classes and labels is not None:
             return {"label": torch.as_tensor(labels)}
         return self.task.default_cond(rows)

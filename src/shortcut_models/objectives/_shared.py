@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import annotated_types as at
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from ..base import Batch, Network, Objective, PairBatch, Requires, T, X
+from ..base import Batch, Cond, Losses, Network, Objective, PairBatch, Requires, T, X
 from ..config import Fraction, PositiveInt, PowerOfTwo
 from ..path import check_num_steps, grid_times
+from ..sampling import euler, last
 from .pairing import Pairing, paired_noise
 
 Weight = Annotated[float, at.Ge(0)]
@@ -26,6 +27,35 @@ class Draws(NamedTuple):
     t: T
     drop: Bool[Tensor, "b"]
     """rows that lose their condition"""
+
+
+@dataclass(frozen=True)
+class OneStepSize(Objective):
+    """The options of methods whose network is always conditioned on the same step size, and what they share."""
+
+    max_steps: PowerOfTwo = 128
+    """the largest number of sampling steps offered"""
+    label_dropout: Fraction = 0.1
+    """share of rows trained without their condition, so that guidance can be chosen when sampling"""
+    conditioned_step_size: Fraction = 0.0
+    """the step size that the network is conditioned on, always the same"""
+    sigma_min: Fraction = 0.0
+    """share of the noise that is left in the data's end of the path"""
+
+    @classmethod
+    def original(cls, **changes: Any) -> Any:
+        """Return the method as the paper's authors have it."""
+        return replace(cls(conditioned_step_size=1.0, sigma_min=1e-5), **changes)
+
+    def regress(self, name: str, net: Network, batch: Batch, draws: Draws, x: X, target: X) -> Losses:
+        """Return the losses of the network's velocities at x, under the name that the log gives them."""
+        step_cond = torch.full_like(draws.t, self.conditioned_step_size)
+        loss = squared_error(net(x, draws.t, step_cond, net.encode(batch.cond, draws.drop)), target)
+        return Losses(loss, {name: loss.detach()})
+
+    def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
+        times = even_times(steps, self.max_steps)
+        return last(euler(net, noise, cond, times, step_cond=self.conditioned_step_size, guidance=guidance))
 
 
 @dataclass(frozen=True)
@@ -66,20 +96,13 @@ def squared_error(prediction: X, target: X) -> T:
 
 
 def drop_rows(batch: Batch, share: float) -> Bool[Tensor, "b"]:
-    """Draw the rows that lose their condition, each with probability `share`; of pairs, they are those made without.
-
-    A sample that was made with its condition must not stand for those without one.
-    """
+    """Draw the rows that lose their condition, each with probability `share`; of pairs, they are those made without."""
     if isinstance(batch, PairBatch):
         return batch.drop
     return torch.rand(len(batch), device=batch.data.device) < share
 
 
 def even_times(steps: int, max_steps: int) -> list[float]:
-    """Return the times 0, 1/steps, ..., 1.
-
-    Raises:
-        UserError: steps is not in 1..max_steps.
-    """
+    """Return the times 0, 1/steps, ..., 1. Raise UserError where steps is not in 1..max_steps."""
     check_num_steps(steps, max_steps)
     return [i / steps for i in range(steps + 1)]

@@ -59,11 +59,7 @@ class Diffusion(Objective):
             )
 
     def scheduler(self) -> Any:
-        """Return a scheduler of diffusers, made once.
-
-        Raises:
-            UserError: that library is missing.
-        """
+        """Return a scheduler of diffusers, made once. Raise UserError where that library is missing."""
         return _scheduler(self.schedule, self.prediction)
 
     @staticmethod

@@ -12,8 +12,6 @@ from typing import Annotated, Any
 
 import annotated_types as at
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
 from ..base import Batch, Cond, Losses, Network, Objective, T, X
 from ..config import Fraction, PowerOfTwo
@@ -61,15 +59,16 @@ class LiveReflow(Objective):
         data, step_cond = batch.data, torch.full_like(draws.t, 1 / self.max_steps)
         if num_self_rows:
             rows = slice(num_self_rows)
-            made = self._own_samples(target_net, draws.noise[rows], batch[rows].cond, draws.drop[rows])
+            made = last(
+                euler(
+                    target_net, draws.noise[rows], batch[rows].cond, even_times(self.self_steps, self.self_steps),
+                    step_cond=1 / self.max_steps, guidance=self.guidance, drop=draws.drop[rows],
+                )
+            )  # fmt: skip
             data = torch.cat([made.to(data.dtype), data[num_self_rows:]])
             step_cond[:num_self_rows] = 1.0
         x = interpolate(draws.noise, data, draws.t, self.sigma_min)
         return x, velocity(draws.noise, data, self.sigma_min), step_cond
-
-    def _own_samples(self, net: Network, noise: X, cond: Cond, drop: Bool[Tensor, "b"]) -> X:
-        times = [i / self.self_steps for i in range(self.self_steps + 1)]
-        return last(euler(net, noise, cond, times, step_cond=1 / self.max_steps, guidance=self.guidance, drop=drop))
 
     def losses(
         self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None

@@ -27,10 +27,7 @@ def transport(noise: X, data: X, cond: Cond) -> X:
     Minibatch optimal transport (Pooladian et al. 2023; Tong et al. 2023; for shortcut models arXiv 2510.21250): paths
     cross less, so that large steps have less to learn. Examples trade noises only with others of their own label;
     across labels, noise would come to tell of the label, and samples of a label start from all noise. Solved on the
-    CPU in cubic time: about 0.3 ms for 50 examples of a label, 50 ms for 500.
-
-    Raises:
-        UserError: conditions other than a label, among which there are no groups to trade within.
+    CPU in cubic time: about 0.3 ms for 50 examples of a label, 50 ms for 500. Raise UserError for other conditions.
     """
     others = sorted(set(cond) - {"label"})
     if others:

@@ -12,15 +12,15 @@ from typing import Annotated, Any, ClassVar
 import annotated_types as at
 import torch
 
-from ..base import Batch, Cond, Losses, Network, Objective, Requires, X
-from ..config import Fraction, PowerOfTwo
+from ..base import Batch, Losses, Network, Requires, X
+from ..config import PowerOfTwo
 from ..path import interpolate, levels_of, stage_of, step
-from ..sampling import euler, guided, last
-from ._shared import Draws, Weight, draw_on_grid, even_times, required, squared_error
+from ..sampling import guided
+from ._shared import Draws, OneStepSize, Weight, draw_on_grid, required
 
 
 @dataclass(frozen=True)
-class ProgressiveDistillation(Objective):
+class ProgressiveDistillation(OneStepSize):
     """Halve the number of steps that a trained flow model needs, until it is one."""
 
     requires: ClassVar[Requires] = "teacher"
@@ -28,26 +28,18 @@ class ProgressiveDistillation(Objective):
 
     max_steps: PowerOfTwo = 128
     """steps of the first teacher"""
-    label_dropout: Fraction = 0.1
-    """share of rows trained without their condition, so that guidance can be chosen when sampling"""
     guidance: Weight = 1.0
     """guidance weight of the first teacher, which later stages inherit; 1 is none"""
-    conditioned_step_size: Fraction = 0.0
-    """the step size that the network is conditioned on, always the same"""
-    sigma_min: Fraction = 0.0
-    """share of the noise that is left in the data's end of the path"""
     clip: Annotated[float, at.Gt(0)] | None = None
     """bound on the coordinates of the mid-point and of the target; none leaves them as they are"""
 
     @classmethod
     def original(cls, **changes: Any) -> ProgressiveDistillation:
-        """Return the method as the paper's authors have it."""
-        return replace(cls(conditioned_step_size=1.0, sigma_min=1e-5, clip=4.0), **changes)
+        return replace(super().original(clip=4.0), **changes)
 
     @property
     def nfe_per_example(self) -> float:
-        twice = 0 if self.guidance in (0, 1) else 1 / self.stages
-        return 3.0 + 2 * (1 + twice)
+        return 5.0 + (0 if self.guidance in (0, 1) else 2 / self.stages)
 
     @property
     def stages(self) -> int:
@@ -80,10 +72,4 @@ class ProgressiveDistillation(Objective):
         level = self.level(progress)
         draws = self.draw(batch, level)
         x, target = self.targets(required(teacher), batch, draws, level)
-        step_cond = torch.full_like(draws.t, self.conditioned_step_size)
-        loss = squared_error(net(x, draws.t, step_cond, net.encode(batch.cond, draws.drop)), target)
-        return Losses(loss, {"distillation": loss.detach()})
-
-    def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
-        times = even_times(steps, self.max_steps)
-        return last(euler(net, noise, cond, times, step_cond=self.conditioned_step_size, guidance=guidance))
+        return self.regress("distillation", net, batch, draws, x, target)

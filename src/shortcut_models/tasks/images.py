@@ -80,41 +80,30 @@ class Images(Task):
     def resolve(self) -> Images:
         """Return the task with its size, channels and classes; the path to the data stays as it was given.
 
-        Reads all images, or the copy of them in the cache folder; where they stay in place, only some. They stay with
-        the task that is returned.
-
-        Raises:
-            UserError: the data is missing, or something is wrong with it.
+        Reads all images, or the copy of them in the cache folder; where they stay in place, only some.
         """
         if self.data is None:
             raise UserError(f"images needs data: pass --data with {ACCEPTED}")
         if self.images_sha256 and "_source" in vars(self):
             return self
-        source = self._new_source()
+        source = dataclasses.replace(self)._source  # its own: a task that is resolved again reads again
         train, test = source.train, source.test
         channels, size, _ = train.shape
         skipped = train.skipped + test.skipped
         if skipped:
             warnings.warn(f"{skipped} damaged image{'s' * (skipped > 1)} in {self.data} left out", stacklevel=2)
         classes = 0 if self.classes == 0 else self._count_classes(train, test)
+        sha256 = hash_bytes(train.sha256.encode(), test.sha256.encode())
         resolved = dataclasses.replace(
-            self,
-            image_size=size,
-            channels=1 if channels == 1 else 3,
-            classes=classes,
-            class_names=train.class_names if classes else (),
-            images_sha256=hash_bytes(train.sha256.encode(), test.sha256.encode()),
-        )
+            self, image_size=size, channels=1 if channels == 1 else 3, classes=classes,
+            class_names=train.class_names if classes else (), images_sha256=sha256,
+        )  # fmt: skip
         vars(resolved)["_source"] = source
         return resolved
 
-    def _new_source(self) -> ImageSource:
-        return ImageSource(self.location, self.image_size, self.channels, self.skip_damaged, self.reading)
-
     @functools.cached_property
     def _source(self) -> ImageSource:
-        """The images; see `Task.__getstate__`."""
-        return self._new_source()
+        return ImageSource(self.location, self.image_size, self.channels, self.skip_damaged, self.reading)
 
     @functools.cached_property
     def _judge(self) -> PixelJudge:
@@ -194,9 +183,14 @@ class Images(Task):
         return self._judge(samples, labels)
 
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
-        from ..drawing.sheets import grid
+        return draw_images(samples, columns)
 
-        return grid(samples, columns, scale=max(1, 64 // samples.shape[1]))
+
+def draw_images(pixels: np.ndarray, columns: int) -> Image.Image:
+    """Draw uint8 images [n, H, W, C] in rows; small ones are enlarged."""
+    from ..drawing.sheets import grid
+
+    return grid(pixels, columns, scale=max(1, 64 // pixels.shape[1]))
 
 
 def check_classes(data: str | None, found: int, asked: int) -> None:

@@ -94,9 +94,6 @@ class Imitation(Task):
         """Return the task with the shapes, statistics, bounds and seeds of its data; the path stays as it was given.
 
         Statistics are of the training episodes alone. The demonstrations stay with the task that is returned.
-
-        Raises:
-            UserError: the data is missing, or something is wrong with it.
         """
         if self.data is None:
             raise UserError(f"imitation needs demonstrations: pass --data with {ACCEPTED}")
@@ -116,11 +113,8 @@ class Imitation(Task):
                 )
         self._warn_of_short_ones(found)
         actions, arrays = found.actions[trained_on], list(found.observations.values())
-        fits = [
-            ((), ()) if array.ndim == 4 else fit_normalization(array[trained_on], self.normalisation)
-            for array in arrays
-        ]
-        centre, scale = fit_normalization(actions, self.normalisation)
+        fit = lambda array: ((), ()) if array.ndim == 4 else fit_normalization(array[trained_on], self.normalisation)
+        fits, (centre, scale) = [fit(array) for array in arrays], fit(found.actions)
         resolved = dataclasses.replace(
             named, environment=self.environment or found.environment,
             shapes=tuple(_shape(array) for array in arrays),
@@ -134,7 +128,6 @@ class Imitation(Task):
 
     @functools.cached_property
     def _demonstrations(self) -> Demonstrations:
-        """What `_read` returns; see `Task.__getstate__`."""
         return self._read()
 
     def _read(self) -> Demonstrations:
@@ -193,10 +186,8 @@ class Imitation(Task):
     def dataset(self, split: str) -> Windows:
         """Return windows of the training episodes, or of those that are held out, these shuffled."""
         found = self._demonstrations
-        if (
-            tuple(_shape(array) for array in found.observations.values()) != self.shapes
-            or found.actions.shape[1:] != self.shape[1:]
-        ):
+        shapes = tuple(_shape(array) for array in found.observations.values())
+        if (shapes, found.actions.shape[1:]) != (self.shapes, self.shape[1:]):
             raise UserError(f"{self.data} is not what this task was resolved with: use the same demonstrations")
         train, held_out = self._split(found)
         windows = functools.partial(Windows, found, self.history, self.chunk, self.execute)
@@ -221,14 +212,9 @@ class Imitation(Task):
         return (x.float() * scale + centre).clamp(low, high).cpu().numpy()
 
     def raw_conditions(self, seen: Mapping[str, np.ndarray]) -> Cond:
-        """Turn what was seen lately into conditions, as the data set gives them.
+        """Turn what was seen lately, by name, oldest first, into conditions as the data set gives them.
 
-        Args:
-            seen: by name, oldest first: images uint8 [n, history, height, width, channels], vectors
-                [n, history, size], whole as the environment shows them.
-
-        Raises:
-            UserError: an observation that is missing, or is not as in the demonstrations.
+        Images are uint8 [n, history, height, width, channels], vectors [n, history, size], whole as they are shown.
         """
         found = {}
         for text, shape in zip(self.observations, self.shapes, strict=True):
@@ -261,7 +247,6 @@ class Imitation(Task):
         return found
 
     def default_cond(self, rows: Sequence[int]) -> Cond:
-        """Return what was seen in held-out windows `rows`, counted round."""
         return self._windows(rows).cond
 
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..base import Dataset, Label, Task, X
 from ..config import NonNegativeInt, Rule
 from ..errors import UserError
+from .images import draw_images
 
 Sizes = Annotated[tuple[int, ...], Rule(lambda s: len(s) == 3 and min(s) >= 1, "three sizes of at least 1")]
 
@@ -39,17 +40,12 @@ class ImportedModel(Task):
         return raw.float()
 
     def decode(self, x: X) -> np.ndarray:
-        """Return float32 [n, channels, height, width], as the network made them."""
         return x.float().cpu().numpy()
 
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Return nothing: there is no data to compare with."""
         return {}
 
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
         """Draw the first three channels as red, green and blue, or the first one as grey; -1 is black, 1 is white."""
-        from ..drawing.sheets import grid
-
         shown = samples[:, : 3 if samples.shape[1] >= 3 else 1].transpose(0, 2, 3, 1)
-        pixels = ((shown + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
-        return grid(pixels, columns, scale=max(1, 64 // samples.shape[2]))
+        return draw_images(((shown + 1) * 127.5).round().clip(0, 255).astype(np.uint8), columns)

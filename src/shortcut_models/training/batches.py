@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import signal
 import sys
 import time
@@ -24,33 +23,19 @@ Order = Callable[[torch.Generator], Int64[Tensor, "n"]]
 """A generator -> the rows of one pass over the data: each once, a function of the generator's seed."""
 
 
-def _mixed(examples: int, source: torch.Generator) -> Int64[Tensor, "n"]:
-    return torch.randperm(examples, generator=source)
-
-
 class IndexStream(Sampler[list[int]]):
-    """The rows of each step's batch, from step `start` on: one shuffled pass over the data after another.
+    """The rows of each step's batch, or one process's share: one shuffled pass over the data after another.
 
     Passes follow each other without a gap, so no example is left out, and a batch may be larger than the data.
-
-    rank, world: of so many processes, which share each batch out evenly, the one whose rows these are.
-    order: of a pass; by default all rows are mixed with one another.
     """
 
     def __init__(
-        self,
-        examples: int,
-        batch_size: int,
-        seed: int,
-        start: int,
-        stop: int,
-        rank: int = 0,
-        world: int = 1,
-        order: Order | None = None,
-    ) -> None:
+        self, examples: int, batch_size: int, seed: int, start: int, stop: int,
+        rank: int = 0, world: int = 1, order: Order | None = None,
+    ) -> None:  # fmt: skip
         self.examples, self.batch_size, self.seed, self.steps = examples, batch_size, seed, range(start, stop)
         self.share = range(rank * batch_size // world, (rank + 1) * batch_size // world)
-        self.order = order or functools.partial(_mixed, examples)
+        self.order = order or (lambda source: torch.randperm(examples, generator=source))
         self._epoch, self._order = -1, torch.empty(0)
 
     def _pass(self, epoch: int) -> Tensor:
@@ -121,11 +106,7 @@ class Batches:
         return found
 
     def figures(self) -> dict[str, float | int]:
-        """Return what the log says of reading.
-
-        waiting_per_second: seconds in a second, since the last call, that were spent waiting for batches, from 0 to 1.
-        damaged: how many examples could not be read so far, where any could not.
-        """
+        """Return the share of the time since the last call that was spent waiting, and the damaged examples so far."""
         now = time.perf_counter()
         share = self._waited / max(now - self._since, 1e-9)
         self._waited, self._since = 0.0, now
@@ -148,10 +129,7 @@ def _prepare_worker(worker: int) -> None:
 def _report_unless_disconnected(
     kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
 ) -> None:
-    """Print an error of the thread that hands memory to the trainer, unless the connection broke.
-
-    A trainer that is killed breaks it, and one that lives reports the error itself.
-    """
+    """Print an error of the thread that hands memory to the trainer, unless it broke off as the trainer was killed."""
     torn = isinstance(error, OSError) and error.errno is None  # "got end of file during message"
     if not (torn or isinstance(error, (ConnectionError, EOFError))):
         sys.__excepthook__(kind, error, trace)

@@ -51,7 +51,8 @@ class Stopping(Callback):
         trainer.signal_number = state.processes.all_reduce_max(self.request.signal_number or 0) if ask else 0
         trainer.saving = trainer.saving or bool(trainer.signal_number)
         bad_steps = int(state.bad_steps_in_a_row) if trainer.saving or looking else 0
-        if bad_steps >= MAX_BAD_STEPS or (trainer.is_last and bad_steps and has_diverged(trainer)):
+        no_good_step = lambda: int(state.skipped) == trainer.step or not math.isfinite(trainer.heldout_loss())
+        if bad_steps >= MAX_BAD_STEPS or (trainer.is_last and bad_steps and no_good_step()):
             raise UserError(
                 f"loss or gradient was not finite in {bad_steps} steps in a row, up to step {trainer.step}: look for "
                 f"bad values in the data, or start again with a lower --learning-rate; earlier checkpoints are as they "
@@ -60,11 +61,6 @@ class Stopping(Callback):
         # Before the end, weights that are not known to give a finite loss replace no checkpoint.
         trainer.saving = trainer.saving and (trainer.is_last or not bad_steps)
         trainer.stopping = bool(trainer.saving and trainer.signal_number and not trainer.is_last)
-
-
-def has_diverged(trainer: Trainer) -> bool:
-    """Return whether no step of a training was good, or its last weights give no finite loss."""
-    return int(trainer.state.skipped) == trainer.step or not math.isfinite(trainer.heldout_loss())
 
 
 class Logging(Callback):

@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..models.model import Model
 from ..models.parts import describe
 from ..models.run import Run
-from ..system.distributed import Processes, process_group
+from ..system.distributed import process_group
 from ..system.machine import keep_freed_memory, torch_device
 from ..system.signals import StopRequest
 from ..system.torchrun import DAY
@@ -33,18 +33,10 @@ from .warm_start import load_initial_weights
 
 
 def fit(
-    network: Network,
-    objective: Objective,
-    task: Task,
-    training: Training,
-    run: Path | str,
-    *,
-    recipe: str = "",
-    teacher: Model | None = None,
-    init: Model | None = None,
-    callbacks: Sequence[Callback] = (),
-    quiet: bool = False,
-) -> Model:
+    network: Network, objective: Objective, task: Task, training: Training, run: Path | str, *,
+    recipe: str = "", teacher: Model | None = None, init: Model | None = None,
+    callbacks: Sequence[Callback] = (), quiet: bool = False,
+) -> Model:  # fmt: skip
     """Train a network, or continue a run that was stopped: to resume, call it again with the same arguments.
 
     Called in each of the processes that torchrun started, it trains one network with all of them.
@@ -83,10 +75,16 @@ def fit(
             examples, seed = data["train"], training.seed
             data = make_pairs(teacher, objective, examples, files.pairs, seed, stop, processes, quiet=quiet)
         in_one_piece = copy.deepcopy(network) if processes.world > 1 and training.parallel == "fsdp" else None
-        state = begin(network, objective, training, teacher, device, files, processes)
+        teacher_network = None if teacher is None else teacher.network
+        state = State.new(network, objective, training, device, teacher_network, processes)
+        resume(state, files, training)
+        if training.compile == "on" or (training.compile == "auto" and device.type == "cuda"):
+            state.compile()
         processes.run_on_main(lambda: files.write_config(config))
-        model = Model(state.ema, objective, task, state.step, recipe)
-        take_steps(state, model, data, training, files, config, stop, callbacks, quiet=quiet)
+        model, saver = Model(state.ema, objective, task, state.step, recipe), Saver(files, training.keep, state)
+        with Log(files, training, state.step, processes, quiet=quiet) as log, saver:
+            first = (Stopping(stop), Logging(log), Previews(training.snapshot_steps()))
+            Trainer(state, model, data, training, files, [*first, *callbacks, Checkpoints(saver, config)]).train()
         if in_one_piece is not None:  # the network itself stays sharded
             in_one_piece.load_state_dict(whole_weights(state))
             model.network = in_one_piece.to(device).eval()
@@ -115,11 +113,7 @@ def prepare(
     device: torch.device,
     world: int,
 ) -> dict[str, Dataset]:
-    """Check that all parts fit each other, give the network its first weights, and return the data.
-
-    Raises:
-        UserError: something does not fit.
-    """
+    """Check that all parts fit each other, give the network its first weights, and return the data."""
     if device.type == "cpu":
         keep_freed_memory()
     if training.tensorboard:
@@ -146,53 +140,11 @@ def check_parts(objective: Objective, training: Training, data: dict[str, Datase
         raise UserError("snapshots need a network that is not sharded: pass --snapshots 0, or --parallel ddp")
 
 
-def begin(
-    network: Network,
-    objective: Objective,
-    training: Training,
-    teacher: Model | None,
-    device: torch.device,
-    run: Run,
-    processes: Processes,
-) -> State:
-    """Return the state that training begins with, or continues with."""
-    state = State.new(network, objective, training, device, None if teacher is None else teacher.network, processes)
-    resume(state, run, training)
-    if training.compile == "on" or (training.compile == "auto" and device.type == "cuda"):
-        state.compile()
-    return state
-
-
-def take_steps(
-    state: State,
-    model: Model,
-    data: dict[str, Dataset],
-    training: Training,
-    files: Run,
-    config: dict[str, Any],
-    stop: StopRequest,
-    callbacks: Sequence[Callback],
-    *,
-    quiet: bool,
-) -> None:
-    """Take the steps that are left, with all that is done beside them."""
-    saver = Saver(files, training.keep, state)
-    with Log(files, training, state.step, state.processes, quiet=quiet) as log, saver:
-        first = (Stopping(stop), Logging(log), Previews(training.snapshot_steps()))
-        Trainer(state, model, data, training, files, [*first, *callbacks, Checkpoints(saver, config)]).train()
-
-
 def run_config(
     network: Network, objective: Objective, task: Task, training: Training, recipe: str, **models: Model | None
 ) -> dict[str, Any]:
-    """Return what a run's config.json and its checkpoints' headers say.
-
-    Args:
-        network, objective, task, training, recipe: as for `fit`.
-        models: the models that it learns from, by their part.
-    """
+    """Return what a run's config.json and its checkpoints' headers say; models: those it learns from, by their part."""
     config = getattr(network, "config", None)
-    facts = {part: describe_teacher(model) for part, model in models.items() if model is not None}
     return {
         "version": __version__,
         "recipe": recipe,
@@ -201,5 +153,5 @@ def run_config(
         "objective": describe(objective),
         "training": {"name": "training", **to_dict(training)},
         "has_schedule": objective.has_schedule or objective.stages > 1,
-        **facts,
+        **{part: describe_teacher(model) for part, model in models.items() if model is not None},
     }

@@ -29,12 +29,6 @@ def require_tensorboard() -> None:
         raise UserError("--tensorboard needs an extra: pip install 'shortcut-models[tensorboard]'")
 
 
-def _tensorboard(run: Run, step: int) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(run.path / "tensorboard"), purge_step=step + 1)
-
-
 Line = dict[str, float | int]
 """Figures by their names, as a line of metrics.jsonl holds them."""
 
@@ -57,7 +51,11 @@ class Log(contextlib.AbstractContextManager["Log"]):
 
     def __init__(self, run: Run, training: Training, start: int, processes: Processes, *, quiet: bool) -> None:
         self.run, self.processes = run, processes
-        self.writer = _tensorboard(run, start) if training.tensorboard and processes.main else None
+        self.writer: Any = None
+        if training.tensorboard and processes.main:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(run.path / "tensorboard"), purge_step=start + 1)
         self.pending: dict[str, list[Tensor]] = defaultdict(list)
         self.since, self.since_step = time.perf_counter(), start
         self.bar = progress(training.train_steps, "step", quiet=quiet or not processes.main, initial=start)

@@ -79,11 +79,7 @@ class Training:
             raise UserError(f"accumulate {self.accumulate} does not divide batch-size {self.batch_size}")
 
     def part_size(self, world: int) -> int:
-        """Return how many examples go through the network at once, where so many processes share a batch.
-
-        Raises:
-            UserError: the processes cannot share a batch evenly.
-        """
+        """Return the examples of one pass. Raise UserError where processes cannot share a batch evenly."""
         parts = world * self.accumulate
         if self.batch_size % parts:
             raise UserError(

@@ -65,10 +65,6 @@ def make_pairs(
 
     Conditions are those of examples drawn from the data set. The share `label_dropout` of the samples is made without,
     and says so. The processes share the shards out. Returns the pairs as splits "train" and "test".
-
-    Raises:
-        UserError: the folder holds pairs of another model or method, or a damaged shard.
-        Stopped: a signal came; the shards made so far are kept.
     """
     count = objective.pairs
     about: dict[str, Any] = {"pairs": count, "steps": objective.pair_steps, "guidance": objective.pair_guidance}
@@ -111,10 +107,7 @@ def _note(folder: Path, about: dict[str, Any]) -> None:
 def _shard(
     teacher: Model, objective: Objective, dataset: Dataset, rows: range, seed: int, stop: StopRequest
 ) -> dict[str, Tensor] | None:
-    """Make the pairs of some rows: noise, data, the conditions, and which samples were made without (`drop`).
-
-    Returns None where a signal came before they were made.
-    """
+    """Make the pairs of some rows; None where a signal came before they were made."""
     parts: list[dict[str, Tensor]] = []
     share = dropout_of(objective, teacher.task)
     for begin in range(rows.start, rows.stop, AT_ONCE):
@@ -126,9 +119,8 @@ def _shard(
         drop = torch.rand(len(some), generator=random) < share
         cond = dataset.__getitems__(examples.tolist()).to(teacher.device).cond
         noise = sample_noise(seed_of(seed, PAIRS), some, teacher.task.shape)
-        data = _samples(
-            teacher, objective, noise.to(teacher.device), teacher.task.preprocess_cond(cond), drop.to(teacher.device)
-        )
+        seen, device = teacher.task.preprocess_cond(cond), teacher.device
+        data = _samples(teacher, objective, noise.to(device), seen, drop.to(device))
         made = {"noise": noise, "data": data.cpu()} | {f"cond.{name}": value.cpu() for name, value in cond.items()}
         parts.append(made | ({"drop": drop} if share else {}))
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -140,9 +132,8 @@ def _samples(teacher: Model, objective: Objective, noise: X, cond: Cond, drop: B
     for rows, guidance in ((~drop, objective.pair_guidance), (drop, 0.0)):
         if rows.any():
             some = {name: value[rows] for name, value in cond.items()}
-            samples[rows] = teacher.objective.sample(
-                network, noise[rows], some, objective.pair_steps, guidance=guidance
-            )
+            steps = objective.pair_steps
+            samples[rows] = teacher.objective.sample(network, noise[rows], some, steps, guidance=guidance)
     return samples
 
 

@@ -18,10 +18,7 @@ SNAPSHOT_POINTS = 256
 
 
 def picture(model: Model, path: Path, *, write: bool = True) -> None:
-    """Draw samples from the same noise in 1, 4 and the most steps, but at most 128, as pictures must not take long.
-
-    write: whether this process writes the file. All make the samples, as a sharded network needs all of them.
-    """
+    """Draw samples of one noise in 1, 4 and at most 128 steps. All processes make them, and one may write."""
     from ..drawing.png import save_png
     from ..drawing.sheets import stack
 

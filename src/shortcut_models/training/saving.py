@@ -18,10 +18,7 @@ from .state import State
 
 
 class Saver(contextlib.AbstractContextManager["Saver"]):
-    """Saves a state: at once where it is in one piece, and in the background where it is sharded.
-
-    All processes must call its methods. Each raises OSError, in all of them, where the disk refused.
-    """
+    """Saves a state: at once where it is in one piece, else in the background. All processes must call its methods."""
 
     def __init__(self, run: Run, keep: int, state: State) -> None:
         self.folder, self.keep, self.state = run.checkpoints, keep, state
@@ -33,10 +30,8 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
         """Write a checkpoint of the state as it is now."""
         state, header = self.state, config | {"step": self.state.step}
         if self.background is None:
-            write = lambda: checkpoint.save(
-                self.folder, state.step, state.ema.state_dict(), state.tensors(), header, self.keep
-            )
-            state.processes.run_on_main(write)
+            content = (state.step, state.ema.state_dict(), state.tensors(), header, self.keep)
+            state.processes.run_on_main(lambda: checkpoint.save(self.folder, *content))
         else:
             ema = whole_weights(state, keep=state.processes.main)
             self.background.save(state.step, ema, state.tensors(), header)
@@ -52,10 +47,7 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
 
 
 def whole_weights(state: State, *, keep: bool = True) -> dict[str, Tensor]:
-    """Return the sampling EMA, in one piece and on the CPU; gathered a tensor at a time, to take little GPU memory.
-
-    keep: whether this process wants it. All must call it.
-    """
+    """Return the sampling EMA on the CPU, in one piece, where a process keeps it. All must call it."""
     found: dict[str, Tensor] = {}
     for name, tensor in state.ema.state_dict().items():
         gathered = whole(tensor)
@@ -65,11 +57,7 @@ def whole_weights(state: State, *, keep: bool = True) -> dict[str, Tensor]:
 
 
 def resume(state: State, run: Run, training: Training) -> None:
-    """Go back to the newest checkpoint that is whole, if there is one. All processes must call it.
-
-    Raises:
-        UserError: it is another network's, or one that not all processes see.
-    """
+    """Go back to the newest checkpoint that is whole, if there is one. All processes must call it."""
     found = checkpoint.first_whole(run.checkpoints, lambda path: _look(path, state))
     if found is not None:
         path, (ema, tensors) = found

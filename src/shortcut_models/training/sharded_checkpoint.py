@@ -42,11 +42,7 @@ class BackgroundSaver:
         self.pending: Future[Any] | None = None
 
     def save(self, step: int, ema: Mapping[str, Tensor], state: Mapping[str, Tensor], header: dict[str, Any]) -> None:
-        """Begin to write the checkpoint of a step, once the one before is there. All processes must call it.
-
-        ema: whole, on the CPU; only the main process's is written. Raises OSError where the disk refused the one
-        before.
-        """
+        """Begin to write a checkpoint, after the one before. All processes must call it. ema: whole, on the CPU."""
         from torch.distributed.checkpoint import HuggingFaceStorageWriter, async_save
 
         self.wait()
@@ -98,10 +94,7 @@ def _flushed_hash(path: Path) -> str:
 
 
 def check(path: Path, processes: Processes) -> None:
-    """Raise UserError, in all processes, where a checkpoint's shares are not as they were written.
-
-    The files are read once, by all processes together.
-    """
+    """Raise UserError, in all processes, where shares are not as they were written; each file is read once."""
     try:
         hashes: dict[str, str] = json.loads((path / HASHES).read_bytes())
         names = sorted(hashes)
@@ -121,10 +114,7 @@ def _is_whole(path: Path, hashes: dict[str, str]) -> bool:
 
 
 def read(path: Path, state: State) -> dict[str, Tensor]:
-    """Return what a checkpoint holds of a state, for this process: its share of what it has sharded, and all else.
-
-    Raises ValueError where the state is another network's.
-    """
+    """Return this process's share of a checkpoint. Raise ValueError where the state is another network's."""
     from torch.distributed.checkpoint import HuggingFaceStorageReader, load
 
     _, config = checkpoint.read(path / checkpoint.MODEL, today=False)

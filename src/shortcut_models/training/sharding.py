@@ -21,8 +21,7 @@ from ..errors import UserError
 def replicate(loss: nn.Module) -> nn.Module:
     """Return the loss module with its gradients averaged over the processes (DDP).
 
-    The module from batch to losses is wrapped and not the network, as objectives may differentiate through the network
-    or call it more than once.
+    It is wrapped and not the network, as objectives may differentiate through the network or call it more than once.
     """
     return DistributedDataParallel(loss, gradient_as_bucket_view=True, init_sync=False)
 
@@ -32,19 +31,9 @@ def shard(
 ) -> None:
     """Cut the parameters of networks up among the processes, all in the same way (FSDP2); in place.
 
-    Networks may be on the CPU: a unit is moved to the device when it is cut up, so that only one is there whole.
-    A network is gathered a unit at a time (`Network.shard_units`), and what is in none of its units as one more.
-
-    Args:
-        trained: its gradients are averaged over the processes, in float32.
-        sampled: gathered as it is, as samples are made without autocast.
-        others: what makes targets; the trained network may be among them.
-        device: where the shards are kept.
-        world: number of processes.
-        bfloat16: gather all but `sampled` in bfloat16, which halves what is sent.
-
-    Raises:
-        UserError: a parameter is a single number without an axis, which cannot be cut.
+    A unit (`Network.shard_units`) is moved to the device when it is cut up, so that only one is there whole. The
+    gradients of `trained` are averaged in float32. bfloat16: gather all but `sampled` in it, which halves what is sent;
+    `sampled` is gathered as it is, since samples are made without autocast.
     """
     for name, parameter in trained.named_parameters():
         if parameter.ndim == 0:
@@ -75,8 +64,7 @@ def _shard(network: Network, mesh: Any, policy: Any, *, keep: bool) -> None:
 def unsynchronised(loss: nn.Module) -> contextlib.AbstractContextManager[None]:
     """Return a context in which gradients add up without being averaged: for all parts of a batch but the last.
 
-    Sharded gradients are averaged part by part all the same. To add them up before, each process would have to keep
-    the whole gradient, which is what sharding is there to avoid.
+    Sharded gradients are averaged part by part all the same, as no process could keep the whole gradient.
     """
     return loss.no_sync() if isinstance(loss, DistributedDataParallel) else contextlib.nullcontext()
 
@@ -103,7 +91,7 @@ def held(tensors: Iterable[Any]) -> list[Tensor]:
 
 
 def whole(tensor: Any) -> Tensor:
-    """Return a tensor in one piece; of a sharded one, gathered from all processes."""
+    """Return a tensor in one piece, gathered from all processes where it is sharded."""
     return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 

@@ -62,10 +62,7 @@ class State:
         teacher: Network | None = None,
         processes: Processes = ALONE,
     ) -> State:
-        """Return the state before the first step: the same in all processes, with the first weights of the main one.
-
-        teacher: a trained network, kept where the objective's losses ask for it.
-        """
+        """Return the state before the first step: the same in all processes, with the first weights of the main one."""
         sharding = processes.world > 1 and training.parallel == "fsdp"
         # What is to be sharded goes to the device a unit at a time: whole, it might not fit there.
         start = torch.device("cpu") if sharding else device
@@ -125,15 +122,17 @@ class State:
         if self.target_net is not self.network:
             _move(self.target_net, self.network, min(training.target_ema, longest))
 
+    def _changing(self) -> dict[str, nn.Module]:
+        """Return the networks beside the sampling EMA that training changes; a teacher only from stage to stage."""
+        found: dict[str, nn.Module] = {"network": self.network}
+        found |= {} if self.target_net is self.network else {"target_net": self.target_net}
+        return found | ({"teacher": self.teacher} if self.teacher is not None and self.stages > 1 else {})
+
     def tensors(self) -> dict[str, Tensor]:
         """Return what a resumed run needs beside the sampling EMA, by name."""
-        modules = {"network": self.network} | (
-            {} if self.target_net is self.network else {"target_net": self.target_net}
-        )
-        modules |= {"teacher": self.teacher} if self.teacher is not None and self.stages > 1 else {}  # it changes
         found = {"step": torch.tensor(self.step), "seconds": torch.tensor(self.seconds, dtype=torch.float64)}
         found |= {"skipped": self.skipped, "bad_steps_in_a_row": self.bad_steps_in_a_row}
-        for name, module in modules.items():
+        for name, module in self._changing().items():
             found |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             found |= {f"optimizer.{index}.{key}": value for key, value in slots.items()}
@@ -155,12 +154,9 @@ class State:
             part, _, rest = name.partition(".")
             if rest:
                 parts[part][rest] = value
-        _load(self.network, parts["network"])
         _load(self.ema, ema)
-        if self.target_net is not self.network:
-            _load(self.target_net, parts["target_net"])
-        if self.teacher is not None and self.stages > 1:
-            _load(self.teacher, parts["teacher"])
+        for part, module in self._changing().items():
+            _load(module, parts[part])
         slots: dict[int, dict[str, Tensor]] = {}
         parameters = list(self.network.parameters())
         for name, value in parts["optimizer"].items():

@@ -22,18 +22,11 @@ HELD_OUT = 2048
 
 
 def train_step(state: State, batch: Batch, task: Task, training: Training) -> dict[str, Tensor]:
-    """Take one optimiser step on one batch, which is a function of the state, the batch and the seed alone.
+    """Take one optimiser step on this process's share of a batch, and return figures for the log, still on the device.
 
     The batch of all processes is cut into parts, `accumulate` for each process, and what is random about a part is a
-    function of (seed, step, part): so two processes do what one does in two parts.
-
-    Args:
-        state: changed in place.
-        batch: this process's share.
-
-    Returns:
-        Figures for the log, still on the device. A loss or gradient that is not finite, in any process, leaves the
-        weights as they were.
+    function of (seed, step, part): so two processes do what one does in two parts. A loss or gradient that is not
+    finite, in any process, leaves the weights as they were.
     """
     device, processes = state.skipped.device, state.processes
     state.enter_stage(training)

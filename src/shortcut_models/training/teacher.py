@@ -17,11 +17,7 @@ def describe_teacher(teacher: Model) -> dict[str, Any]:
 
 
 def init_from_teacher(network: Network, objective: Objective, task: Task, teacher: Model | None) -> None:
-    """Give the network the weights of the model that it learns from, where both are of the same sizes.
-
-    Raises:
-        UserError: the method needs a teacher and has none or a wrong one, or has one and needs none.
-    """
+    """Check the teacher, and give the network its weights where both are of the same sizes."""
     if objective.requires == "data":
         if teacher is not None:
             raise UserError("this objective learns from data alone: leave --teacher out")
@@ -41,13 +37,10 @@ def init_from_teacher(network: Network, objective: Objective, task: Task, teache
         raise UserError(
             f"the teacher takes at most {teacher.objective.max_steps} steps: pass fewer --objective.pair-steps"
         )
-    weights, mine = teacher.network.state_dict(), network.state_dict()
+    shapes = lambda some: {name: value.shape for name, value in some.state_dict().items()}
     other = other_size(network, teacher.network)
-    alike = {name: value.shape for name, value in weights.items()} == {
-        name: value.shape for name, value in mine.items()
-    }
-    if alike and other is None:
-        network.load_state_dict(weights)
+    if other is None and shapes(network) == shapes(teacher.network):
+        network.load_state_dict(teacher.network.state_dict())
     elif objective.stages > 1:
         which = "has other sizes" if other is None else "has {} {}, not {}".format(*other)
         raise UserError(f"the teacher's network {which}, and the student takes its place: use the same")

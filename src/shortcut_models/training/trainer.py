@@ -71,11 +71,7 @@ class Trainer:
         return self.is_last or self.step % every == 0
 
     def train(self) -> None:
-        """Take the steps that are left, or those until training is stopped.
-
-        Raises:
-            Stopped: a signal came; the state has been saved.
-        """
+        """Take the steps that are left. Raise Stopped where a signal ended them; the state has been saved."""
         earlier, start = self.state.seconds, time.perf_counter()
         for batch in self.batches:
             self.figures = train_step(self.state, batch, self.model.task, self.training)

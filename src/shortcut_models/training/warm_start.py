@@ -32,7 +32,10 @@ def load_initial_weights(network: Network, objective: Objective, model: Model) -
         UserError: the objective does not learn from data; the model's network is of another kind or other sizes.
     """
     check_objective(objective)
-    _check_sizes(network, model.network)
+    differs = other_size(network, model.network)
+    if differs is not None:
+        name, other, mine = differs
+        raise UserError(f"the network of --init-from has {name} {other}, not {mine}: pass --network.{name} {other}")
     theirs, ours = model.network.state_dict(), network.state_dict()
     taken = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
     left = sorted({*theirs, *ours} - set(taken))
@@ -57,19 +60,8 @@ def check_objective(objective: Objective) -> None:
         raise UserError("this objective begins with the weights of its --teacher: leave --init-from out")
 
 
-def _check_sizes(network: Network, trained: Network) -> None:
-    """Raise UserError, naming the first difference, where two networks have configurations of other sizes."""
-    found = other_size(network, trained)
-    if found is not None:
-        name, other, mine = found
-        raise UserError(f"the network of --init-from has {name} {other}, not {mine}: pass --network.{name} {other}")
-
-
 def other_size(network: Network, trained: Network) -> tuple[str, Any, Any] | None:
-    """Return the first option in which two networks of one kind differ: its name, the trained one's value, the other's.
-
-    None where there is none. Heads and variants, for instance, show in no shape.
-    """
+    """Return the first option in which two networks of one kind differ, with the trained one's value first."""
     ours, theirs = (getattr(some, "config", None) for some in (network, trained))
     if type(ours) is not type(theirs) or not dataclasses.is_dataclass(ours):
         return None
@@ -82,11 +74,7 @@ def other_size(network: Network, trained: Network) -> tuple[str, Any, Any] | Non
 
 @torch.no_grad()
 def freeze_step_embedding_at(network: Network, d: float) -> None:
-    """Make a network answer for every step size as it now does for this one.
-
-    Raises:
-        UserError: the network has no embedding of step sizes.
-    """
+    """Make a network answer for every step size as it now does for this one."""
     kinds = (TimeStepEmbedding, OriginalTimeStepEmbedding)
     found: list[Any] = [module for module in network.modules() if isinstance(module, kinds)]
     if not found:
