@@ -3,8 +3,6 @@
 The same dataclasses are the Python interface, the options of the command line, and what a checkpoint stores.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import functools
@@ -42,25 +40,19 @@ PositiveInt = Annotated[int, at.Ge(1)]
 NonNegativeInt = Annotated[int, at.Ge(0)]
 Fraction = Annotated[float, at.Ge(0), at.Le(1)]
 
-UNIONS = (types.UnionType, typing.Union)
-"""origins of `int | None`, which Python has two of"""
-DERIVED = {"settable": False}
-"""Metadata of a field that the program fills in, so that it is not an option."""
+UNIONS = (types.UnionType, typing.Union)  # origins of `int | None`, which Python has two of
+DERIVED = {"settable": False}  # Metadata of a field that the program fills in, so that it is not an option.
 
 
 class Option(NamedTuple):
     """One field of a configuration: all that a parser, a help page or a check needs."""
 
     name: str
-    hint: Any
-    """annotation of the field, with its constraints"""
-    kind: Any
-    """type without its constraints"""
+    hint: Any  # annotation of the field, with its constraints
+    kind: Any  # type without its constraints
     rules: tuple[Rule, ...]
-    doc: str
-    """docstring of the field"""
-    settable: bool = True
-    """whether it is an option: not where the field says `metadata=DERIVED`"""
+    doc: str  # docstring of the field
+    settable: bool = True  # whether it is an option: not where the field says `metadata=DERIVED`
 
     @property
     def range(self) -> str:

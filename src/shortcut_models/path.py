@@ -1,7 +1,5 @@
 """The straight path from noise to data and the dyadic grid on it: the only place that knows t = 0 is noise."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -4,8 +4,6 @@ Nothing random is carried along, so a run resumes without a saved generator stat
 on the batch it was made in.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Samplers are plain generators: they yield every x on the way from noise to data."""
 
-from __future__ import annotations
-
 import collections
 import itertools
 from collections.abc import Callable, Iterator, Sequence

@@ -1,15 +1,12 @@
 """Numbers, names and tables as people read them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
-MAX_ENTRIES = 12
-"""entries of a list that are shown"""
+MAX_ENTRIES = 12  # entries of a list that are shown
 
 
 def format_steps(steps: int) -> str:

@@ -4,8 +4,6 @@ One example through a forward pass counts 1, forward and backward 3. What comes 
 that it learns from, and the pairs that the teacher makes for it.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json
@@ -30,14 +28,10 @@ from ..recipes.library import Recipe
 from ..recipes.train import teacher_of, train_recipe, with_steps
 from ..system.files import write_json
 
-TEACHER = "teacher"
-"""name of the trials that train what other methods learn from"""
-TEACHER_SHARE = 0.5
-"""of the evaluations of a method in two phases"""
-PAIR_SHARE = 1 / 3
-"""of what is left after the teacher, for the methods that learn from its samples"""
-PAIR_STEPS = 32
-"""sampling steps of the teacher for each of these, so that few network evaluations buy enough of them"""
+TEACHER = "teacher"  # name of the trials that train what other methods learn from
+TEACHER_SHARE = 0.5  # of the evaluations of a method in two phases
+PAIR_SHARE = 1 / 3  # of what is left after the teacher, for the methods that learn from its samples
+PAIR_STEPS = 32  # sampling steps of the teacher for each of these, so that few network evaluations buy enough of them
 
 
 @dataclass(frozen=True)
@@ -46,10 +40,8 @@ class Trial:
 
     method: str
     recipe: Recipe
-    cost: dict[str, int]
-    """network evaluations of each phase"""
-    teacher: str | None = None
-    """name of the trial that is learned from"""
+    cost: dict[str, int]  # network evaluations of each phase
+    teacher: str | None = None  # name of the trial that is learned from
 
     @property
     def name(self) -> str:
@@ -60,18 +52,14 @@ class Trial:
 class Comparison:
     """What is compared, on what, and for how much."""
 
-    name: str
-    """of the recipe"""
+    name: str  # of the recipe
     recipe: Recipe
     """its objective gives the options that methods share; its data, network and training are those of all"""
     methods: Sequence[str]
-    nfe_budget: int
-    """network evaluations of each training"""
+    nfe_budget: int  # network evaluations of each training
     seeds: int
-    steps: Sequence[int]
-    """sampling steps to judge at"""
-    num: int
-    """samples for each"""
+    steps: Sequence[int]  # sampling steps to judge at
+    num: int  # samples for each
     out: Path
 
     def __post_init__(self) -> None:

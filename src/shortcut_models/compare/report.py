@@ -1,7 +1,5 @@
 """A comparison as tables (Markdown, CSV), JSON, a figure of quality against steps, and a sheet of samples."""
 
-from __future__ import annotations
-
 import csv
 import datetime
 import io
@@ -24,8 +22,7 @@ from ..system.files import write_atomically, write_json
 from ..text import format_name
 from .comparison import Comparison
 
-SHEET = 16
-"""samples of a method at a number of steps on the sheet"""
+SHEET = 16  # samples of a method at a number of steps on the sheet
 
 
 def write_report(comparison: Comparison) -> list[Path]:

@@ -1,7 +1,5 @@
 """Processes that do the trials of a comparison, each after the one that it learns from."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal
@@ -26,7 +24,7 @@ class Workers(contextlib.AbstractContextManager["Workers"]):
         self.running: dict[str, subprocess.Popen[str]] = {}
         self._earlier: Any = None
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> "Workers":
         self._earlier = signal.signal(signal.SIGTERM, self._stop)
         return self
 

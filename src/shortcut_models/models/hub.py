@@ -1,7 +1,5 @@
 """Models in the layout of the Hugging Face Hub: a folder or repository of `config.json` and `model.safetensors`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +35,12 @@ class HubModel(
     """
 
     @classmethod
-    def of(cls, model: Model) -> HubModel:
+    def of(cls, model: Model) -> "HubModel":
         """Return the same model with `save_pretrained(folder)` and `push_to_hub("name/of-repository")`."""
         return cls(model.network, model.objective, model.task, model.step, model.recipe)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> HubModel:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> "HubModel":
         """Load the model of a folder, or of a name on the Hub.
 
         options: those of the Hub (revision, token, cache_dir, ...) and of `load` (device, network, ...). Raises
@@ -71,7 +69,7 @@ class HubModel(
         write_json(save_directory / CONFIG, {HEADER: config})
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, **parts: Any) -> HubModel:
+    def _from_pretrained(cls, *, model_id: str, **parts: Any) -> "HubModel":
         hub_options = {name: parts.pop(name) for name in HUB_OPTIONS if name in parts}
         folder = Path(model_id)
         if not folder.is_dir():

@@ -1,7 +1,5 @@
 """From files to a trained model, and from a part of it to the words that name it there."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,7 @@ from .parts import rebuild
 from .run import Run
 
 CONFIG = "config.json"
-LAYOUT = (CONFIG, checkpoint.MODEL)
-"""the files of a folder in the Hub's layout"""
+LAYOUT = (CONFIG, checkpoint.MODEL)  # the files of a folder in the Hub's layout
 
 
 def read_layout(folder: Path) -> checkpoint.Content:

@@ -1,7 +1,5 @@
 """A trained model: a network, the objective that knows how to sample it, and the task that knows its units."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import math
@@ -29,10 +27,8 @@ class Model:
     network: Network
     objective: Objective
     task: Task
-    step: int = 0
-    """training steps behind the weights"""
-    recipe: str = ""
-    """name of the recipe it was trained by"""
+    step: int = 0  # training steps behind the weights
+    recipe: str = ""  # name of the recipe it was trained by
     precision: Precision = "fp32"
     """arithmetic of the network while sampling: bf16 is faster where the hardware multiplies it. Weights, and what is
     on the way from noise to data, stay float32"""

@@ -1,7 +1,5 @@
 """From a part of a model to the words that name it in a file, and back."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What several objectives need."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -16,8 +14,7 @@ from ..path import check_num_steps, grid_times
 from ..sampling import euler, last
 from .pairing import Pairing, paired_noise
 
-Weight = Annotated[float, at.Ge(0)]
-"""A guidance weight."""
+Weight = Annotated[float, at.Ge(0)]  # A guidance weight.
 
 
 class Draws(NamedTuple):
@@ -25,8 +22,7 @@ class Draws(NamedTuple):
 
     noise: X
     t: T
-    drop: Bool[Tensor, "b"]
-    """rows that lose their condition"""
+    drop: Bool[Tensor, "b"]  # rows that lose their condition
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ passes an obstacle on the left or on the right, that is straight ahead. It is wh
 against, and no generative model itself.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

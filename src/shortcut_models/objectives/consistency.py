@@ -5,8 +5,6 @@ the same at neighbouring points of one path. Distillation finds the neighbour wi
 the next point of the line between noise and data, at a distance that shrinks in the course of training.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,8 +40,7 @@ class ConsistencyDistillation(_Consistency):
 
     max_steps: PowerOfTwo = 128
     """the trained model takes steps of 1 / max_steps; also the largest number of sampling steps"""
-    guidance: Weight = 1.0
-    """guidance weight of the trained model's step; 1 is none"""
+    guidance: Weight = 1.0  # guidance weight of the trained model's step; 1 is none
 
     @property
     def nfe_per_example(self) -> float:

@@ -4,8 +4,6 @@ The network gets t = 1 - (k + 1) / 1000 for timestep k of 0..999, so that here, 
 it predicts is not a velocity of the straight path, but v (Salimans and Ho 2022) or the noise (epsilon).
 """
 
-from __future__ import annotations
-
 import copy
 import functools
 import itertools
@@ -24,8 +22,7 @@ from ..randomness import generators_of
 from ..sampling import guided
 from ._shared import drop_rows, squared_error
 
-TIMESTEPS = 1000
-"""of the noise schedule that is trained on"""
+TIMESTEPS = 1000  # of the noise schedule that is trained on
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Flow matching (Lipman et al. 2023): regress the velocity of the straight path; the network's d never changes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -5,8 +5,6 @@ noise and what the network itself makes of that noise in a few steps, with step 
 other is the step size: the "self-distilled flow" of the authors' blog.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -38,7 +36,7 @@ class LiveReflow(Objective):
     """share of the noise that is left in the data's end of the path"""
 
     @classmethod
-    def original(cls, **changes: Any) -> LiveReflow:
+    def original(cls, **changes: Any) -> "LiveReflow":
         """Return the method as the paper's authors have it; there, the network itself makes the samples."""
         return replace(cls(sigma_min=1e-5), **changes)
 

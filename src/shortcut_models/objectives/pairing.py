@@ -1,7 +1,5 @@
 """Which noise goes with which example: independently, or by optimal transport within the batch."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

@@ -4,8 +4,6 @@ Training has log2(max_steps) stages. In each, the student learns to do in one st
 it becomes the teacher of the next, whose steps are twice as large. At the end it has learned whole steps alone.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
@@ -26,15 +24,13 @@ class ProgressiveDistillation(OneStepSize):
     requires: ClassVar[Requires] = "teacher"
     has_schedule: ClassVar[bool] = True
 
-    max_steps: PowerOfTwo = 128
-    """steps of the first teacher"""
-    guidance: Weight = 1.0
-    """guidance weight of the first teacher, which later stages inherit; 1 is none"""
+    max_steps: PowerOfTwo = 128  # steps of the first teacher
+    guidance: Weight = 1.0  # guidance weight of the first teacher, which later stages inherit; 1 is none
     clip: Annotated[float, at.Gt(0)] | None = None
     """bound on the coordinates of the mid-point and of the target; none leaves them as they are"""
 
     @classmethod
-    def original(cls, **changes: Any) -> ProgressiveDistillation:
+    def original(cls, **changes: Any) -> "ProgressiveDistillation":
         return replace(super().original(clip=4.0), **changes)
 
     @property

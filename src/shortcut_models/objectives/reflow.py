@@ -1,7 +1,5 @@
 """Reflow (Liu et al. 2023): flow matching once more, between noises and what a trained model made of them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

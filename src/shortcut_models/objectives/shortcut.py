@@ -1,7 +1,5 @@
 """Shortcut models (Frans et al. 2024, arXiv 2410.12557): small steps from data, big steps from two half-steps."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple
 
@@ -22,15 +20,11 @@ class Draws(NamedTuple):
     """All that is random about a batch; the targets follow from it. Bootstrap rows come first."""
 
     noise: X
-    level: Int[Tensor, "b"]
-    """k where d = 2^-k; ascending over the bootstrap rows, then the finest for the flow rows"""
+    level: Int[Tensor, "b"]  # k where d = 2^-k; ascending over the bootstrap rows, then the finest for the flow rows
     t: T
-    drop: Bool[Tensor, "b"]
-    """rows that lose their condition"""
-    bootstrap: int
-    """number of bootstrap rows"""
-    guided: int
-    """number of bootstrap rows whose half-steps are of the finest size: the last of the bootstrap rows"""
+    drop: Bool[Tensor, "b"]  # rows that lose their condition
+    bootstrap: int  # number of bootstrap rows
+    guided: int  # number of bootstrap rows whose half-steps are of the finest size: the last of the bootstrap rows
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,7 @@ class Shortcut(Objective):
     """bound on the coordinates of a bootstrap row's mid-point and target; none leaves them as they are"""
 
     @classmethod
-    def original(cls, **changes: Any) -> Shortcut:
+    def original(cls, **changes: Any) -> "Shortcut":
         """Return the method as the paper's authors have it; docs/original.md lists the differences."""
         return replace(cls(bootstrap_fraction=0.125, sigma_min=1e-5, clip=4.0), **changes)
 

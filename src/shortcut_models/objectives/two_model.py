@@ -4,8 +4,6 @@ The authors' blog begins with it. The second network answers in one step and has
 the regression, and one trains twice.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

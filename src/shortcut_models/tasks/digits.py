@@ -1,7 +1,5 @@
 """Handwritten digits, 8x8, the real ones inside scikit-learn (UCI): nothing to download."""
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -16,8 +14,7 @@ from ..base import Label, Task, X
 from ..data.arrays import ArrayDataset
 from ..metrics import frechet_distance, gaussian_fit, manifold_measures
 
-HELD_OUT = 450
-"""digits never trained on, a quarter of the 1,797"""
+HELD_OUT = 450  # digits never trained on, a quarter of the 1,797
 
 
 @functools.cache

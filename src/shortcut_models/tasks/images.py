@@ -1,7 +1,5 @@
 """The user's own images: a folder, tar shards, an .npz file, MNIST-style idx files or a table of Hugging Face."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import os
@@ -77,7 +75,7 @@ class Images(Task):
     """fingerprint of the images of both parts in their order: of pixels and labels; where they stay in place, of names
     and labels. Filled in from the data"""
 
-    def resolve(self) -> Images:
+    def resolve(self) -> "Images":
         """Return the task with its size, channels and classes; the path to the data stays as it was given.
 
         Reads all images, or the copy of them in the cache folder; where they stay in place, only some.

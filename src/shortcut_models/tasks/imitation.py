@@ -1,7 +1,5 @@
 """Imitation learning: the next actions, given what was seen lately."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import warnings
@@ -90,7 +88,7 @@ class Imitation(Task):
         """The observations by their names alone: what an environment is to show."""
         return tuple(parse(text)[0] for text in self.observations)
 
-    def resolve(self) -> Imitation:
+    def resolve(self) -> "Imitation":
         """Return the task with the shapes, statistics, bounds and seeds of its data; the path stays as it was given.
 
         Statistics are of the training episodes alone. The demonstrations stay with the task that is returned.
@@ -160,7 +158,7 @@ class Imitation(Task):
                 stacklevel=3,
             )
 
-    def _check_crop(self) -> Imitation:
+    def _check_crop(self) -> "Imitation":
         for name, shape in zip(self.names, self.shapes, strict=True):
             if len(shape) == 3 and self.crop is not None and self.crop > min(shape[1:]):
                 raise UserError(f"crop must be at most {min(shape[1:])}, the shorter side of {name}, not {self.crop}")

@@ -1,7 +1,5 @@
 """Models that came without their data: what they make is given as it is."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 

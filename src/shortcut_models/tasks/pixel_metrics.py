@@ -3,8 +3,6 @@
 A stand-in for the usual Inception features: figures compare runs on the same data, and nothing else.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -15,16 +13,13 @@ from jaxtyping import Float, Int64, UInt8
 from ..data.images import ImageSet, InPlaceSet
 from ..metrics import frechet_distance, gaussian_fit, manifold_measures
 
-COMPONENTS = 64
-"""principal components of the pixels that are looked at"""
-SIDE = 32
-"""larger images are shrunk to this side first"""
+COMPONENTS = 64  # principal components of the pixels that are looked at
+SIDE = 32  # larger images are shrunk to this side first
 FIT_ON, COMPARE_WITH = 10_000, 10_000
 """training images that the components and the classifier are fitted on, and held-out images of the Gaussian"""
 NEIGHBOURS_AMONG, NEIGHBOURS = 2_000, 5
 """held-out images whose neighbourhoods are looked at, and the neighbours that make one"""
-SVM_CLASSES = 100
-"""classes up to which the classifier is an SVM; beyond, it is a vote of the nearest neighbours"""
+SVM_CLASSES = 100  # classes up to which the classifier is an SVM; beyond, it is a vote of the nearest neighbours
 
 Features = Float[np.ndarray, "n k"]
 

@@ -1,7 +1,5 @@
 """2-D distributions, to watch a model learn: points are used as they are."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal

@@ -1,7 +1,5 @@
 """The order of the training examples, as a function of (seed, step), and reading them in that order."""
 
-from __future__ import annotations
-
 import signal
 import sys
 import time

@@ -1,7 +1,5 @@
 """What is done beside the steps of training: stopping, logging, previews, checkpoints, and what a user adds."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Collection

@@ -1,7 +1,5 @@
 """Training a network in a run directory: what comes before the steps, and what comes after them."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager

@@ -1,7 +1,5 @@
 """What a run says while it trains: a progress bar, metrics.jsonl, and TensorBoard."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import json
@@ -29,8 +27,7 @@ def require_tensorboard() -> None:
         raise UserError("--tensorboard needs an extra: pip install 'shortcut-models[tensorboard]'")
 
 
-Line = dict[str, float | int]
-"""Figures by their names, as a line of metrics.jsonl holds them."""
+Line = dict[str, float | int]  # Figures by their names, as a line of metrics.jsonl holds them.
 
 
 def measures(state: State, training: Training) -> Line:

@@ -1,7 +1,5 @@
 """The trainer's options, and what follows from them alone."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Annotated, Literal

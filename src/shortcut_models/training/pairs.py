@@ -1,7 +1,5 @@
 """The noise-sample pairs of methods that learn from what a trained model makes."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,14 +20,10 @@ from ..system.progress import progress
 from ..system.signals import StopRequest
 from .teacher import describe_teacher, dropout_of
 
-SHARD = 1000
-"""pairs in a file"""
-AT_ONCE = 250
-"""pairs made in one batch"""
-HELD_OUT = 16
-"""one pair in so many is not trained on"""
-PAIRS = 2
-"""the place of the pairs' noises among all that is random, so that no other samples share them"""
+SHARD = 1000  # pairs in a file
+AT_ONCE = 250  # pairs made in one batch
+HELD_OUT = 16  # one pair in so many is not trained on
+PAIRS = 2  # the place of the pairs' noises among all that is random, so that no other samples share them
 
 
 class PairDataset:

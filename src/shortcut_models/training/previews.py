@@ -1,7 +1,5 @@
 """What a run shows of its samples while it trains."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 
@@ -13,8 +11,7 @@ from ..randomness import sample_noise
 from ..system.files import write_atomically
 from ..text import format_steps
 
-SNAPSHOT_POINTS = 256
-"""noises whose ends a snapshot holds"""
+SNAPSHOT_POINTS = 256  # noises whose ends a snapshot holds
 
 
 def picture(model: Model, path: Path, *, write: bool = True) -> None:

@@ -1,7 +1,5 @@
 """When a run is saved and how it resumes, with its state in one piece or sharded over processes."""
 
-from __future__ import annotations
-
 import contextlib
 from pathlib import Path
 from typing import Any

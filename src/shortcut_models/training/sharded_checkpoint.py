@@ -5,8 +5,6 @@ background, while training continues; `state.json`, written last, has the SHA-25
 read them: each takes what it needs.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -3,8 +3,6 @@
 What torch has for it is imported where it is needed: it takes seconds, for which one process has no use.
 """
 
-from __future__ import annotations
-
 import contextlib
 import warnings
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """All that changes while training, and how it is saved and restored."""
 
-from __future__ import annotations
-
 import copy
 from dataclasses import dataclass
 
@@ -31,26 +29,17 @@ class State:
     """Networks, optimiser and counters of a run."""
 
     network: Network
-    target_net: Network
-    """average that makes targets; the network itself where the objective needs none"""
-    ema: Network
-    """slower average that is sampled from"""
-    teacher: Network | None
-    """trained network that is learned from, where the objective does so"""
+    target_net: Network  # average that makes targets; the network itself where the objective needs none
+    ema: Network  # slower average that is sampled from
+    teacher: Network | None  # trained network that is learned from, where the objective does so
     objective: Objective
-    processes: Processes
-    """those that train this state together"""
-    loss: nn.Module
-    """a LossModule of the network and the objective, as data parallelism wraps it"""
+    processes: Processes  # those that train this state together
+    loss: nn.Module  # a LossModule of the network and the objective, as data parallelism wraps it
     optimizer: torch.optim.Optimizer
-    step: int
-    """steps taken"""
-    skipped: Tensor
-    """steps skipped because their loss or gradient was not finite"""
-    bad_steps_in_a_row: Tensor
-    """how many of them came last, without a good one between"""
-    seconds: float
-    """time spent training, over all resumptions"""
+    step: int  # steps taken
+    skipped: Tensor  # steps skipped because their loss or gradient was not finite
+    bad_steps_in_a_row: Tensor  # how many of them came last, without a good one between
+    seconds: float  # time spent training, over all resumptions
 
     @classmethod
     def new(
@@ -61,7 +50,7 @@ class State:
         device: torch.device,
         teacher: Network | None = None,
         processes: Processes = ALONE,
-    ) -> State:
+    ) -> "State":
         """Return the state before the first step: the same in all processes, with the first weights of the main one."""
         sharding = processes.world > 1 and training.parallel == "fsdp"
         # What is to be sharded goes to the device a unit at a time: whole, it might not fit there.

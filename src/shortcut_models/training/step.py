@@ -1,7 +1,5 @@
 """One step of training: the optimiser, averages, precision, and what several processes share of it."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 
@@ -15,10 +13,8 @@ from .options import Training
 from .sharding import check_gradients, unsynchronised, whole
 from .state import State
 
-MAX_BAD_STEPS = 10
-"""steps in a row without a finite loss and gradient that end a run"""
-HELD_OUT = 2048
-"""examples at most in the held-out loss"""
+MAX_BAD_STEPS = 10  # steps in a row without a finite loss and gradient that end a run
+HELD_OUT = 2048  # examples at most in the held-out loss
 
 
 def train_step(state: State, batch: Batch, task: Task, training: Training) -> dict[str, Tensor]:

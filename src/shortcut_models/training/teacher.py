@@ -1,7 +1,5 @@
 """The checks that a trained model fits a method that learns from it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from ..base import Network, Objective, Task

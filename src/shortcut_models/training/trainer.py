@@ -1,7 +1,5 @@
 """The trainer: it takes steps, and calls what is done beside them. It knows nothing of what it trains."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -25,18 +23,13 @@ if TYPE_CHECKING:
 class Trainer:
     """A training while it runs: the loop, and what callbacks see of it and can ask of it."""
 
-    state: State
-    """networks, optimiser and counters"""
-    model: Model
-    """the model with the sampling EMA, as it is now"""
+    state: State  # networks, optimiser and counters
+    model: Model  # the model with the sampling EMA, as it is now
     figures: dict[str, Tensor]
     """what the step just taken measured, on the device: its loss, the norm of its gradient, ..."""
-    saving: bool
-    """whether a checkpoint is saved after this step; set it in `on_step` to ask for one"""
-    stopping: bool
-    """whether training ends after this step; see `stop`"""
-    signal_number: int
-    """of the signal that training stops for; 0 is none"""
+    saving: bool  # whether a checkpoint is saved after this step; set it in `on_step` to ask for one
+    stopping: bool  # whether training ends after this step; see `stop`
+    signal_number: int  # of the signal that training stops for; 0 is none
 
     def __init__(
         self,
@@ -45,7 +38,7 @@ class Trainer:
         data: dict[str, Dataset],
         training: Training,
         run: Run,
-        callbacks: Sequence[Callback],
+        callbacks: "Sequence[Callback]",
     ) -> None:
         self.state, self.model, self.training, self.run, self.callbacks = state, model, training, run, callbacks
         train, self.heldout_data = (resident(data[split], state.skipped.device) for split in ("train", "test"))

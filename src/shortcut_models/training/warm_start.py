@@ -1,7 +1,5 @@
 """A network that begins as a trained one: a flow-matching model, for instance, on its way to a shortcut model."""
 
-from __future__ import annotations
-
 import dataclasses
 import warnings
 from typing import Any
