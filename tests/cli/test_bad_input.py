@@ -146,7 +146,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "run with a broken config": ("sample broken --out s.npz", "broken/config.json is damaged"),
     "run all damaged": ("sample damaged --out s.npz", "and no other checkpoint is undamaged"),
     "a checkpoint's folder": ("sample digits/checkpoints/00000012 --out s.npz", "is not a run"),
-    "training state as model": (f"sample digits/checkpoints/00000012/{STATE} --out s.npz", "give model.safetensors"),
+    "training state as model": (f"sample digits/checkpoints/00000012/{STATE} --out s.npz", "pass model.safetensors"),
     "truncated model": ("sample short.safetensors --out s.npz", "short.safetensors is damaged"),
     "flipped bit": ("sample flipped.safetensors --out s.npz", "damaged (its content does not match its hash)"),
     "pickled model": ("sample model.pt --out s.npz", "model.pt is damaged or not a safetensors file"),
