@@ -14,6 +14,7 @@ import torch
 from helpers.paths import DATA
 from helpers.runs import shortcut, train
 from shortcut_models import load
+from shortcut_models.models import checkpoint
 from shortcut_models.models.run import Run
 from shortcut_models.reports.report import write_report
 
@@ -55,6 +56,17 @@ def test_a_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
     config = json.loads((run / "config.json").read_text())
     assert config["training"]["train_steps"] == 8
     assert "bootstrap_fraction" in config["objective"]
+
+
+def test_names_of_the_layers_of_an_own_network_stay(tmp_path: Path) -> None:
+    """Only those of our networks, and of what training saves, have other names today."""
+    weights = {"teacher.inlet.weight": torch.ones(2), "streak": torch.zeros(1)}
+    header = {"version": "0.1.0", "network": {"name": None, "class": "mine.Net"}}
+    checkpoint.write(tmp_path / checkpoint.MODEL, weights, header)
+    assert set(checkpoint.read(tmp_path / checkpoint.MODEL)[0]) == set(weights)
+    checkpoint.write(tmp_path / checkpoint.STATE, {"network.teacher.inlet": torch.ones(2), **weights}, header)
+    expected = {"network.teacher.inlet", "target_net.inlet.weight", "bad_steps_in_a_row"}
+    assert set(checkpoint.read(tmp_path / checkpoint.STATE)[0]) == expected
 
 
 def test_commands_take_an_old_run(tmp_path: Path) -> None:

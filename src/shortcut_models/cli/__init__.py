@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -102,7 +101,7 @@ def _run(words: Sequence[str]) -> int:
         return _complain(str(error))
     except BrokenPipeError:  # the reader, `head` for one, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        return 128 + 13  # SIGPIPE, which Windows does not have
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}{error.strerror or error}")
@@ -112,7 +111,9 @@ def _run(words: Sequence[str]) -> int:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not any(text in str(error) for text in OUT_OF_MEMORY):
             raise
-        return _complain("out of memory: lower --batch-size, raise --accumulate, or choose a smaller network")
+        return _complain(
+            "out of memory: lower --batch-size, choose a smaller network, or for training raise --accumulate"
+        )
     except Stopped as stopped:
         _say(f"{stopped}; run the same command again to resume")
         return 128 + stopped.signal_number

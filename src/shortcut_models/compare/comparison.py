@@ -114,7 +114,7 @@ class Comparison:
         if note.exists():
             try:
                 earlier = _with_todays_names(dict(json.loads(note.read_bytes()).items()))
-            except (ValueError, AttributeError):
+            except (ValueError, AttributeError, TypeError):
                 raise UserError(f"{note} is damaged: choose another --out") from None
             for name in settings:
                 if earlier.get(name) != settings[name]:

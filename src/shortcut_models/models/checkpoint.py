@@ -99,7 +99,7 @@ def read(path: Path, *, today: bool = True) -> Content:
         raise UserError(f"{path} is damaged (its content does not match its hash): choose another")
     try:
         config = dict(json.loads(metadata[HEADER]))
-        return upgrade(tensors, config) if today else (tensors, config)
+        return upgrade(tensors, config, is_state=path.name == STATE) if today else (tensors, config)
     except (ValueError, TypeError):
         raise UserError(f"{path} is damaged (its configuration is not a JSON object): choose another") from None
 

@@ -37,7 +37,7 @@ class HubModel(
     @classmethod
     def of(cls, model: Model) -> "HubModel":
         """Return the same model with `save_pretrained(folder)` and `push_to_hub("name/of-repository")`."""
-        return cls(model.network, model.objective, model.task, model.step, model.recipe)
+        return cls(model.network, model.objective, model.task, model.step, model.recipe, model.precision)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> "HubModel":

@@ -36,18 +36,22 @@ def upgrade_config(config: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def renamed_tensor(name: str, config: Mapping[str, Any]) -> str:
+def renamed_tensor(name: str, config: Mapping[str, Any], *, is_state: bool) -> str:
     """Return today's name of a tensor in a model or state file with this configuration, before its upgrade."""
     if not is_old(config):
         return name
-    first, dot, rest = name.partition(".")
-    name = _STATE.get(first, first) + dot + rest if first != "network" else name
+    if is_state:
+        first, dot, rest = name.partition(".")
+        name = _STATE.get(first, first) + dot + rest
     network = config.get("network")
     if not isinstance(network, dict) or network.get("name") is None:  # the layers of one's own network
         return name
     return ".".join(_LAYERS.get(part, part) for part in name.split("."))
 
 
-def upgrade(tensors: dict[str, Tensor], config: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def upgrade(
+    tensors: dict[str, Tensor], config: dict[str, Any], *, is_state: bool = False
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and the configuration of a model or state file with today's names."""
-    return {renamed_tensor(name, config): value for name, value in tensors.items()}, upgrade_config(config)
+    found = {renamed_tensor(name, config, is_state=is_state): value for name, value in tensors.items()}
+    return found, upgrade_config(config)

@@ -40,7 +40,8 @@ class ConsistencyDistillation(_Consistency):
 
     max_steps: PowerOfTwo = 128
     """the trained model takes steps of 1 / max_steps; also the largest number of sampling steps"""
-    guidance: Weight = 1.0  # guidance weight of the trained model's step; 1 is none
+    guidance: Weight = 1.0
+    """guidance weight of the trained model's step; 1 is none"""
 
     @property
     def nfe_per_example(self) -> float:

@@ -24,8 +24,10 @@ class ProgressiveDistillation(OneStepSize):
     requires: ClassVar[Requires] = "teacher"
     has_schedule: ClassVar[bool] = True
 
-    max_steps: PowerOfTwo = 128  # steps of the first teacher
-    guidance: Weight = 1.0  # guidance weight of the first teacher, which later stages inherit; 1 is none
+    max_steps: PowerOfTwo = 128
+    """steps of the first teacher"""
+    guidance: Weight = 1.0
+    """guidance weight of the first teacher, which later stages inherit; 1 is none"""
     clip: Annotated[float, at.Gt(0)] | None = None
     """bound on the coordinates of the mid-point and of the target; none leaves them as they are"""
 

@@ -109,8 +109,8 @@ RECIPES: dict[str, Recipe] = {
         Shortcut(label_dropout=0.0),
         replace(POLICY, train_steps=6000),
         "1 step: return 905.4 +- 95.2 over 100 fresh tracks, middle half 926.3 +- 2.7, from 20 laps (`collect "
-        "--noise 0.5`); 926.1 +- 7.6 with 20 more (`--noise 0.5 --blunders 3`) and `--steps 9000` (`shortcut rollout`; "
-        "docs/policy-benchmarks.md; 2-core CPU, 2026-11-22)",
+        "--noise 0.5`); 926.1 +- 7.6 with 20 more (`--noise 0.5 --perturbations 3`) and `--train-steps 9000` "
+        "(`shortcut rollout`; docs/policy-benchmarks.md; 2-core CPU, 2026-11-22)",
     ),
     "push-t": Recipe(
         "Push-T from its state, with --data: Diffusion Policy's demonstrations",

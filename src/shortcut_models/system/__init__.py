@@ -1,1 +1,1 @@
-"""The process and its machine: signals, torchrun, whole files, hashes, files from strangers."""
+"""The process and its machine: signals, torchrun, whole files, locks, hashes, and pools of processes."""

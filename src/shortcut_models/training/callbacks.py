@@ -62,7 +62,7 @@ class Stopping(Callback):
 
 
 class Logging(Callback):
-    """Writes a line now and then, with each held-out loss and with each checkpoint."""
+    """Writes a line now and then, with each held-out loss and with each checkpoint that is due."""
 
     def __init__(self, log: Log) -> None:
         self.log = log
@@ -104,7 +104,8 @@ class Checkpoints(Callback):
         self.saver, self.config = saver, config
 
     def on_step(self, trainer: Trainer) -> None:
-        if trainer.saving:
+        # Before the end, weights that are not known to give a finite loss replace no checkpoint.
+        if trainer.saving and (trainer.is_last or not int(trainer.state.bad_steps_in_a_row)):
             self.saver.save(self.config)
             for callback in trainer.callbacks:
                 callback.on_save(trainer)

@@ -17,7 +17,7 @@ from ..models.run import Run
 from ..system.distributed import Processes
 from ..system.progress import progress
 from .options import Training
-from .sharding import whole
+from .sharding import full_tensor
 from .state import State
 
 
@@ -34,7 +34,7 @@ def measures(state: State, training: Training) -> Line:
     """Return what is measured only when a line is logged."""
     return {
         "learning_rate": training.learning_rate_at(state.step - 1, state.stages),
-        "parameter_norm": float(whole(get_total_norm([p.detach() for p in state.network.parameters()]))),
+        "parameter_norm": float(full_tensor(get_total_norm([p.detach() for p in state.network.parameters()]))),
         "skipped": int(state.skipped),
         "seconds": state.seconds,
     }

@@ -11,7 +11,7 @@ from ..models import checkpoint
 from ..models.run import Run
 from . import sharded_checkpoint
 from .options import Training
-from .sharding import whole
+from .sharding import full_tensor
 from .state import State
 
 
@@ -48,7 +48,7 @@ def whole_weights(state: State, *, keep: bool = True) -> dict[str, Tensor]:
     """Return the sampling EMA on the CPU, in one piece, where a process keeps it. All must call it."""
     found: dict[str, Tensor] = {}
     for name, tensor in state.ema.state_dict().items():
-        gathered = whole(tensor)
+        gathered = full_tensor(tensor)
         if keep:
             found[name] = gathered.cpu()
     return found

@@ -118,7 +118,7 @@ def read(path: Path, state: State) -> dict[str, Tensor]:
     _, config = checkpoint.read(path / checkpoint.MODEL, today=False)
     reader, template = HuggingFaceStorageReader(str(path / FOLDER)), state.state_template()
     saved: Mapping[str, Any] = reader.read_metadata().state_dict_metadata
-    today = {name: renamed_tensor(name, config) for name in saved}
+    today = {name: renamed_tensor(name, config, is_state=True) for name in saved}
     if any(today[name] not in template or template[today[name]].shape != saved[name].size for name in saved):
         raise ValueError("other names or shapes")
     found: dict[str, Any] = {name: template[today[name]] for name in saved}

@@ -83,12 +83,12 @@ def is_sharded(tensor: Tensor) -> bool:
     return hasattr(tensor, "full_tensor")
 
 
-def held(tensors: Iterable[Any]) -> list[Tensor]:
+def to_local(tensors: Iterable[Any]) -> list[Tensor]:
     """Return the parts of tensors that this process holds: all of one that is not sharded."""
     return [tensor.to_local() if is_sharded(tensor) else tensor for tensor in tensors]
 
 
-def whole(tensor: Any) -> Tensor:
+def full_tensor(tensor: Any) -> Tensor:
     """Return a tensor in one piece, gathered from all processes where it is sharded."""
     return tensor.full_tensor() if is_sharded(tensor) else tensor
 

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from ..base import Batch, Losses, Network, Objective
 from ..system.distributed import ALONE, Processes
 from .options import Training
-from .sharding import held, is_sharded, replicate, shard, shard_like
+from .sharding import is_sharded, replicate, shard, shard_like, to_local
 
 
 class LossModule(nn.Module):
@@ -58,7 +58,7 @@ class State:
         network.to(start).train()
         processes.broadcast_parameters(network)
         ema = copy.deepcopy(network).eval()
-        # The target_net keeps requires_grad, though it is never differentiated: autocast converts such weights once
+        # The target network keeps requires_grad, though it is never differentiated: autocast converts such weights once
         # a step, and all others again in each pass.
         target_net = copy.deepcopy(network).eval() if objective.uses_target_net else network
         if teacher is not None:
@@ -165,6 +165,6 @@ def _load(module: nn.Module, tensors: dict[str, Tensor]) -> None:
 
 def _move(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Set average to decay average + (1 - decay) network; buffers are copied."""
-    get_ema_multi_avg_fn(decay)(held(average.parameters()), held(network.parameters()), None)
+    get_ema_multi_avg_fn(decay)(to_local(average.parameters()), to_local(network.parameters()), None)
     for mine, theirs in zip(average.buffers(), network.buffers(), strict=True):
         mine.copy_(theirs)

@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from ..base import Batch, Dataset, Task
 from ..randomness import seed_of
 from .options import Training
-from .sharding import check_gradients, unsynchronised, whole
+from .sharding import check_gradients, full_tensor, unsynchronised
 from .state import State
 
 MAX_BAD_STEPS = 10  # steps in a row without a finite loss and gradient that end a run
@@ -55,7 +55,7 @@ def encoded(batch: Batch, task: Task, *, training: bool) -> Batch:
 def update(state: State, loss: Tensor, training: Training) -> dict[str, Tensor]:
     """Change the weights and their averages by the gradients, unless these or the loss are not finite."""
     parameters = [p for p in state.network.parameters() if p.grad is not None]
-    norm = whole(get_total_norm([p.grad for p in parameters if p.grad is not None]))
+    norm = full_tensor(get_total_norm([p.grad for p in parameters if p.grad is not None]))
     clip_grads_with_norm_(parameters, training.clip, norm)
     bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
     for group in state.optimizer.param_groups:
