@@ -1,5 +1,6 @@
 """A dataset in memory, in a memory-mapped file, or on the device that trains on it."""
 
+import abc
 from collections.abc import Mapping
 
 import torch
@@ -13,7 +14,17 @@ RESIDENT_SHARE = 0.25  # share of a GPU's free memory that a data set may take t
 AT_ONCE = 1024  # rows that are moved together
 
 
-class ArrayDataset(Dataset[Batch]):
+class BatchDataset(Dataset[Batch], abc.ABC):
+    """A data set that is read a batch at a time; a row alone is a batch of one."""
+
+    @abc.abstractmethod
+    def __getitems__(self, indices: list[int]) -> Batch: ...
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.__getitems__([index])
+
+
+class ArrayDataset(BatchDataset):
     """data [n, ...] and conditions [n, ...], fetched by rows."""
 
     def __init__(self, data: Tensor, cond: Mapping[str, Tensor]) -> None:
@@ -22,12 +33,8 @@ class ArrayDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, index: int) -> Batch:
-        return self.__getitems__([index])
-
     @property
     def nbytes(self) -> int:
-        """Bytes of the data."""
         return self.data.numel() * self.data.element_size()
 
     def __getitems__(self, indices: list[int]) -> Batch:
@@ -36,11 +43,7 @@ class ArrayDataset(Dataset[Batch]):
 
 
 def resident(dataset: Rows, device: torch.device) -> Rows:
-    """Return the dataset on the device, if that is a GPU with room: then no batch waits for a disk, a CPU or a bus.
-
-    A set that does not say how many bytes it has, or has more than RESIDENT_SHARE of the free memory, stays where it
-    is. On a CPU there is nothing to gain.
-    """
+    """Return the dataset on the device, if that is a GPU with room: then no batch waits for a disk, a CPU or a bus."""
     if device.type != "cuda" or not hasattr(dataset, "nbytes"):
         return dataset
     free, _ = torch.cuda.mem_get_info(device)

@@ -23,10 +23,8 @@ def _split() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     from sklearn.model_selection import train_test_split
 
     images, labels = load_digits(return_X_y=True)
-    train, test, train_labels, test_labels = train_test_split(
-        images, labels, test_size=HELD_OUT, random_state=0, stratify=labels
-    )
-    return {"train": (train, train_labels), "test": (test, test_labels)}
+    parts = train_test_split(images, labels, test_size=HELD_OUT, random_state=0, stratify=labels)
+    return {"train": tuple(parts[::2]), "test": tuple(parts[1::2])}
 
 
 @functools.cache

@@ -26,8 +26,36 @@ from .pixel_metrics import PixelJudge
 _NO_LABELS = "leave --task.classes out, or add labels (a folder for each class, KEY.cls in shards)"
 
 
+class PictureTask(Task):
+    """Pictures, [n, height, width, channels] in uint8, which may have labels."""
+
+    classes: int | None
+
+    @property
+    def conditions(self) -> dict[str, Label]:
+        return {"label": Label(self.classes)} if self.classes else {}
+
+    def pictures(self, split: str) -> ImageSet | InPlaceSet:
+        """Return the real pictures of a split, or a fair sample of them, for `evaluate`."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def _judge(self) -> PixelJudge:
+        return PixelJudge(self.pictures("train"), self.pictures("test"), labelled=bool(self.classes))
+
+    def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """Return the closeness to the held-out images in pixels; with labels, how often a classifier agrees."""
+        return self._judge(samples, labels)
+
+    def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
+        """Draw pictures in rows; small ones are enlarged."""
+        from ..drawing.sheets import grid
+
+        return grid(samples, columns, scale=max(1, 64 // samples.shape[1]))
+
+
 @dataclass(frozen=True)
-class Images(Task):
+class Images(PictureTask):
     """Square images, with labels where the data has them; task units are uint8, [n, side, side, channels].
 
     What the data decides is filled in by `resolve`, and from then on the task is complete: only `dataset` and
@@ -103,34 +131,23 @@ class Images(Task):
     def _source(self) -> ImageSource:
         return ImageSource(self.location, self.image_size, self.channels, self.skip_damaged, self.reading)
 
-    @functools.cached_property
-    def _judge(self) -> PixelJudge:
-        return PixelJudge(self._source.train, self._source.test, labelled=bool(self.classes))
-
     def _count_classes(self, train: ImageSet | InPlaceSet, test: ImageSet | InPlaceSet) -> int:
         """Return the number of classes, after a check that the labels make sense."""
+        data, most, wrong = self.data, train.classes - 1, ""
         if (train.labels is None) != (test.labels is None):
-            with_labels, without = ("train", "test") if test.labels is None else ("test", "train")
-            raise UserError(
-                f"in {self.data} the {with_labels} part has labels and the {without} part has none: "
-                f"add them, or pass --task.classes 0 to leave labels out"
-            )
-        if train.class_names != test.class_names:
-            odd = sorted(set(train.class_names) ^ set(test.class_names))
-            raise UserError(
-                f"the classes of train and test in {self.data} differ ({odd[0] if odd else 'one has numbers only'}): "
-                f"use the same in both, or pass --task.classes 0 to leave labels out"
-            )
-        if test.classes > train.classes:
-            raise UserError(
-                f"test labels in {self.data} go up to {test.classes - 1}, train labels to {train.classes - 1}: "
-                f"number the classes of both alike, or pass --task.classes 0 to leave labels out"
-            )
+            labelled, bare = ("train", "test") if test.labels is None else ("test", "train")
+            wrong = f"in {data} the {labelled} part has labels and the {bare} part has none: add them"
+        elif train.class_names != test.class_names:
+            odd = min(set(train.class_names) ^ set(test.class_names), default="one has numbers only")
+            wrong = f"the classes of train and test in {data} differ ({odd}): use the same in both"
+        elif test.classes > train.classes:
+            wrong = f"test labels in {data} go up to {test.classes - 1}, train labels to {most}"
+            wrong += ": number the classes of both alike"
+        if wrong:
+            raise UserError(f"{wrong}, or pass --task.classes 0 to leave labels out")
         images = len(train) + len(test) + train.skipped + test.skipped
         if train.classes > images:
-            raise UserError(
-                f"labels in {self.data} go up to {train.classes - 1} for {images} images: number the classes from 0"
-            )
+            raise UserError(f"labels in {data} go up to {most} for {images} images: number the classes from 0")
         if self.classes is not None and not train.classes:
             raise UserError(f"{self.data} has no labels, not {self.classes} classes: {_NO_LABELS}")
         if self.classes is not None:
@@ -144,17 +161,16 @@ class Images(Task):
         return (self.channels, self.image_size, self.image_size)
 
     @property
-    def conditions(self) -> dict[str, Label]:
-        return {"label": Label(self.classes)} if self.classes else {}
-
-    @property
     def location(self) -> str:
         """The data's absolute path, or its name in the Hub."""
         data = str(self.data)
         return data if data.startswith(PREFIX) else os.path.abspath(os.path.expanduser(data))
 
+    def pictures(self, split: str) -> ImageSet | InPlaceSet:
+        return self._source.train if split == "train" else self._source.test
+
     def dataset(self, split: str) -> ArrayDataset | InPlaceSet:
-        found = self._source.train if split == "train" else self._source.test
+        found = self.pictures(split)
         if isinstance(found, InPlaceSet):
             return found if self.classes else dataclasses.replace(found, labels=None)
         cond = {"label": torch.from_numpy(found.labels)} if self.classes and found.labels is not None else {}
@@ -175,20 +191,6 @@ class Images(Task):
             return x
         mirrored = torch.rand(len(x), device=x.device) < 0.5
         return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
-
-    def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Return the closeness to the held-out images in pixels; with labels, how often a classifier agrees."""
-        return self._judge(samples, labels)
-
-    def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
-        return draw_images(samples, columns)
-
-
-def draw_images(pixels: np.ndarray, columns: int) -> Image.Image:
-    """Draw uint8 images [n, H, W, C] in rows; small ones are enlarged."""
-    from ..drawing.sheets import grid
-
-    return grid(pixels, columns, scale=max(1, 64 // pixels.shape[1]))
 
 
 def check_classes(data: str | None, found: int, asked: int) -> None:

@@ -79,8 +79,7 @@ class Imitation(Task):
         super().__post_init__()
         if self.execute > self.chunk:
             raise UserError(f"execute must be at most chunk ({self.chunk}), not {self.execute}")
-        names = self.names
-        if len(set(names)) < len(names):
+        if len(set(self.names)) < len(self.observations):
             raise UserError(f"observations must each be named once, not {', '.join(self.observations)}")
 
     @property
@@ -97,19 +96,20 @@ class Imitation(Task):
             raise UserError(f"imitation needs demonstrations: pass --data with {ACCEPTED}")
         if self.action_scale and "_demonstrations" in vars(self):
             return self
-        found = self._read()
+        found = dataclasses.replace(self)._demonstrations  # a task that is resolved again reads again
         named = self if self.observations else dataclasses.replace(self, observations=tuple(found.observations))
         if self.environment and found.environment not in ("", self.environment):
             raise UserError(f"{self.data} is of {found.environment}, not of {self.environment}: choose others")
         train, held_out = self._split(found)
         trained_on = np.repeat(np.isin(np.arange(len(found)), train), found.ends - found.begins)
+        least = self.chunk - self.execute + 1
         for episodes, what in ((train, "to train on"), (held_out, "that is held out")):
-            if not len(Windows(found, self.history, self.chunk, self.execute, episodes)):
-                raise UserError(
-                    f"{self.data}: no episode {what} has {self.chunk - self.execute + 1} frames or more: pass "
-                    f"a smaller --task.chunk, or longer episodes"
-                )
-        self._warn_of_short_ones(found)
+            if not len(self._windows_of(found, episodes)):
+                found_no = f"{self.data}: no episode {what} has {least} frames or more"
+                raise UserError(f"{found_no}: pass a smaller --task.chunk, or longer episodes")
+        if few := int((found.ends - found.begins < least).sum()):
+            few_of = f"{few} of {len(found)} episodes in {self.data}"
+            warnings.warn(f"{few_of} have fewer than {least} frames, and are left out", stacklevel=2)
         actions, arrays = found.actions[trained_on], list(found.observations.values())
         fit = lambda array: ((), ()) if array.ndim == 4 else fit_normalization(array[trained_on], self.normalisation)
         fits, (centre, scale) = [fit(array) for array in arrays], fit(found.actions)
@@ -120,15 +120,15 @@ class Imitation(Task):
             action_centre=centre, action_scale=scale,
             action_low=as_numbers(actions.min(0)), action_high=as_numbers(actions.max(0)),
             seeds=() if found.seeds is None else tuple(found.seeds.tolist()),
-        )._check_crop()  # fmt: skip
+        )  # fmt: skip
+        for name, shape in zip(resolved.names, resolved.shapes, strict=True):
+            if len(shape) == 3 and self.crop is not None and self.crop > min(shape[1:]):
+                raise UserError(f"crop must be at most {min(shape[1:])}, the shorter side of {name}, not {self.crop}")
         vars(resolved)["_demonstrations"] = found
         return resolved
 
     @functools.cached_property
     def _demonstrations(self) -> Demonstrations:
-        return self._read()
-
-    def _read(self) -> Demonstrations:
         """Read the observations that are seen, vectors cut, and the actions."""
         found = read(str(self.data), self.names)
         cuts = {name: cut for name, cut in map(parse, self.observations) if cut is not None}
@@ -149,20 +149,8 @@ class Imitation(Task):
             raise UserError(f"{self.data} holds one episode: at least two are needed, as one is held out")
         return found.split(self.validation_fraction)
 
-    def _warn_of_short_ones(self, found: Demonstrations) -> None:
-        few = int((found.ends - found.begins <= self.chunk - self.execute).sum())
-        if few:
-            warnings.warn(
-                f"{few} of {len(found)} episodes in {self.data} have fewer than {self.chunk - self.execute + 1} "
-                f"frames, and are left out",
-                stacklevel=3,
-            )
-
-    def _check_crop(self) -> "Imitation":
-        for name, shape in zip(self.names, self.shapes, strict=True):
-            if len(shape) == 3 and self.crop is not None and self.crop > min(shape[1:]):
-                raise UserError(f"crop must be at most {min(shape[1:])}, the shorter side of {name}, not {self.crop}")
-        return self
+    def _windows_of(self, found: Demonstrations, episodes: Sequence[int]) -> Windows:
+        return Windows(found, self.history, self.chunk, self.execute, episodes)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -188,8 +176,9 @@ class Imitation(Task):
         if (shapes, found.actions.shape[1:]) != (self.shapes, self.shape[1:]):
             raise UserError(f"{self.data} is not what this task was resolved with: use the same demonstrations")
         train, held_out = self._split(found)
-        windows = functools.partial(Windows, found, self.history, self.chunk, self.execute)
-        return windows(train) if split == "train" else windows(held_out).shuffled(np.random.default_rng(0))
+        if split == "train":
+            return self._windows_of(found, train)
+        return self._windows_of(found, held_out).shuffled(np.random.default_rng(0))
 
     @functools.cached_property
     def _held_out(self) -> Windows:

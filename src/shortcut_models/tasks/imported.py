@@ -7,16 +7,16 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ..base import Dataset, Label, Task, X
+from ..base import Dataset, X
 from ..config import NonNegativeInt, Rule
 from ..errors import UserError
-from .images import draw_images
+from .images import PictureTask
 
 Sizes = Annotated[tuple[int, ...], Rule(lambda s: len(s) == 3 and min(s) >= 1, "three sizes of at least 1")]
 
 
 @dataclass(frozen=True)
-class ImportedModel(Task):
+class ImportedModel(PictureTask):
     """Images or latents of which nothing but the size is known; task units are those of the network.
 
     It samples, and it cannot be trained or evaluated: there is no data to train on or to compare with.
@@ -26,10 +26,6 @@ class ImportedModel(Task):
     """channels, height and width"""
     classes: NonNegativeInt = 0
     """number of classes; 0 is none"""
-
-    @property
-    def conditions(self) -> dict[str, Label]:
-        return {"label": Label(self.classes)} if self.classes else {}
 
     def dataset(self, split: str) -> Dataset:
         raise UserError("this model came without its data: sample from it, or train a recipe on data of your own")
@@ -46,4 +42,4 @@ class ImportedModel(Task):
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
         """Draw the first three channels as red, green and blue, or the first one as grey; -1 is black, 1 is white."""
         shown = samples[:, : 3 if samples.shape[1] >= 3 else 1].transpose(0, 2, 3, 1)
-        return draw_images(((shown + 1) * 127.5).round().clip(0, 255).astype(np.uint8), columns)
+        return super().draw(((shown + 1) * 127.5).round().clip(0, 255).astype(np.uint8), columns)

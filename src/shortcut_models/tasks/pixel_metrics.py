@@ -24,9 +24,9 @@ SVM_CLASSES = 100  # classes up to which the classifier is an SVM; beyond, it is
 Features = Float[np.ndarray, "n k"]
 
 
-def _some(data: ImageSet | InPlaceSet, count: int) -> np.ndarray:
-    """Return rows of a fair sample, the same every time, in order."""
-    return np.sort(np.random.default_rng(0).permutation(len(data))[:count])
+def fair_sample(rows: int, count: int) -> Int64[np.ndarray, "m"]:
+    """Return at most `count` random ones of so many rows, the same every time, in order."""
+    return np.sort(np.random.default_rng(0).permutation(rows)[:count])
 
 
 def _flat(data: ImageSet | InPlaceSet, rows: np.ndarray) -> Float[np.ndarray, "m pixels"]:
@@ -47,13 +47,13 @@ class PixelJudge:
     def __init__(self, train: ImageSet | InPlaceSet, test: ImageSet | InPlaceSet, *, labelled: bool) -> None:
         from sklearn.decomposition import PCA
 
-        rows = _some(train, FIT_ON)
+        rows = fair_sample(len(train), FIT_ON)
         flat = _flat(train, rows)
         count = min(COMPONENTS, len(flat), flat.shape[1])
         solver = "randomized" if count < min(flat.shape) else "full"
         with np.errstate(invalid="ignore"):  # a single image has no variance
             self.pca = PCA(count, svd_solver=solver, random_state=0).fit(flat)
-        held_out = _some(test, COMPARE_WITH)
+        held_out = fair_sample(len(test), COMPARE_WITH)
         self.real = self.pca.transform(_flat(test, held_out)).astype(np.float64)
         self.classifier: Any = None
         self.accuracy_real = 0.0

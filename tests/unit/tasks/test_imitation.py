@@ -162,7 +162,7 @@ def test_vectors_jitter_while_training_by_the_deviation_that_was_asked_for(data:
 
 def test_what_an_environment_shows_becomes_the_conditions_of_the_data_set(data: str) -> None:
     task = Imitation(data, observations=("image", "state[:2]"), history=3, chunk=2, execute=2).resolve()
-    episode = task.dataset("test").demonstrations.begins[task._read().split(0.1)[1][0]]
+    episode = task.dataset("test").demonstrations.begins[task._demonstrations.split(0.1)[1][0]]
     frames = np.array([[episode, episode, episode + 1], [episode, episode + 1, episode + 2]])
     cond = task.raw_conditions({"image": pictures()[frames], "state": states()[frames], "more": np.zeros(3)})
     held = every(task, "test").cond

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from ...base import Batch
+from ...data.arrays import BatchDataset
 from ...errors import UserError
 from ...system.hashing import hash_bytes
 from .cache import Rows
@@ -23,7 +24,7 @@ WINDOW_SHARDS, WINDOW_IMAGES = 16, 16_384  # shards and images that are mixed wi
 
 
 @dataclass(frozen=True, kw_only=True)
-class InPlaceSet(Examples):
+class InPlaceSet(Examples, BatchDataset):
     """The images of a split, read when they are asked for; the next one takes the place of a damaged one."""
 
     target: Target
@@ -70,9 +71,6 @@ class InPlaceSet(Examples):
                 stacklevel=2,
             )
         self.damaged.add(name)
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.__getitems__([index])
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """Return rows as the trainer reads them: uint8 [b, C, H, W] and, where there are labels, "label" [b]."""

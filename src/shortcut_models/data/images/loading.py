@@ -3,9 +3,9 @@
 import contextlib
 import functools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
@@ -28,23 +28,9 @@ READERS = {"folder": read_folder, "tar": read_shards, "npz": read_npz, "idx": re
 READERS |= {"table": read_table, "parquet": read_table}
 
 
-class Request(NamedTuple):
-    """What is asked for; None leaves it to the data."""
-
-    split: str
-    image_size: int | None
-    channels: int | None
-    skip_damaged: bool
-
-
 @dataclass(frozen=True)
 class ImageSource:
-    """The images at a path, each split read once, when it is first asked for.
-
-    Where the data has no test part, a tenth of it (at most 5,000, at least one) is held out, by a hash of the names.
-    Sets are decoded into an array: from 1 GiB on it is mapped from a file in the cache folder, and from 8 GiB on none
-    is made, but images are read in place; `reading` decides otherwise.
-    """
+    """The images at a path, each split read once, when it is first asked for; see the task `Images`."""
 
     data: str
     image_size: int | None = None
@@ -79,12 +65,13 @@ class ImageSource:
         return {}
 
     def _read(self, split: str, image_size: int | None, channels: int | None) -> ImageSet | InPlaceSet:
-        request = Request(split, image_size, channels, self.skip_damaged)
         try:
             name = split if split in self._parts else "train"
             part, hold_out = self._parts[name], "test" not in self._parts
             may_stay = self._may_stay(name)
-            cached = None if self.reading == "in-place" else cache.read(_key(part, request, hold_out))
+            key = lambda *shape: _key(part, hold_out, split, *shape, self.skip_damaged)
+            asked = key(image_size, channels)
+            cached = None if self.reading == "in-place" else cache.read(asked)
             if cached is not None and not may_stay:
                 return cached
             with self._listed(name) as whole:
@@ -97,9 +84,9 @@ class ImageSource:
                 if cached is not None:
                     return cached
                 try:
-                    return _decode(examples, target, part, request, hold_out)
+                    return _decode(examples, target, asked, key)
                 except ColourFound:
-                    return _decode(examples, target.in_colour(), part, request, hold_out)
+                    return _decode(examples, target.in_colour(), asked, key)
         except OSError as error:
             raise UserError(f"cannot read {error.filename or self.data}: {error.strerror or error}") from None
 
@@ -125,16 +112,15 @@ class ImageSource:
         yield self._lists[name]
 
 
-def _key(part: ImageFiles, request: Request, hold_out: bool) -> str:
+def _key(part: ImageFiles, hold_out: bool, *request: str | int | None) -> str:
     stats = [(str(path), path.stat()) for path in part.files]
     files = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
     return cache_key([VERSION, part.kind, str(part.root), part.inner, hold_out, *request, files])
 
 
-def _decode(examples: Examples, target: Target, part: ImageFiles, request: Request, hold_out: bool) -> ImageSet:
+def _decode(examples: Examples, target: Target, asked: str, key: Callable[[int, int], str]) -> ImageSet:
     """Decode the images into the cache; where that cannot be written, into memory."""
-    asked = _key(part, request, hold_out)
-    exact = _key(part, request._replace(image_size=target.size, channels=target.channels), hold_out)
+    exact = key(target.size, target.channels)
     try:
         with writing(cache_folder() / f"{exact}.uint8") as file:
             kept = decode(examples, target, lambda pixels: file.write(pixels.data))

@@ -118,15 +118,10 @@ def _split(tensors: Tensor, pixels: int) -> tuple[Tensor, ...]:
     return tensors.split(max(1, PIXELS_AT_ONCE // pixels))
 
 
-def location(name: str) -> str:
-    """Return the absolute path if a VAE's name is a local path; else the name as it is, for the Hub."""
-    path = os.path.abspath(os.path.expanduser(name))
-    return path if os.path.exists(path) else name
-
-
 def open_vae(name: str) -> Vae:
     """Load the VAE of a folder or of a name on the Hub to the CPU, once per process, or raise UserError."""
-    return _open(location(name))
+    path = os.path.abspath(os.path.expanduser(name))
+    return _open(path if os.path.exists(path) else name)
 
 
 @functools.lru_cache(maxsize=2)

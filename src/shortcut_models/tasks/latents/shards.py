@@ -10,7 +10,6 @@
 and in its header their SHA-256. Each shard is written whole or not at all, so the missing shards are the work left.
 """
 
-import bisect
 import json
 import math
 from dataclasses import dataclass
@@ -23,10 +22,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Shaped, UInt8
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from ...base import Batch
 from ...config import NonNegativeInt, PositiveInt, check, from_dict, to_dict
+from ...data.arrays import BatchDataset
 from ...data.images import ImageSet
 from ...errors import UserError
 from ...system.files import write_atomically, write_json
@@ -119,13 +118,12 @@ def write_shard(path: Path, tensors: dict[str, Tensor]) -> None:
     write_atomically(path, safetensors.torch.save(tensors, {HASH: hash_tensors(tensors)}))
 
 
-class LatentDataset(Dataset[Batch]):
+class LatentDataset(BatchDataset):
     """The latents of a split, mapped from disk; a shard is compared with its hash at its first use."""
 
     def __init__(self, folder: Path, index: Index, split: str, *, labelled: bool, mirrored: bool) -> None:
         """Open the shards, or raise UserError; labelled, mirrored: return labels and mirror images if there are any."""
         files, views = index.shards(split), index.views(split)
-        self.starts = [rows.start for _, rows in files]
         shape = (views, index.statistics, *index.latent_shape)
         found = [_Shard.open(folder / name, (len(rows), *shape)) for name, rows in files]
         self.latents = [shard.tensors["latents"][:, : views if mirrored else 1] for shard in found]
@@ -133,7 +131,7 @@ class LatentDataset(Dataset[Batch]):
         has_labels = labelled and index.classes > 0
         self.labels = torch.cat([shard.tensors["labels"] for shard in found]) if has_labels else None
         self.unchecked = dict(enumerate(found))
-        self.count: int = getattr(index, split)
+        self.shard_size, self.count = index.shard_size, sum(len(rows) for _, rows in files)
 
     def __len__(self) -> int:
         return self.count
@@ -145,15 +143,12 @@ class LatentDataset(Dataset[Batch]):
     def _rows(self, parts: list[Tensor], indices: list[int]) -> Shaped[Tensor, "n *rest"]:
         made = torch.empty(len(indices), *parts[0].shape[1:], dtype=parts[0].dtype)
         for place, index in enumerate(indices):
-            shard = bisect.bisect_right(self.starts, index) - 1
+            shard, row = divmod(index, self.shard_size)
             if shard in self.unchecked:
                 self.unchecked[shard].check()
                 del self.unchecked[shard]
-            made[place] = parts[shard][index - self.starts[shard]]
+            made[place] = parts[shard][row]
         return made
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.__getitems__([index])
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """Return latents, float16 [b, views, statistics, channels, height, width], and labels if there are any."""

@@ -12,18 +12,16 @@ import annotated_types as at
 import numpy as np
 import torch
 from jaxtyping import Shaped
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from ...base import Batch, Label, Task, X
-from ...base import Dataset as Rows
+from ...base import Batch, Dataset, X
 from ...config import DERIVED
+from ...data.arrays import BatchDataset
 from ...data.images import ImageSet
 from ...data.images.layout import ACCEPTED
 from ...errors import UserError
-from ..images import Images, check_classes
-from ..pixel_metrics import FIT_ON, PixelJudge
+from ..images import Images, PictureTask, check_classes
+from ..pixel_metrics import FIT_ON, fair_sample
 from .autoencoder import Vae, open_vae
 from .shards import LatentDataset, is_encoded, read_index, shrunk
 
@@ -31,7 +29,7 @@ AT_ONCE = 64  # images in a batch of the judge
 
 
 @dataclass(frozen=True)
-class Latents(Task):
+class Latents(PictureTask):
     """Square images as latents of a VAE, with labels if there are any; task units: uint8 [n, side, side, channels].
 
     The data is a folder that `shortcut encode` wrote, or images as the task Images reads them, which are then encoded
@@ -128,19 +126,11 @@ class Latents(Task):
         """The images that are encoded as they are read; see `Task.__getstate__`."""
         return self._as_images(self.autoencoder().image_channels)
 
-    @functools.cached_property
-    def _judge(self) -> PixelJudge:
-        return PixelJudge(self.pictures("train"), self.pictures("test"), labelled=bool(self.classes))
-
     @property
     def shape(self) -> tuple[int, ...]:
         if not self.latent_shape:
             raise UserError("the size of the latents is not known yet: use the task that resolve() returns")
         return self.latent_shape
-
-    @property
-    def conditions(self) -> dict[str, Label]:
-        return {"label": Label(self.classes)} if self.classes else {}
 
     def autoencoder(self) -> Vae:
         """Return the autoencoder. Raises UserError if it cannot be loaded or does not fit."""
@@ -162,7 +152,7 @@ class Latents(Task):
             warnings.warn(f"{task.vae} is not the VAE that this model was trained with", stacklevel=2)
         return task
 
-    def dataset(self, split: str) -> Rows:
+    def dataset(self, split: str) -> Dataset:
         """Return rows with their views [b, views, ...]: latents of an encoded folder, or uint8 images."""
         if is_encoded(self._path):
             return self._encoded(split)
@@ -187,40 +177,27 @@ class Latents(Task):
         """Return uint8 images [n, H, W, C], computed a few at a time on the device of x."""
         return self.autoencoder().decode(x)
 
-    def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Compare the decoded images with the held-out images, as the task Images does."""
-        return self._judge(samples, labels)
-
     def pictures(self, split: str) -> ImageSet:
         """Return the real images, or a random part of them, in the size that the pixel judge uses."""
-        some = lambda count: np.sort(np.random.default_rng(0).permutation(count)[:FIT_ON])
         if is_encoded(self._path):
             encoded = self._encoded(split)
-            return encoded.images(some(len(encoded)), self.classes or 0)
+            return encoded.images(fair_sample(len(encoded), FIT_ON), self.classes or 0)
         data = self._images.dataset(split)
-        rows = some(len(data)).tolist()
+        rows = fair_sample(len(data), FIT_ON).tolist()
         batches = [data.__getitems__(rows[begin : begin + AT_ONCE]) for begin in range(0, len(rows), AT_ONCE)]
         pixels = torch.cat([shrunk(batch.data) for batch in batches]).numpy()
         labels = torch.cat([batch.cond["label"] for batch in batches]).numpy() if self.classes else None
         return ImageSet(pixels, labels, self.classes or 0, self.class_names)
 
-    def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
-        from ...drawing.sheets import grid
 
-        return grid(samples, columns, scale=max(1, 64 // samples.shape[1]))
-
-
-class Views(Dataset[Batch]):
+class Views(BatchDataset):
     """Images with an axis for their views: the image alone, or with its mirror image."""
 
-    def __init__(self, images: Rows, *, mirrored: bool) -> None:
+    def __init__(self, images: Dataset, *, mirrored: bool) -> None:
         self.images, self.mirrored = images, mirrored
 
     def __len__(self) -> int:
         return len(self.images)
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.__getitems__([index])
 
     def __getitems__(self, indices: list[int]) -> Batch:
         batch = self.images.__getitems__(indices)
