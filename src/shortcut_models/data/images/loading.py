@@ -4,7 +4,7 @@ import contextlib
 import functools
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -37,6 +37,7 @@ class ImageSource:
     channels: int | None = None
     skip_damaged: bool = False
     reading: Reading = "auto"
+    _lists: dict[str, Examples] = field(default_factory=dict, init=False, compare=False)
 
     @functools.cached_property
     def train(self) -> ImageSet | InPlaceSet:
@@ -60,18 +61,13 @@ class ImageSource:
     def _compressed(self) -> dict[str, bool]:
         return {name: part.kind == "tar" and any(map(is_compressed, part.files)) for name, part in self._parts.items()}
 
-    @functools.cached_property
-    def _lists(self) -> dict[str, Examples]:
-        return {}
-
     def _read(self, split: str, image_size: int | None, channels: int | None) -> ImageSet | InPlaceSet:
         try:
             name = split if split in self._parts else "train"
             part, hold_out = self._parts[name], "test" not in self._parts
             may_stay = self._may_stay(name)
             key = lambda *shape: _key(part, hold_out, split, *shape, self.skip_damaged)
-            asked = key(image_size, channels)
-            cached = None if self.reading == "in-place" else cache.read(asked)
+            cached = None if self.reading == "in-place" else cache.read(key(image_size, channels))
             if cached is not None and not may_stay:
                 return cached
             with self._listed(name) as whole:
@@ -83,6 +79,7 @@ class ImageSource:
                     return InPlaceSet(**vars(examples), target=probe(examples, target))
                 if cached is not None:
                     return cached
+                asked = key(image_size, channels)
                 try:
                     return _decode(examples, target, asked, key)
                 except ColourFound:
