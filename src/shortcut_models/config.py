@@ -29,12 +29,7 @@ class Rule:
     text: str
 
 
-def is_power_of_two(value: int) -> bool:
-    """Return whether a number is 1, 2, 4, 8, ..."""
-    return value > 0 and value & (value - 1) == 0
-
-
-PowerOfTwo = Annotated[int, Rule(is_power_of_two, "a power of two"), at.Le(2**15)]
+PowerOfTwo = Annotated[int, Rule(lambda n: n > 0 and n.bit_count() == 1, "a power of two"), at.Le(2**15)]
 """Largest number of sampling steps of an objective; networks distinguish step sizes down to 2^-15."""
 PositiveInt = Annotated[int, at.Ge(1)]
 NonNegativeInt = Annotated[int, at.Ge(0)]
@@ -148,11 +143,7 @@ def _is_kind(value: Any, kind: Any) -> bool:
 
 
 def check(config: Any) -> None:
-    """Check the type and range of every field of a configuration.
-
-    Raises:
-        UserError: a value is wrong; the message names the field.
-    """
+    """Raise UserError, naming the field, where a value of a configuration has the wrong type or range."""
     if not dataclasses.is_dataclass(config):
         return
     for option in options(config):
@@ -172,11 +163,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(cls: type, values: dict[str, Any]) -> Any:
-    """Return the configuration that `to_dict` was given.
-
-    Raises:
-        UserError: the configuration does not have one of the fields, or a value is wrong.
-    """
+    """Return the configuration that `to_dict` was given. Raise UserError where a field is unknown, or a value wrong."""
     unknown = sorted(values.keys() - {option.name for option in options(cls)})
     if unknown:
         raise UserError(
@@ -190,11 +177,7 @@ def _as_tuples(value: Any) -> Any:
 
 
 def choose(kind: str, name: str, among: Mapping[str, Any]) -> Any:
-    """Return the entry of a registry that has a name.
-
-    Raises:
-        UserError: no entry has it; the message lists the names.
-    """
+    """Return the entry of a registry that has a name. Raise UserError, listing the names, where none has it."""
     if name in among:
         return among[name]
     close = difflib.get_close_matches(name, among, 1)

@@ -50,8 +50,5 @@ def format_duration(seconds: float) -> str:
 
 
 def format_table(rows: Iterable[Sequence[str]], align: Sequence[str] | None = None) -> str:
-    """Return rows of cells, the head first, as aligned text.
-
-    align: "left" or "right" for each column; all to the right by default.
-    """
+    """Return rows of cells, the head first, as aligned text; align: "left" or "right" a column, by default right."""
     return tabulate(rows, tablefmt="plain", disable_numparse=True, stralign="right", colalign=align)

@@ -55,12 +55,9 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run one command. One of several processes that torchrun started ends here, with the exit code.
 
-    One of several processes that torchrun started ends here, with the exit code.
-
-    Returns:
-        0; 1 where another process was lost; 2 for wrong input; or 128 + the signal that stopped a training.
+    It is 0; 1 where another process was lost; 2 for wrong input; or 128 + the signal that stopped a training.
     """
     code = _run(sys.argv[1:] if arguments is None else arguments)
     if is_distributed():
@@ -72,12 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read(words: Sequence[str]) -> "Command":
-    """Return the command that the words of a command line ask for, ready to be called.
-
-    Raises:
-        UserError: the words are wrong.
-        SystemExit: help or the version was asked for, and printed.
-    """
+    """Return the command that the words of a command line ask for; SystemExit where they ask for help or version."""
     if not words:
         raise UserError("COMMAND is missing (see `shortcut --help`)")
     name, *rest = words

@@ -89,11 +89,7 @@ class Compare(RecipeCommand):
 
 
 def methods_of(names: Sequence[str]) -> list[str]:
-    """Return the methods that names stand for, each once; `all` stands for the generative ones.
-
-    Raises:
-        UserError: no method has the name.
-    """
+    """Return the methods that names stand for, each once; `all` stands for the generative ones."""
     several = {"all": [name for name, method in OBJECTIVES.items() if method.is_generative]}
     found = dict.fromkeys(method for name in names for method in several.get(name, [name]))
     for method in found:

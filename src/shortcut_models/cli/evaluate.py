@@ -81,13 +81,7 @@ class Evaluate(Sampling):
                 self._write(result, files.fid_result, merge_fid_results(files.fid_result, result))
 
     def _write(self, result: dict[str, Any], own: Path, more: dict[str, Any] | None = None) -> None:
-        """Write a result to --json, and to the file of its run unless that holds a better one.
-
-        Args:
-            result: what was measured.
-            own: the file of the run.
-            more: what goes to this file instead: the result with those of before.
-        """
+        """Write a result to --json, and to `own`, the run's file, unless that is better; more: with rows of before."""
         from ..evaluation.results import describe_better_existing
         from ..system.files import write_json
 

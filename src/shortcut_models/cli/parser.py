@@ -10,6 +10,7 @@ import difflib
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 import tyro
@@ -73,28 +74,13 @@ class Part(NamedTuple):
 
 
 def parse(
-    parts: Sequence[Part],
-    words: Sequence[str],
-    prog: str,
-    about: str = "",
-    *,
-    without: Mapping[str, str] | None = None,
-    others: bool = False,
-) -> list[dict[str, Any]]:
-    """Return the values of the fields of each part.
+    parts: Sequence[Part], words: Sequence[str], prog: str, about: str = "", *,
+    without: Mapping[str, str] = MappingProxyType({}), others: bool = False,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return the values of the fields of each part; the command's own part comes first.
 
-    Args:
-        parts: what the words set; those of the command itself come first.
-        words: the options, and positional arguments.
-        prog: the command's name, and about: its description, for help and messages.
-        without: options that the command does not have, and why.
-        others: ignore options of other parts, and `--help`.
-
-    Raises:
-        UserError: the words are wrong.
-        SystemExit: help was asked for, and printed.
+    without: options that the command does not have, and why; others: ignore options of other parts, and `--help`.
     """
-    without = without or {}
     registry = ConstructorRegistry()
     registry.primitive_rule(_primitive)
 
@@ -111,15 +97,9 @@ def parse(
 
     with _errors.on_parse_error(refuse):
         given: Any = tyro.cli(  # type: ignore[call-overload]
-            Part,
-            prog=prog,
-            description=about,
-            args=list(words),
-            return_unknown_args=others,
-            add_help=not others,
-            config=(PositionalMetavarFromFieldName, SuppressFixed),
-            registry=registry,
-        )
+            Part, prog=prog, description=about, args=list(words), return_unknown_args=others, add_help=not others,
+            config=(PositionalMetavarFromFieldName, SuppressFixed), registry=registry,
+        )  # fmt: skip
     own = given[0] if others else given
     return [own, *(own.pop(part.title + " part") for part in parts[1:])]
 

@@ -12,11 +12,24 @@ from tyro.conf import Positional
 from ..config import Fraction, PositiveInt
 from ..errors import UserError
 from .parser import Command
-from .shared import Acting, Runs, WorldSeed, check_out, check_video_out, steps_of
+from .shared import OnDevice, Runs, check_out, check_video_out, steps_of
 
 if TYPE_CHECKING:
     from ..policies.collect import Learner
     from ..policies.rollout import PolicyRun
+
+WorldSeed = Annotated[int, at.Ge(0), at.Le(2**31 - 1)]
+"""seed of a world that a policy acts in"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acting(OnDevice):
+    """A command in which policies act."""
+
+    environment: str | None = None
+    """name of the environment (default: that of the demonstrations)"""
+    execute: PositiveInt | None = None
+    """number of actions carried out before the next decision (default: the run's own)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,12 +168,9 @@ class Race(Acting):
 
 
 def watch(
-    out: Path,
-    entries: "Sequence[tuple[PolicyRun, int]]",
-    seed: int,
-    real_time: bool = False,
+    out: Path, entries: "Sequence[tuple[PolicyRun, int]]", seed: int, real_time: bool = False,
     seconds: float | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Write the video of policies, each at a number of steps, in the world of a seed; print their scores."""
     from ..policies.race import clock_note, open_tracks, write_race
     from ..text import format_steps

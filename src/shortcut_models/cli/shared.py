@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 Runs = Positional[Annotated[Sequence[Path], arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)")]]
 """one or more runs: tyro takes none for the default, which `parser` refuses"""
-WorldSeed = Annotated[int, at.Ge(0), at.Le(2**31 - 1)]
-"""seed of a world that a policy acts in"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +44,7 @@ class OfModel(OnDevice):
     """folder or Hub name of the VAE (default: where it was for training)"""
 
     def model(self) -> "Model":
-        """Return the model. Raises UserError where it cannot be opened."""
+        """Return the model."""
         from ..models.loading import load
         from ..tasks import Latents
 
@@ -58,7 +56,7 @@ class OfModel(OnDevice):
         return model
 
     def generator(self) -> "Model":
-        """Return a model to make samples with. Raises UserError where it cannot be opened, or is a policy."""
+        """Return a model to make samples with, which is not a policy."""
         from ..tasks import Imitation
 
         model = self.model()
@@ -88,22 +86,8 @@ class Sampling(OfModel):
     """arithmetic of the network; bf16 is faster where the hardware multiplies it"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Acting(OnDevice):
-    """A command in which policies act."""
-
-    environment: str | None = None
-    """name of the environment (default: that of the demonstrations)"""
-    execute: PositiveInt | None = None
-    """number of actions carried out before the next decision (default: the run's own)"""
-
-
 def steps_of(steps: Sequence[int] | None, model: "Model") -> list[int]:
-    """Return numbers of steps, each once; every power of two where there are none.
-
-    Raises:
-        UserError: the model cannot be sampled with one of them.
-    """
+    """Return numbers of steps, each once; every power of two where there are none."""
     most = model.objective.max_steps
     chosen = dict.fromkeys(steps or [2**k for k in range(most.bit_length())])
     for each in chosen:

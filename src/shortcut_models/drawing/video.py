@@ -26,11 +26,7 @@ colour that is nearest to the middle of 8 levels"""
 
 
 def check_video(path: Path) -> None:
-    """Check that a video can be written to a file of this name.
-
-    Raises:
-        UserError: the name has another ending, or a package is missing.
-    """
+    """Raise UserError where a video cannot be written: the name has another ending, or a package is missing."""
     if path.suffix not in (".mp4", ".gif"):
         raise UserError(f"the name of {path} must end in .mp4 or .gif: choose another")
     if path.suffix == ".mp4":
@@ -51,12 +47,7 @@ def width_of(path: Path) -> int:
 
 
 def write_video(path: Path, frames: Iterable[Frame], rate: int) -> None:
-    """Write frames, at least one and all of one size, at `rate` a second; whole or not at all.
-
-    Raises:
-        UserError: as `check_video`.
-        OSError: the disk refused.
-    """
+    """Write frames, at least one and all of one size, at `rate` a second; whole or not at all."""
     check_video(path)
     with writing(path) as file:
         if path.suffix == ".gif":
@@ -85,11 +76,7 @@ def _write_mp4(where: BinaryIO, frames: Iterable[Frame], rate: int) -> None:
 def encode_gif(frames: Iterable[Image.Image], rate: float, exact: Sequence[str] = (), hold: float = 0.0) -> bytes:
     """Return frames as an endless GIF with one palette, so that nothing flickers; of each frame only what changed.
 
-    Args:
-        frames: at least one, and all of one size.
-        rate: frames a second.
-        exact: colours that stay as they are; the others are near those of the first frames.
-        hold: seconds that the last frame stays, if that is longer.
+    rate: frames a second; exact: colours that stay as they are; hold: seconds that the last frame stays, at least.
     """
     frames = iter(frames)
     first = list(itertools.islice(frames, LOOKED_AT))

@@ -29,23 +29,10 @@ def train_recipe(
     init_from: Path | None = None,
     quiet: bool = False,
 ) -> Model:
-    """Train a recipe, or resume a run of it that was stopped.
+    """Train a recipe, or resume a run of it that was stopped; raises as `fit`.
 
-    Args:
-        name: name of the recipe.
-        recipe: what to train.
-        run: run directory.
-        teacher: trained run or model file, for objectives that learn from one. Without it, half of the steps first
-            train one by flow matching, in `RUN-teacher` beside the run.
-        init_from: trained run or model file whose weights the network starts with, for objectives that learn from
-            data.
-        quiet: whether to leave out the progress bar.
-
-    Returns:
-        The trained model.
-
-    Raises:
-        UserError, Stopped: as `fit`.
+    teacher, init_from: trained runs or model files, for objectives that learn from a model, or start with its weights.
+    Without a teacher that is needed, half of the steps first train one by flow matching, in `RUN-teacher`.
     """
     if init_from is not None:
         check_objective(recipe.objective)  # before a teacher is trained
@@ -71,9 +58,6 @@ def two_phases(recipe: Recipe) -> tuple[Recipe, Recipe]:
     """Return the recipe of a teacher, trained by flow matching with half of the steps, and that of the student.
 
     Pairs are made in at most the number of sampling steps that the teacher has.
-
-    Raises:
-        UserError: the steps are too few for both.
     """
     steps, objective = recipe.training.train_steps, recipe.objective
     least = max(2 * objective.stages - 1, 2)

@@ -36,14 +36,7 @@ class Snapshot(NamedTuple):
 
 
 def animate(run: Path, out: Path, fps: float = FPS) -> list[Path]:
-    """Write both animations of a 2-D run, `rainbow_frames` to `out` and `raw_against_ema` beside it.
-
-    Returns:
-        The two paths, `NAME.gif` and `NAME-flow.gif`.
-
-    Raises:
-        UserError: `run` is not a 2-D run with snapshots, or `out` does not end in .gif.
-    """
+    """Write `rainbow_frames` of a 2-D run to NAME.gif, and `raw_against_ema` to NAME-flow.gif; return both paths."""
     if out.suffix != ".gif":
         raise UserError(f"{out.name} is not the name of a .gif file: choose one that ends in .gif")
     made = {out: rainbow_frames(run), out.with_name(f"{out.stem}-flow.gif"): raw_against_ema(run)}
@@ -100,11 +93,7 @@ def _read(run: Path) -> tuple[Scene, list[Snapshot]]:
 
 
 def read_snapshots(run: Path) -> list[Snapshot]:
-    """Return the snapshots of a run in the order of its training.
-
-    Raises:
-        UserError: the run has none, they are not of 2-D points, or one is damaged.
-    """
+    """Return the snapshots of a 2-D run in the order of its training."""
     files = sorted(Run(run).snapshots.glob("step_*.npz"))
     if not files:
         raise UserError(f"{run} has no snapshots: choose a 2-D run, such as that of `shortcut train four-gaussians`")

@@ -16,16 +16,7 @@ def interpolate(
 ) -> Image.Image:
     """Draw samples from n z0 + sqrt(1 - n^2) z1 between two noises, which is standard normal for n from 0 to 1.
 
-    Args:
-        model: a trained model.
-        steps: passes through the network, 1 to `objective.max_steps`.
-        pairs: number of pairs of noises, each a row of the picture; at least 1.
-        seed: of the noises, at least 0.
-        points: samples in a row, with n evenly spaced from 0 to 1; at least 2.
-        label: one class for all; by default one a row, in turn.
-
-    Raises:
-        UserError: a number is out of its range.
+    Each pair of noises is a row, with `points` values of n. The label is that of all rows; None: one a row, in turn.
     """
     for name, value, least in (("pairs", pairs, 1), ("points", points, 2)):
         if value < least:

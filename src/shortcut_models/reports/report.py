@@ -29,16 +29,7 @@ Stat = tuple[str, str, str]  # a name, its value, and a few words more
 
 
 def write_report(run: Path, model: Model, out: Path | None = None) -> Path:
-    """Write the report of a run, with samples of its model, and return the path.
-
-    Args:
-        run: the run's directory; where a part is missing, an evaluation for one, the page has the command for it.
-        model: as `load(run)` gives it.
-        out: the file; by default `report.html` in the run's directory.
-
-    Raises:
-        UserError: `run` is not the directory of a run, or its evaluation is damaged.
-    """
+    """Write the report of a run, with samples of its model; where a part is missing, it has the command for it."""
     if run.is_file():
         raise UserError(f"{run} is a file: a report needs the whole run, so pass its directory")
     files = Run(run)
@@ -86,12 +77,9 @@ def _data_uri(picture: Image.Image | bytes) -> str:
 
 
 TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader(__package__, "templates"),
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=jinja2.StrictUndefined,
-)
+    loader=jinja2.PackageLoader(__package__, "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
+    trim_blocks=True, lstrip_blocks=True,
+)  # fmt: skip
 TEMPLATES.filters |= {"steps": format_steps, "duration": format_duration, "hex": to_hex, "data_uri": _data_uri}
 TEMPLATES.globals["colour_of"] = colour_of
 
@@ -146,10 +134,7 @@ def samples(model: Model) -> dict[str, Any]:
 
 
 def quality(evaluation: dict[str, Any], step: int) -> dict[str, Any]:
-    """Return the measures of an evaluation as a table, as curves, and with their meanings.
-
-    step: training step of the run's model; the text says so where the result is of another one.
-    """
+    """Return the measures as a table, as curves, and with their meanings; step: training step of the run's model."""
     rows = evaluation["steps"]
     elsewhere = ("seconds", "guidance")  # on the page
     names = [name for name in dict.fromkeys(name for row in rows.values() for name in row) if name not in elsewhere]

@@ -23,11 +23,7 @@ def names_of(runs: Sequence[Path]) -> dict[str, Path]:
 
 
 def results_of(runs: Mapping[str, Path]) -> Results:
-    """Return results that all runs have: their FID, or else what `shortcut evaluate` found without.
-
-    Raises:
-        UserError: a run has not been evaluated, or two were evaluated in ways that do not compare.
-    """
+    """Return results that all runs have, and that compare: their FID, or else what was found without."""
     files = {name: Run(path) for name, path in runs.items()}
     for run in files.values():
         run.read_config()
@@ -76,11 +72,7 @@ def distinct_names(results: Results, steps: Sequence[int] | None) -> list[str]:
 
 
 def collect(results: Results, steps: Sequence[int] | None, measures: Sequence[str] | None) -> Values:
-    """Return the values to draw, of these numbers of steps and measures; None is all.
-
-    Raises:
-        UserError: the results have nothing of these steps and measures.
-    """
+    """Return the values to draw, of these numbers of steps and measures; None is all."""
     values: Values = defaultdict(lambda: defaultdict(dict))
     for name, found in results.items():
         for measure in quality_measures(found):
@@ -98,18 +90,7 @@ def collect(results: Results, steps: Sequence[int] | None, measures: Sequence[st
 def plot(
     runs: Sequence[Path], out: Path, against: str, steps: Sequence[int] | None, measures: Sequence[str] | None
 ) -> None:
-    """Draw the quality of runs into a PNG file.
-
-    Args:
-        runs: run directories, evaluated.
-        out: the file.
-        against: "steps" or "size", the parameters of the network.
-        steps: numbers of steps to show, or None for all.
-        measures: names of measures to show, or None for all.
-
-    Raises:
-        UserError: a path is not a run, a run has not been evaluated, runs do not compare, or there is nothing to show.
-    """
+    """Draw the quality of runs into a PNG file, against "steps" or "size"; steps, measures: None shows all."""
     named = names_of(list(dict.fromkeys(runs)))
     results = results_of(named)
     names = distinct_names(results, steps)

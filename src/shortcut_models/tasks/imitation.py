@@ -250,7 +250,7 @@ class Imitation(Task):
 
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
         """Draw each chunk as curves over its frames, dashed as shown and solid as generated; see `plot_chunks`."""
-        from ..drawing.chunks import plot_chunks
+        from ..drawing.curves import plot_chunks
 
         few = samples[: self.preview_grid[0]]
         shown = self._windows(range(len(few))).data
