@@ -31,9 +31,8 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
     features = {_short_name(key): key for key in info["features"] if key.startswith("observation.")}
     wanted = {name: features[name] for name in select_names(names, list(features))}
     in_videos = {key for key in wanted.values() if info["features"][key]["dtype"] == "video"}
-    columns = [
-        key for key in ("action", "next.reward", *wanted.values()) if key in info["features"] and key not in in_videos
-    ]
+    possible = ("action", "next.reward", *wanted.values())
+    columns = [key for key in possible if key in info["features"] and key not in in_videos]
     table = Columns(folder / "data", ["episode_index", "frame_index", *columns])
     order = np.lexsort((table.numbers("frame_index"), table.numbers("episode_index")))
     episodes, lengths = np.unique(table.numbers("episode_index")[order], return_counts=True)
@@ -79,9 +78,8 @@ def _check_whole(
     """Raise UserError if frames or whole episodes are missing; `episodes`, `lengths` and `frames` are in order."""
     index = Columns(folder / "meta" / "episodes", ["episode_index", "length"])
     expected = dict(zip(index.numbers("episode_index").tolist(), index.numbers("length").tolist(), strict=True))
-    for number, length, found in zip(
-        episodes.tolist(), lengths.tolist(), np.split(frames, np.cumsum(lengths)[:-1]), strict=True
-    ):
+    parts = np.split(frames, np.cumsum(lengths)[:-1])
+    for number, length, found in zip(episodes.tolist(), lengths.tolist(), parts, strict=True):
         if not np.array_equal(found, np.arange(length)):
             frame = int(np.argmax(found != np.arange(length)))
             raise UserError(
