@@ -128,8 +128,7 @@ def wait_for_the_end() -> None:
 
 def play_on(folder: Path, seeds: Sequence[int], steps: Sequence[int], workers: int) -> None:
     """Roll out, without an end after four seeds, in a process that a test kills."""
-    from shortcut_models.policies.records import Records
-    from shortcut_models.policies.rollout import roll_out
+    from shortcut_models.policies.rollout import Records, roll_out
 
     endless = factory(dict.fromkeys(seeds[4:], "wait"))
     roll_out(endless, Records(folder), steps, seeds, workers=workers, quiet=True)

@@ -30,11 +30,7 @@ RATE_FRAMES = 1000  # unperturbed frames in which `Settings.perturbations` start
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings that determine which episodes a folder holds.
-
-    Raises:
-        UserError: a value is out of its range.
-    """
+    """The settings that determine which episodes a folder holds."""
 
     driver: str  # whose actions are recorded: expert or human
     seed: int = 0  # of the first episode; each later one has the next; in [0, 2^31)
@@ -107,13 +103,9 @@ def perturbations(
 
 
 def record_episode(
-    environment: Environment,
-    expert: Expert,
-    seed: int,
-    noise: float = 0.0,
-    learner: Learner | None = None,
+    environment: Environment, expert: Expert, seed: int, noise: float = 0.0, learner: Learner | None = None,
     rate: float = 0.0,
-) -> Demonstration:
+) -> Demonstration:  # fmt: skip
     """Play one episode and record the expert's actions.
 
     Noise is in units of `Expert.noise`, and added to executed actions; `rate` is that of `perturbations`. A learner
@@ -125,8 +117,7 @@ def record_episode(
         learner.policy.reset(seed=seed)
     noises = correlated_noise(noise * expert.noise(environment), seed_of(seed))
     replacements = perturbations(expert, environment, rate, seed_of(seed))
-    space, observations, actions = environment.action_space, [], []
-    over = False
+    space, observations, actions, over = environment.action_space, [], [], False
     with progress(environment.max_episode_steps, "frame", desc=f"seed {seed}", leave=False, disable=None) as bar:
         while not over:
             wanted = expert.act(observation).astype(np.float32)
@@ -149,32 +140,17 @@ def collect(
     name: str, environment: Environment, expert: Expert, out: Path, episodes: int, settings: Settings,
     say: Callable[[str], None] = print, learner: Learner | None = None,
 ) -> list[float]:  # fmt: skip
-    """Fill a folder with demonstrations, or continue where an earlier call stopped.
+    """Fill a folder with demonstrations, or continue an earlier call of the same settings; return all scores in it.
 
-    Args:
-        name: the environment's, for `demonstrations.json`.
-        environment, expert: where episodes are played, and whose actions are recorded.
-        out: a folder that is new, empty, or was started with the same settings.
-        episodes: number of episodes to keep in all, >= 1.
-        settings: determine the episodes.
-        say: called with a line for each episode.
-        learner: acts in the expert's place.
-
-    Returns:
-        The scores of all episodes in the folder.
-
-    Raises:
-        UserError: the folder holds something else, the observations are not those of the learner, or
-            MAX_DROPPED_IN_A_ROW episodes in a row score too little.
+    `episodes` is the number to keep in all; `say` is called with a line for each. A learner acts in the expert's place.
     """
     if episodes < 1:
         raise UserError(f"--episodes must be >= 1, not {episodes}")
     if learner is not None:
         warm_up(learner.policy, environment)
     _prepare(out, name, asdict(settings) | {"policy": "" if learner is None else learner.name})
-    kept, dropped = native.read_scores(out), _read_dropped(out)
+    kept, dropped, in_a_row = native.read_scores(out), _read_dropped(out), 0
     least = -math.inf if settings.min_return is None else settings.min_return
-    in_a_row = 0
     for seed in itertools.count(settings.seed):
         if seed not in kept and seed not in dropped:
             if len(kept) >= episodes:

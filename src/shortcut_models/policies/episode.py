@@ -119,12 +119,7 @@ def play(policy: Actor, environment: Environment, steps: int, seed: int, timed_o
 
 
 def warm_up(policy: Actor, environment: Environment) -> None:
-    """Let a policy decide once, so that slow first calls are not timed later.
-
-    Raises:
-        UserError: the environment's observations are not those of the policy.
-        Exception: whatever else the environment or the policy raises.
-    """
+    """Let a policy decide once, so that slow first calls are not timed later, and mistakes are found early."""
     policy.reset()
     observation, _ = environment.reset(seed=0)
     policy.act(observation)

@@ -55,11 +55,7 @@ class Track:
     """
 
     def __init__(self, contestant: Contestant, environment: Environment, seed: int, *, real_time: bool = False) -> None:
-        """Start the episode.
-
-        Raises:
-            UserError: the observations are not those of the policy, or the environment cannot start.
-        """
+        """Start the episode; raise UserError if the observations are not the policy's, or the environment fails."""
         self.contestant, self.environment, self.real_time = contestant, environment, real_time
         self.period = 1 / environment.render_fps
         try:
@@ -118,14 +114,9 @@ def clock_note(run: PolicyRun, *, real_time: bool) -> str:
 def race(
     tracks: Sequence[Track], rate: int, width: int, note: str = "", seconds: float | None = None
 ) -> Iterator[Frame]:
-    """Yield the frames of a video until all episodes have ended, and HOLD_SECONDS longer.
+    """Yield the frames of a video, at most `width` pixels wide, until all episodes have ended, and HOLD_SECONDS longer.
 
-    Args:
-        tracks: at least one; each stays on its last frame.
-        rate: frames per second of the video.
-        width: most pixels along a frame.
-        note: a line below the pictures.
-        seconds: most seconds of the video.
+    `rate` is in frames per second, `note` a line below the pictures, and `seconds` the longest duration of the video.
     """
     tick, held = 0, 0
     while held <= HOLD_SECONDS * rate and (seconds is None or tick < seconds * rate):

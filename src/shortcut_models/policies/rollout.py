@@ -1,26 +1,84 @@
 """Evaluating a policy: episodes in environments without demonstrations, at several numbers of steps."""
 
 import contextlib
+import dataclasses
 import functools
+import hashlib
+import importlib.metadata
 import itertools
+import json
+import platform
+import typing
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .._version import __version__
 from ..errors import Stopped, UserError
 from ..models.loading import assemble, find
+from ..models.parts import describe
 from ..models.run import Run
-from ..system.files import cache_folder
+from ..system.files import cache_folder, write_json
+from ..system.hashing import hash_tensors
 from ..system.machine import processor
 from ..system.progress import progress
 from ..system.signals import StopRequest
 from .environments import SEEDS, open_environment
 from .episode import Episode
 from .policy import Policy
-from .records import Records, folder_name, versions
 from .workers import Job, WorkerFactory, play_jobs
 
 FIRST_SEED = 1_000_000  # seed of the first evaluation episode, far from the seeds of usual demonstrations
+RECORDS_VERSION = 2  # changes when an episode depends on more than the other facts in `folder_name`
+_TYPES = typing.get_type_hints(Episode)
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Return the versions of Python, this package, torch, numpy, and those of `packages` that are installed."""
+    found = {"python": platform.python_version(), "shortcut-models": __version__}
+    for name in ("torch", "numpy", *packages):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def folder_name(policy: Policy, environment: str, versions: Mapping[str, str]) -> str:
+    """Return a name that follows from all that determines an episode, except its seed and number of steps."""
+    model = policy.model
+    parts = describe(model.objective), describe(policy.task)
+    weights = hash_tensors(model.network.state_dict())
+    facts = [RECORDS_VERSION, weights, *parts, environment, dict(versions), policy.execute, model.device.type]
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    return f"{environment.replace('/', '-')}-{digest}"
+
+
+class Records:
+    """A folder with a file for each episode, so that a rollout can continue; any of it may be deleted at any time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, steps: int, seed: int) -> Path:
+        """Return the file of an episode."""
+        return self.folder / f"{steps}-steps" / f"{seed:08d}.json"
+
+    def write(self, episode: Episode) -> None:
+        """Write the record of an episode."""
+        write_json(self.path(episode.steps, episode.seed), dataclasses.asdict(episode))
+
+    def read(self, steps: int, seed: int) -> Episode | None:
+        """Return the record of an episode, or None without one; raise UserError if the file is damaged."""
+        path = self.path(steps, seed)
+        try:
+            found = Episode(**json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError):
+            found = None
+        valid = found is not None and all(type(value) is _TYPES[name] for name, value in vars(found).items())
+        if found is None or not valid or (found.steps, found.seed) != (steps, seed):
+            raise UserError(f"{path} is damaged: remove it, and the same command plays that episode again")
+        return found
 
 
 @dataclass(frozen=True)
@@ -38,17 +96,9 @@ class PolicyRun:
     def open(
         cls, run: Path, device: str = "cpu", environment: str | None = None, execute: int | None = None
     ) -> "PolicyRun":
-        """Load the policy of a run, and check that it fits the environment.
+        """Load the policy of a run directory or a model file, and check that it fits the environment.
 
-        Args:
-            run: a run directory or a model file.
-            device: where the network runs.
-            environment: name of the environment; None for that of the demonstrations.
-            execute: actions of a chunk that are executed; None for the task's number.
-
-        Raises:
-            UserError: the run is not a policy, the environment does not exist, a package is missing, or observations or
-                actions of the two differ.
+        Without a name, the environment is that of the demonstrations; `execute` is that of `Policy`.
         """
         weights, content = find(run)
         try:
@@ -95,33 +145,14 @@ def fresh_seeds(count: int, first: int = FIRST_SEED, used: Collection[int] = ())
 
 
 def roll_out(
-    factory: WorkerFactory,
-    records: Records,
-    steps: Sequence[int],
-    seeds: Sequence[int],
-    *,
-    workers: int = 1,
-    quiet: bool = False,
-) -> list[Episode]:
+    factory: WorkerFactory, records: Records, steps: Sequence[int], seeds: Sequence[int], *,
+    workers: int = 1, quiet: bool = False,
+) -> list[Episode]:  # fmt: skip
     """Play an episode for each number of steps and each seed, except those with a record, and record it.
 
     An episode follows from its seed and number of steps alone, not from the workers. All numbers of steps of a seed are
-    played together, so that an interrupted rollout can be compared.
-
-    Args:
-        factory: creates the policy and the environment of a process.
-        records: where episodes are kept.
-        steps: numbers of sampling steps.
-        seeds: seeds of the episodes at each number of steps.
-        workers: number of processes, each with its share of the threads.
-        quiet: show no progress bar.
-
-    Returns:
-        All episodes, by seed and then in the order of `steps`.
-
-    Raises:
-        UserError: a record is damaged, or the policy or the environment cannot be opened, or they do not fit.
-        Stopped: a signal asked to stop; the episodes that were played are recorded.
+    played together, so that an interrupted rollout can be compared; a signal raises Stopped, and the records stay.
+    Return all episodes, by seed and then in the order of `steps`.
     """
     found = {Job(n, seed): records.read(n, seed) for seed in seeds for n in steps}
     missing = [job for job, episode in found.items() if episode is None]

@@ -37,8 +37,7 @@ def play_jobs(
 ) -> Generator[Episode, None, None]:
     """Play episodes in `count` processes, each with its share of this one's threads; yield them in the order they end.
 
-    Raises:
-        UserError: a process cannot open the policy or the environment, or they do not fit each other.
+    Raise UserError if a process cannot open the policy or the environment, or they do not fit each other.
     """
     threads = max(torch.get_num_threads() // count, 1)
     timed_on = f"{factory.device}, {count} x {threads} threads"

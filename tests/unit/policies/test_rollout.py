@@ -15,8 +15,7 @@ import pytest
 from helpers.worlds import Walk, Walker, factory, play_on, truth
 from shortcut_models.errors import UserError
 from shortcut_models.policies.episode import Episode, play
-from shortcut_models.policies.records import Records
-from shortcut_models.policies.rollout import fresh_seeds, roll_out
+from shortcut_models.policies.rollout import Records, fresh_seeds, roll_out
 from shortcut_models.policies.workers import WorkerFactory
 
 pytestmark = pytest.mark.multiprocess

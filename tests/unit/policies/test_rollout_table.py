@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 from shortcut_models.policies.episode import Episode
-from shortcut_models.policies.records import versions
+from shortcut_models.policies.rollout import versions
 from shortcut_models.policies.table import middle_half, summary, table
 
 

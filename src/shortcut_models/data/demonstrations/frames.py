@@ -76,9 +76,6 @@ def cache_images(
     """Return all frames of a camera, memory-mapped from a file in the cache folder, which is written if necessary.
 
     `key` identifies everything that the frames follow from, see `cache_key`; `blocks` is called to write the file.
-
-    Raises:
-        UserError: a block has another length or size or does not hold pixels, or the cache cannot be written.
     """
     folder = cache_folder("demonstrations")
     path, entry = folder / f"{key}.uint8", folder / f"{key}.json"

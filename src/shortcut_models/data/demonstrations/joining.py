@@ -7,21 +7,13 @@ import numpy as np
 
 from ...errors import UserError
 from .episodes import Demonstrations
-from .frames import Block, cache_images, cache_key, is_image, stack_vectors
+from .frames import Block, is_image, read_frames, stack_vectors
 
 _BLOCK_FRAMES = 1024  # frames of images in memory at a time
 
 
 def join(sets: Sequence[tuple[str, Demonstrations]]) -> Demonstrations:
-    """Return all episodes of some sets; their images are cached once more, in one file.
-
-    Args:
-        sets: (name in messages, demonstrations).
-
-    Raises:
-        UserError: observations, actions or environments differ, a seed is in two sets, or only some sets have seeds or
-            held-out episodes.
-    """
+    """Return all episodes of some sets, each with its name in messages; images are cached once more, in one file."""
     (first, found), parts = sets[0], [part for _, part in sets]
     for where, part in sets[1:]:
         if set(part.observations) != set(found.observations):
@@ -45,8 +37,6 @@ def join(sets: Sequence[tuple[str, Demonstrations]]) -> Demonstrations:
 
 def _observation(name: str, sets: Sequence[tuple[str, Demonstrations]]) -> np.ndarray:
     arrays = [(where, part.observations[name]) for where, part in sets]
-    if not all(is_image(array) for _, array in arrays):
-        return stack_vectors(name, [Block(where, len(array), array) for where, array in arrays])
 
     def blocks() -> Iterator[Block]:
         for where, array in arrays:
@@ -54,8 +44,9 @@ def _observation(name: str, sets: Sequence[tuple[str, Demonstrations]]) -> np.nd
                 piece = array[start : start + _BLOCK_FRAMES]
                 yield Block(where, len(piece), piece)
 
-    files = [Path(array.filename) for _, array in arrays]  # type: ignore[attr-defined]  # images are memory-mapped
-    return cache_images(name, cache_key(files, name), blocks)
+    # Images are memory-mapped.
+    files = [Path(array.filename) for _, array in arrays if is_image(array)]  # type: ignore[attr-defined]
+    return read_frames(name, arrays[0][1], files, blocks)
 
 
 def _check_seeds(sets: Sequence[tuple[str, Demonstrations]]) -> None:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from ...errors import UserError
 from .episodes import Demonstrations
-from .frames import Block, cache_images, cache_key, select_names, stack_vectors
+from .frames import Block, cache_images, cache_key, import_extra, select_names, stack_vectors
 from .parquet import Columns
-from .video_reader import Video
 
 INFO = "meta/info.json"
 _BLOCK_FRAMES = 128  # frames of a video in memory at a time
@@ -31,9 +31,8 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
     features = {_short_name(key): key for key in info["features"] if key.startswith("observation.")}
     wanted = {name: features[name] for name in select_names(names, list(features))}
     in_videos = {key for key in wanted.values() if info["features"][key]["dtype"] == "video"}
-    columns = [
-        key for key in ("action", "next.reward", *wanted.values()) if key in info["features"] and key not in in_videos
-    ]
+    possible = ("action", "next.reward", *wanted.values())
+    columns = [key for key in possible if key in info["features"] and key not in in_videos]
     table = Columns(folder / "data", ["episode_index", "frame_index", *columns])
     order = np.lexsort((table.numbers("frame_index"), table.numbers("episode_index")))
     episodes, lengths = np.unique(table.numbers("episode_index")[order], return_counts=True)
@@ -79,9 +78,8 @@ def _check_whole(
     """Raise UserError if frames or whole episodes are missing; `episodes`, `lengths` and `frames` are in order."""
     index = Columns(folder / "meta" / "episodes", ["episode_index", "length"])
     expected = dict(zip(index.numbers("episode_index").tolist(), index.numbers("length").tolist(), strict=True))
-    for number, length, found in zip(
-        episodes.tolist(), lengths.tolist(), np.split(frames, np.cumsum(lengths)[:-1]), strict=True
-    ):
+    parts = np.split(frames, np.cumsum(lengths)[:-1])
+    for number, length, found in zip(episodes.tolist(), lengths.tolist(), parts, strict=True):
         if not np.array_equal(found, np.arange(length)):
             frame = int(np.argmax(found != np.arange(length)))
             raise UserError(
@@ -124,10 +122,51 @@ class _Camera:
         self.key = cache_key(sorted(set(self.videos)), parts)
 
     def blocks(self) -> Iterator[Block]:
-        video: Video | None = None
+        video: _Video | None = None
         for number, path, start, length in zip(self.numbers, self.videos, self.starts, self.lengths, strict=True):
             if video is None or video.path != path or video.position > start:
-                video = Video(path, self.rate)
+                video = _Video(path, self.rate)
             for first in range(0, length, _BLOCK_FRAMES):
                 count = min(_BLOCK_FRAMES, length - first)
                 yield Block(f"episode {number}", count, video.frames(start + first, count))
+
+
+class _Video:
+    """A video that is decoded once, from its start; `rate` is the data set's number of frames per second."""
+
+    def __init__(self, path: Path, rate: float) -> None:
+        import_extra("av", "videos")
+        self.path, self.rate, self.position = path, rate, 0
+        self._decoded = self._decode()
+
+    def frames(self, start: int, count: int) -> UInt8[np.ndarray, "count height width 3"]:
+        """Return the frames start, ..., start + count - 1, which must come after those of the last call."""
+        found: list[np.ndarray] = []
+        while len(found) < count:
+            try:
+                number, pixels = next(self._decoded)
+            except StopIteration:
+                raise UserError(
+                    f"the video {self.path.name} ends at frame {self.position}, before frame {start + len(found)}: "
+                    f"copy it again"
+                ) from None
+            self.position = number + 1
+            if number == start + len(found):
+                found.append(pixels)
+            elif number > start + len(found):
+                raise UserError(
+                    f"the video {self.path.name} lacks frame {start + len(found)} at {self.rate:g} frames a second: "
+                    f"record it again"
+                )
+        return np.stack(found)
+
+    def _decode(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield every frame with its number, computed from its time."""
+        import av
+
+        try:
+            with av.open(str(self.path)) as container:
+                for frame in container.decode(video=0):
+                    yield round(float(frame.time or 0.0) * self.rate), frame.to_ndarray(format="rgb24")
+        except (av.FFmpegError, OSError, IndexError) as error:
+            raise UserError(f"the video {self.path.name} cannot be decoded ({error}): copy it again") from None

@@ -9,7 +9,6 @@
 
 import dataclasses
 import functools
-import io
 import json
 import zipfile
 import zlib
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
-from ...system.files import write_atomically, write_json
+from ...system.files import write_json, writing
 from .episodes import Demonstrations
 from .frames import Block, read_frames, select_names, stack_vectors
 
@@ -48,8 +47,7 @@ def prepare_folder(folder: Path, environment: str, expert: Mapping[str, Any]) ->
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is not empty and does not hold demonstrations: choose another folder")
     else:
-        entry = {"format": FORMAT, "environment": environment, "expert": dict(expert)}
-        write_json(folder / HEADER, entry)
+        write_json(folder / HEADER, {"format": FORMAT, "environment": environment, "expert": dict(expert)})
 
 
 def read_header(folder: Path) -> dict[str, Any]:
@@ -84,10 +82,9 @@ def write_episode(
     made = Demonstrations(arrays, actions.astype(np.float32), np.array([len(actions)]), seeds=np.array([seed]))
     named: dict[str, Any] = {PREFIX + name: array for name, array in made.observations.items()}
     named |= {"action": made.actions, "return": np.float64(score), "seed": np.int64(seed)}
-    content = io.BytesIO()
-    np.savez_compressed(content, **named)
     path = folder / f"episode_{seed:08d}.npz"
-    write_atomically(path, content.getvalue())
+    with writing(path) as file:
+        np.savez_compressed(file, **named)
     return path
 
 
@@ -129,9 +126,8 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
     first = {name: array for name, array in _read_arrays(files[0]).items() if name.startswith(PREFIX)}
     scalars = [_read_arrays(path, ("action", "seed", "return")) for path in files]
     lengths = [len(np.atleast_1d(episode["action"])) for episode in scalars]
-    actions = stack_vectors(
-        "action", [Block(f.name, n, s["action"]) for f, n, s in zip(files, lengths, scalars, strict=True)]
-    )
+    by_file = [Block(f.name, n, s["action"]) for f, n, s in zip(files, lengths, scalars, strict=True)]
+    actions = stack_vectors("action", by_file)
     seeds, returns = zip(*map(_seed_and_return, files, scalars), strict=True)
     # Without images, so that mistakes in the rest are reported before the images are read.
     plain = Demonstrations(

@@ -13,15 +13,10 @@ from .frames import import_extra
 
 
 class Columns:
-    """Some columns of all Parquet files below a folder, in the order of the files' names.
-
-    Raises:
-        UserError: there is no file, a file is damaged, or a column is missing.
-    """
+    """Some columns of all Parquet files below a folder, in the order of the files' names."""
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
-        import_extra("pyarrow", "LeRobot data sets")
-        import pyarrow
+        pyarrow = import_extra("pyarrow", "LeRobot data sets")
         from pyarrow import parquet
 
         self.folder, files = folder, sorted(folder.rglob("*.parquet"))

@@ -17,9 +17,7 @@ _ENVIRONMENTS = {"Lift": "robomimic-lift", "TwoArmTransport": "robomimic-transpo
 
 def read(path: Path, names: Sequence[str] = ()) -> Demonstrations:
     """Read all episodes of a file; see `demonstrations.read`. With both masks, episodes in neither are left out."""
-    import_extra("h5py", "files of robomimic")
-    import h5py
-
+    h5py = import_extra("h5py", "files of robomimic")
     try:
         with h5py.File(path, "r") as file:
             return _read(path, file, names)

@@ -44,9 +44,7 @@ def read(path: Path, names: Sequence[str] = ()) -> Demonstrations:
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[Any]:
-    import_extra("zarr", "replay buffers")
-    import zarr
-
+    zarr = import_extra("zarr", "replay buffers")
     try:
         if path.is_dir():
             yield zarr.open_group(str(path), mode="r")

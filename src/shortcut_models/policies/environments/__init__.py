@@ -20,22 +20,9 @@ ENVIRONMENTS: dict[str, type[Environment]] = {
 }
 
 __all__ = [
-    "ENVIRONMENTS",
-    "SEEDS",
-    "Box",
-    "CarRacing",
-    "Environment",
-    "MetaWorld",
-    "Observation",
-    "PushT",
-    "Reset",
-    "RobomimicLift",
-    "RobomimicTransport",
-    "Step",
-    "family_of",
-    "open_environment",
-    "seed_or_random",
-]
+    "ENVIRONMENTS", "SEEDS", "Box", "CarRacing", "Environment", "MetaWorld", "Observation", "PushT", "Reset",
+    "RobomimicLift", "RobomimicTransport", "Step", "family_of", "open_environment", "seed_or_random",
+]  # fmt: skip
 
 
 def family_of(name: str) -> str:

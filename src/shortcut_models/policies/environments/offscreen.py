@@ -14,14 +14,9 @@ INSTALL = "on Debian, install libegl1, libegl-mesa0 and libgl1-mesa-dri for egl,
 
 
 def import_module(name: str, missing: str) -> ModuleType:
-    """Import a package that needs MuJoCo; drawing need not work unless MUJOCO_GL is set.
+    """Import a package that needs MuJoCo, or raise UserError, with the message `missing` where it is not installed.
 
-    Args:
-        name: the package.
-        missing: message of the error where the package is missing.
-
-    Raises:
-        UserError: the package is missing, or MuJoCo fails because of MUJOCO_GL.
+    Drawing need not work unless MUJOCO_GL is set.
     """
     if importlib.util.find_spec("mujoco") is None or importlib.util.find_spec(name) is None:
         raise UserError(missing)
@@ -44,14 +39,8 @@ def import_module(name: str, missing: str) -> ModuleType:
 
 @functools.cache
 def prepare() -> None:
-    """Choose how MuJoCo draws in this process: with MUJOCO_GL, else with EGL on a GPU or Mesa.
-
-    MuJoCo chooses by itself on systems other than Linux.
-
-    Raises:
-        UserError: drawing does not work; the message says what to install.
-    """
-    if sys.platform != "linux":
+    """Choose how MuJoCo draws in this process: with MUJOCO_GL, else with EGL on a GPU or Mesa."""
+    if sys.platform != "linux":  # elsewhere MuJoCo chooses by itself
         return
     backend = os.environ.setdefault(BACKEND, "egl")
     try:

@@ -7,24 +7,13 @@ from .car_racing.expert import CarRacingExpert
 from .human import HumanDriver
 from .meta_world import MetaWorldExpert
 
-EXPERTS: dict[str, type[Expert]] = {
-    "car-racing": CarRacingExpert,
-    "meta-world": MetaWorldExpert,
-}
+EXPERTS: dict[str, type[Expert]] = {"car-racing": CarRacingExpert, "meta-world": MetaWorldExpert}
 
 __all__ = ["EXPERTS", "CarRacingExpert", "Expert", "HumanDriver", "MetaWorldExpert", "open_expert"]
 
 
 def open_expert(environment: str, human: bool = False) -> Expert:
-    """Return the expert of an environment, or a person who drives.
-
-    Args:
-        environment: name of the environment, with or without a task.
-        human: whether a person drives.
-
-    Raises:
-        UserError: the environment does not exist or has no expert, or there is no screen for a person.
-    """
+    """Return the expert of an environment, named with or without a task, or a person who drives."""
     family = family_of(environment)
     if human:
         if ENVIRONMENTS[family] is not CarRacing:

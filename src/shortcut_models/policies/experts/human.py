@@ -27,8 +27,7 @@ class Gamepad:
     def __init__(self, controller: Any) -> None:
         """Wrap a controller of pygame._sdl2.controller."""
         self._controller = controller
-        self._released: set[int] = set()
-        """triggers that were at 0 once; before it is touched, a trigger may seem half pulled"""
+        self._released: set[int] = set()  # triggers that were at 0 once; before that, one may seem half pulled
 
     def action(self) -> Float[np.ndarray, "3"]:
         """Return steering from the left stick, gas and brake from the triggers."""
@@ -50,11 +49,7 @@ class HumanDriver(Expert):
     """Shows each frame in a window and reads the action from keyboard or gamepad, in real time."""
 
     def __init__(self) -> None:
-        """Find screen and gamepads.
-
-        Raises:
-            UserError: pygame is missing, or there is no screen.
-        """
+        """Find screen and gamepads, or raise UserError if pygame or a screen is missing."""
         try:
             import pygame
         except ImportError:
@@ -86,11 +81,7 @@ class HumanDriver(Expert):
             pass
 
     def act(self, observation: Observation) -> Float[np.ndarray, "3"]:
-        """Return the action of the gamepad in use, else of the keys.
-
-        Raises:
-            KeyboardInterrupt: Escape was pressed, or the window was closed.
-        """
+        """Return the action of the gamepad in use, else of the keys; raise KeyboardInterrupt after Escape."""
         self._show()
         actions = [action for action in (pad.action() for pad in self._gamepads) if np.abs(action).max() > 0]
         return actions[0] if actions else self._action_of_keys()

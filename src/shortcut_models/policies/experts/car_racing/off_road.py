@@ -22,9 +22,7 @@ def pursue(state: CarState, x: float, y: float) -> tuple[float, float, float]:
     This is pure pursuit (Coulter 1992, CMU-RI-TR-92-01): the car follows the arc that starts in its direction and goes
     through the point. It turns to a point behind it as tightly as it can, and steers into a slide. Its speed is limited
     so that half of the tyres' force on grass keeps it on the arc. It circles around a point inside the tightest circle.
-
-    Returns:
-        The angle of the front wheels, positive to the left; gas; brake.
+    Return the angle of the front wheels, positive to the left; gas; brake.
     """
     right, up = x - state.position[0], y - state.position[1]
     forward, side = math.cos(state.heading), math.sin(state.heading)
@@ -35,11 +33,8 @@ def pursue(state: CarState, x: float, y: float) -> tuple[float, float, float]:
     slide = math.atan2(state.drift, max(abs(state.speed), 5))
     steering = math.atan(WHEELBASE * curvature) + COUNTERSTEER * slide
     hold = 0.5 * GRASS * car.GRIP
-    speed = min(
-        math.sqrt(hold / max(abs(curvature), 1e-3)),
-        math.sqrt(ARRIVAL_SPEED**2 + 2 * ARRIVAL_BRAKE * distance),
-        TOP_SPEED,
-    )
+    in_time = math.sqrt(ARRIVAL_SPEED**2 + 2 * ARRIVAL_BRAKE * distance)
+    speed = min(math.sqrt(hold / max(abs(curvature), 1e-3)), in_time, TOP_SPEED)
     wanted = SPEED_GAIN * (speed - state.speed)
     gas = car.gas_for(min(wanted, GRASS * car.DRIVE), state) if wanted > 0 else 0.0
     brake = car.brake_for(min(-wanted, hold), state) if wanted <= 0 else 0.0

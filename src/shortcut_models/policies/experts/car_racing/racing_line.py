@@ -50,15 +50,9 @@ def racing_line(road: Road, limits: Limits, margin: float, roughness: float, off
     """Return the fastest line from the first point of a road to its last.
 
     It minimises the time of the speed profile + roughness x the squared changes of curvature over the offsets from the
-    middle, with the exact gradient (L-BFGS-B), first with few knots and then with more.
-
-    Args:
-        road: the road.
-        limits: of the car.
-        margin: m that the line keeps from the edge.
-        roughness: seconds, >= 0; the front wheels need time to turn.
-        offset: of the start, m to the right of the middle; the line starts parallel to the road.
-        speed: at the start, m/s.
+    middle, with the exact gradient (L-BFGS-B), first with few knots and then with more. Roughness, in seconds, is there
+    as the front wheels need time to turn. The line keeps `margin` metres from the edge. It starts parallel to the road,
+    `offset` metres to the right of the middle, at `speed` in m/s.
     """
     count, room = len(road.middle), road.half_width - margin
     fine = np.linspace(0, count - 1, DENSITY * (count - 1) + 1)

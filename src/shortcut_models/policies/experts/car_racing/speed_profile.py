@@ -33,14 +33,7 @@ class SpeedProfile:
     def __init__(
         self, curvature: Float[np.ndarray, "n"], gaps: Float[np.ndarray, "m"], limits: Limits, start: float
     ) -> None:
-        """Compute the profile.
-
-        Args:
-            curvature: 1/m, at the points.
-            gaps: m, between the points, one fewer.
-            limits: of the car.
-            start: speed at the first point, m/s.
-        """
+        """Compute it from the curvature at the points, 1/m, the gaps between them, m, and the first speed, m/s."""
         self.limits, self.gaps = limits, gaps
         self._signs = np.sign(curvature)
         self._bends = np.abs(curvature) + MIN_CURVATURE
