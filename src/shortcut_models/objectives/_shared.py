@@ -27,13 +27,19 @@ class Draws(NamedTuple):
 
 
 @dataclass(frozen=True)
-class OneStepSize(Objective):
-    """The options of methods whose network is always conditioned on the same step size, and what they share."""
+class Sampled(Objective):
+    """The options that come first in most methods."""
 
     max_steps: PowerOfTwo = 128
     """the largest number of sampling steps offered"""
     label_dropout: Fraction = 0.1
     """share of rows trained without their condition, so that guidance can be chosen when sampling"""
+
+
+@dataclass(frozen=True)
+class OneStepSize(Sampled):
+    """The options of methods whose network is always conditioned on the same step size, and what they share."""
+
     conditioned_step_size: Fraction = 0.0
     """the step size that the network is conditioned on, always the same"""
     sigma_min: Fraction = 0.0
@@ -85,14 +91,12 @@ class OnGrid(OneStepSize):
 
 
 @dataclass(frozen=True)
-class FromPairs(Objective):
+class FromPairs(Sampled):
     """The options of methods that learn from noises and what a trained model made of them."""
 
     uses_target_net: ClassVar[bool] = False
     requires: ClassVar[Requires] = "pairs"
 
-    max_steps: PowerOfTwo = 128
-    """the largest number of sampling steps offered"""
     label_dropout: Fraction = 0.1
     """share of pairs made and learned without their condition, so that guidance can be chosen when sampling"""
     pairs: PositiveInt = 50_000

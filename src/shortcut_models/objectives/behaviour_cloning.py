@@ -10,15 +10,15 @@ from typing import ClassVar
 
 import torch
 
-from ..base import Batch, Cond, Losses, Network, Objective, X
-from ..config import Fraction, PowerOfTwo
+from ..base import Batch, Cond, Losses, Network, X
+from ..config import PowerOfTwo
 from ..path import check_num_steps
 from ..sampling import euler, last
-from ._shared import drop_rows, regress_in_one_step
+from ._shared import Sampled, drop_rows, regress_in_one_step
 
 
 @dataclass(frozen=True)
-class BehaviourCloning(Objective):
+class BehaviourCloning(Sampled):
     """Regress the data on its conditions, without any noise."""
 
     uses_target_net: ClassVar[bool] = False
@@ -27,8 +27,6 @@ class BehaviourCloning(Objective):
 
     max_steps: PowerOfTwo = 1
     """the largest number of sampling steps that may be asked for; one is taken, whatever it is"""
-    label_dropout: Fraction = 0.1
-    """share of rows trained without their condition, so that guidance can be chosen when sampling"""
 
     def losses(
         self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None

@@ -39,16 +39,9 @@ class PairDataset:
 
 
 def make_pairs(
-    teacher: Model,
-    objective: Objective,
-    dataset: Dataset,
-    folder: Path,
-    seed: int,
-    stop: StopRequest,
-    processes: Processes = ALONE,
-    *,
-    quiet: bool,
-) -> dict[str, Dataset]:
+    teacher: Model, objective: Objective, dataset: Dataset, folder: Path, seed: int, stop: StopRequest,
+    processes: Processes = ALONE, *, quiet: bool,
+) -> dict[str, Dataset]:  # fmt: skip
     """Sample the teacher for as many noises as the objective asks for, in shards; existing ones are kept.
 
     Conditions are those of examples drawn from the data set. The share `label_dropout` of the samples is made without,
