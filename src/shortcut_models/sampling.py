@@ -43,15 +43,9 @@ def guided(
 
 
 def euler(
-    net: Network,
-    noise: X,
-    cond: Cond,
-    times: Sequence[float],
-    *,
-    step_cond: float | None = None,
-    guidance: float = 1.0,
-    drop: Bool[Tensor, "b"] | None = None,
-) -> Iterator[X]:
+    net: Network, noise: X, cond: Cond, times: Sequence[float], *,
+    step_cond: float | None = None, guidance: float = 1.0, drop: Bool[Tensor, "b"] | None = None,
+) -> Iterator[X]:  # fmt: skip
     """Step from times[0] to times[-1] and yield x after every step; no gradient is kept.
 
     step_cond: the step size that the network is conditioned on; by default the one that is taken.

@@ -69,14 +69,15 @@ def test_progressive_distillation(stage: str, guided: bool) -> None:
     objective = ProgressiveDistillation.original(guidance=1.5 if guided else 1.0)
     batch, draws = batch_and_draws(found)
     level = objective.level(progress_of(found))
-    check(objective.targets(network("teacher", ema=True), batch, draws, level), found)
+    check(objective.targets(network("student", ema=True), network("teacher", ema=True), batch, draws, level), found)
     assert 2.0**-level == 2.0 ** -{"stage0": 6, "late": 0}[stage]
 
 
 def test_consistency_distillation() -> None:
     found = group("consistency_distillation")
     target_net, teacher = network("student", ema=True), network("teacher", ema=True)
-    check(ConsistencyDistillation.original().targets(target_net, teacher, *batch_and_draws(found)), found)
+    objective, (batch, draws) = ConsistencyDistillation.original(), batch_and_draws(found)
+    check(objective.targets(target_net, teacher, batch, draws, objective.level(0.0)), found)
 
 
 @pytest.mark.parametrize("step", [50, 500, 990])
@@ -84,7 +85,7 @@ def test_consistency_training(step: int) -> None:
     found = group(f"consistency_training_{step}")
     objective, (batch, draws) = ConsistencyTraining.original(), batch_and_draws(found)
     level = objective.level(progress_of(found))
-    check(objective.targets(network("student", ema=True), batch, draws, level), found)
+    check(objective.targets(network("student", ema=True), None, batch, draws, level), found)
 
 
 @pytest.mark.parametrize("weight", [0, 1.5])

@@ -35,17 +35,6 @@ def with_shared_options(given: Objective, method: type[Objective]) -> Objective:
     return method().with_options(**{name: getattr(given, name) for name in theirs & set(method.shared_options)})
 
 
-__all__ = [
-    "OBJECTIVES",
-    "BehaviourCloning",
-    "ConsistencyDistillation",
-    "ConsistencyTraining",
-    "Diffusion",
-    "FlowMatching",
-    "LiveReflow",
-    "ProgressiveDistillation",
-    "Reflow",
-    "Shortcut",
-    "TwoModel",
-    "with_shared_options",
-]
+__all__ = ["OBJECTIVES", "BehaviourCloning", "ConsistencyDistillation", "ConsistencyTraining", "Diffusion",
+           "FlowMatching", "LiveReflow", "ProgressiveDistillation", "Reflow", "Shortcut", "TwoModel",
+           "with_shared_options"]  # fmt: skip

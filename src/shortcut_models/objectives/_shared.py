@@ -1,5 +1,6 @@
 """What several objectives need."""
 
+import abc
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from ..base import Batch, Cond, Losses, Network, Objective, PairBatch, Requires, T, X
 from ..config import Fraction, PositiveInt, PowerOfTwo
-from ..path import check_num_steps, grid_times
+from ..path import check_num_steps, grid_times, levels_of, velocity
 from ..sampling import euler, last
 from .pairing import Pairing, paired_noise
 
@@ -26,13 +27,19 @@ class Draws(NamedTuple):
 
 
 @dataclass(frozen=True)
-class OneStepSize(Objective):
-    """The options of methods whose network is always conditioned on the same step size, and what they share."""
+class Sampled(Objective):
+    """The options that come first in most methods."""
 
     max_steps: PowerOfTwo = 128
     """the largest number of sampling steps offered"""
     label_dropout: Fraction = 0.1
     """share of rows trained without their condition, so that guidance can be chosen when sampling"""
+
+
+@dataclass(frozen=True)
+class OneStepSize(Sampled):
+    """The options of methods whose network is always conditioned on the same step size, and what they share."""
+
     conditioned_step_size: Fraction = 0.0
     """the step size that the network is conditioned on, always the same"""
     sigma_min: Fraction = 0.0
@@ -54,15 +61,42 @@ class OneStepSize(Objective):
         return last(euler(net, noise, cond, times, step_cond=self.conditioned_step_size, guidance=guidance))
 
 
+class OnGrid(OneStepSize):
+    """Methods with targets made by networks, and times on the grid of a step size that may change in training."""
+
+    loss_name: ClassVar[str]  # of the loss in the log
+
+    def level(self, progress: float) -> int:
+        """Return the level of the step size, 2^-level, at this share of the way: the finest."""
+        return levels_of(self.max_steps)
+
+    def draw(self, batch: Batch, level: int) -> Draws:
+        """Draw noise, times on the grid of step size 2^-level, and the rows that lose their condition."""
+        return draw_on_grid(batch, level, self.label_dropout)
+
+    @abc.abstractmethod
+    def targets(
+        self, target_net: Network, teacher: Network | None, batch: Batch, draws: Draws, level: int
+    ) -> tuple[X, X]:
+        """Return (x_t, target) of every row; nothing in here is random."""
+
+    def losses(
+        self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None
+    ) -> Losses:
+        level = self.level(progress)
+        draws = self.draw(batch, level)
+        with torch.no_grad():
+            x, target = self.targets(target_net, teacher, batch, draws, level)
+        return self.regress(self.loss_name, net, batch, draws, x, target)
+
+
 @dataclass(frozen=True)
-class FromPairs(Objective):
+class FromPairs(Sampled):
     """The options of methods that learn from noises and what a trained model made of them."""
 
     uses_target_net: ClassVar[bool] = False
     requires: ClassVar[Requires] = "pairs"
 
-    max_steps: PowerOfTwo = 128
-    """the largest number of sampling steps offered"""
     label_dropout: Fraction = 0.1
     """share of pairs made and learned without their condition, so that guidance can be chosen when sampling"""
     pairs: PositiveInt = 50_000
@@ -71,6 +105,14 @@ class FromPairs(Objective):
     """sampling steps of the trained model, for each of them"""
     pair_guidance: Weight = 1.0
     """guidance weight of the trained model; 1 is none"""
+
+
+def regress_in_one_step(net: Network, batch: Batch, start: X, drop: Bool[Tensor, "b"]) -> Losses:
+    """Return the losses of one step of size 1 from `start` to the data."""
+    t = torch.zeros(len(batch), device=start.device)
+    v = net(start, t, torch.ones_like(t), net.encode(batch.cond, drop))
+    loss = squared_error(v, velocity(start, batch.data))
+    return Losses(loss, {"regression": loss.detach()})
 
 
 def required(teacher: Network | None) -> Network:

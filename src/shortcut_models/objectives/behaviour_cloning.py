@@ -10,15 +10,15 @@ from typing import ClassVar
 
 import torch
 
-from ..base import Batch, Cond, Losses, Network, Objective, X
-from ..config import Fraction, PowerOfTwo
+from ..base import Batch, Cond, Losses, Network, X
+from ..config import PowerOfTwo
 from ..path import check_num_steps
 from ..sampling import euler, last
-from ._shared import drop_rows, squared_error
+from ._shared import Sampled, drop_rows, regress_in_one_step
 
 
 @dataclass(frozen=True)
-class BehaviourCloning(Objective):
+class BehaviourCloning(Sampled):
     """Regress the data on its conditions, without any noise."""
 
     uses_target_net: ClassVar[bool] = False
@@ -27,17 +27,11 @@ class BehaviourCloning(Objective):
 
     max_steps: PowerOfTwo = 1
     """the largest number of sampling steps that may be asked for; one is taken, whatever it is"""
-    label_dropout: Fraction = 0.1
-    """share of rows trained without their condition, so that guidance can be chosen when sampling"""
 
     def losses(
         self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None
     ) -> Losses:
-        drop = drop_rows(batch, self.label_dropout)
-        start = torch.zeros(len(batch), device=batch.data.device)
-        answer = net(torch.zeros_like(batch.data), start, torch.ones_like(start), net.encode(batch.cond, drop))
-        loss = squared_error(answer, batch.data)
-        return Losses(loss, {"regression": loss.detach()})
+        return regress_in_one_step(net, batch, torch.zeros_like(batch.data), drop_rows(batch, self.label_dropout))
 
     def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
         check_num_steps(steps, self.max_steps)

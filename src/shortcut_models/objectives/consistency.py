@@ -10,15 +10,17 @@ from typing import ClassVar
 
 import torch
 
-from ..base import Batch, Cond, Losses, Network, Requires, T, X
+from ..base import Batch, Cond, Network, Requires, T, X
 from ..config import PowerOfTwo
 from ..path import broadcast, interpolate, levels_of, stage_of, step
 from ..sampling import guided, last, renoise
-from ._shared import Draws, OneStepSize, Weight, draw_on_grid, even_times, required
+from ._shared import Draws, OnGrid, Weight, even_times, required
 
 
-class _Consistency(OneStepSize):
+class _Consistency(OnGrid):
     """What both share: where their targets point, and how they sample."""
+
+    loss_name = "consistency"
 
     def _target(self, target_net: Network, batch: Batch, draws: Draws, x: X, neighbour: X, d: T) -> X:
         """Return the velocity from x at t to where the target_net ends the path through the neighbour at t + d."""
@@ -47,26 +49,15 @@ class ConsistencyDistillation(_Consistency):
     def nfe_per_example(self) -> float:
         return 4.0 + (1 if self.guidance in (0, 1) else 2)
 
-    def draw(self, batch: Batch) -> Draws:
-        """Draw noise, times on the finest grid, and the rows that lose their condition."""
-        return draw_on_grid(batch, levels_of(self.max_steps), self.label_dropout)
-
-    @torch.no_grad()
-    def targets(self, target_net: Network, teacher: Network, batch: Batch, draws: Draws) -> tuple[X, X]:
-        """Return (x_t, target) of every row; nothing in here is random."""
+    def targets(
+        self, target_net: Network, teacher: Network | None, batch: Batch, draws: Draws, level: int
+    ) -> tuple[X, X]:
         x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
         d = torch.full_like(draws.t, 1 / self.max_steps)
         step_cond = torch.full_like(draws.t, self.conditioned_step_size)
-        velocity = guided(teacher, batch.cond, self.guidance, len(batch), x.device, draws.drop)
+        velocity = guided(required(teacher), batch.cond, self.guidance, len(batch), x.device, draws.drop)
         neighbour = step(x, d, velocity(x, draws.t, step_cond))
         return x, self._target(target_net, batch, draws, x, neighbour, d)
-
-    def losses(
-        self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None
-    ) -> Losses:
-        draws = self.draw(batch)
-        x, target = self.targets(target_net, required(teacher), batch, draws)
-        return self.regress("consistency", net, batch, draws, x, target)
 
 
 @dataclass(frozen=True)
@@ -84,22 +75,10 @@ class ConsistencyTraining(_Consistency):
         """Return the level of the distance between neighbours, 2^-level, at this share of the way."""
         return stage_of(progress, max(levels_of(self.max_steps), 1))
 
-    def draw(self, batch: Batch, level: int) -> Draws:
-        """Draw noise, times on the grid of the distance 2^-level, and the rows that lose their condition."""
-        return draw_on_grid(batch, level, self.label_dropout)
-
-    @torch.no_grad()
-    def targets(self, target_net: Network, batch: Batch, draws: Draws, level: int) -> tuple[X, X]:
-        """Return (x_t, target) of every row; nothing in here is random."""
+    def targets(
+        self, target_net: Network, teacher: Network | None, batch: Batch, draws: Draws, level: int
+    ) -> tuple[X, X]:
         d = torch.full_like(draws.t, 2.0**-level)
         x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
         neighbour = interpolate(draws.noise, batch.data, draws.t + d, self.sigma_min)
         return x, self._target(target_net, batch, draws, x, neighbour, d)
-
-    def losses(
-        self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None
-    ) -> Losses:
-        level = self.level(progress)
-        draws = self.draw(batch, level)
-        x, target = self.targets(target_net, batch, draws, level)
-        return self.regress("consistency", net, batch, draws, x, target)

@@ -14,28 +14,23 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ..base import Batch, Cond, Losses, Network, Objective, T, X
-from ..config import Fraction, PowerOfTwo
+from ..base import Batch, Cond, Losses, Network, T, X
 from ..errors import UserError
 from ..path import check_num_steps
 from ..randomness import generators_of
 from ..sampling import guided
-from ._shared import drop_rows, squared_error
+from ._shared import Sampled, drop_rows, squared_error
 
 TIMESTEPS = 1000  # of the noise schedule that is trained on
 
 
 @dataclass(frozen=True)
-class Diffusion(Objective):
+class Diffusion(Sampled):
     """Learn to remove noise, a thousand levels of it; generate by removing it in steps."""
 
     uses_target_net: ClassVar[bool] = False
     conditioned_step_size = 0.0
 
-    max_steps: PowerOfTwo = 128
-    """the largest number of sampling steps offered"""
-    label_dropout: Fraction = 0.1
-    """share of rows trained without their condition, so that guidance can be chosen when sampling"""
     schedule: Literal["cosine", "linear"] = "cosine"
     """how fast noise drowns the data"""
     prediction: Literal["v", "epsilon"] = "v"

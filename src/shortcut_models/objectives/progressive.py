@@ -10,19 +10,20 @@ from typing import Annotated, Any, ClassVar
 import annotated_types as at
 import torch
 
-from ..base import Batch, Losses, Network, Requires, X
+from ..base import Batch, Network, Requires, X
 from ..config import PowerOfTwo
 from ..path import interpolate, levels_of, stage_of, step
 from ..sampling import guided
-from ._shared import Draws, OneStepSize, Weight, draw_on_grid, required
+from ._shared import Draws, OnGrid, Weight, required
 
 
 @dataclass(frozen=True)
-class ProgressiveDistillation(OneStepSize):
+class ProgressiveDistillation(OnGrid):
     """Halve the number of steps that a trained flow model needs, until it is one."""
 
     requires: ClassVar[Requires] = "teacher"
     has_schedule: ClassVar[bool] = True
+    loss_name = "distillation"
 
     max_steps: PowerOfTwo = 128
     """steps of the first teacher"""
@@ -47,27 +48,15 @@ class ProgressiveDistillation(OneStepSize):
         """Return the level of the steps learned at this share of the way: one below the finest first, 0 last."""
         return max(levels_of(self.max_steps) - 1 - stage_of(progress, self.stages), 0)
 
-    def draw(self, batch: Batch, level: int) -> Draws:
-        """Draw noise, times on the grid of the stage, and the rows that lose their condition."""
-        return draw_on_grid(batch, level, self.label_dropout)
-
-    @torch.no_grad()
-    def targets(self, teacher: Network, batch: Batch, draws: Draws, level: int) -> tuple[X, X]:
-        """Return (x_t, target) of every row; nothing in here is random."""
+    def targets(
+        self, target_net: Network, teacher: Network | None, batch: Batch, draws: Draws, level: int
+    ) -> tuple[X, X]:
         x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
         half = torch.full_like(draws.t, 2.0 ** -(level + 1))
         step_cond = torch.full_like(draws.t, self.conditioned_step_size)
         weight = self.guidance if level == self.level(0.0) else 1.0  # of the first stage alone
-        average_velocity = guided(teacher, batch.cond, weight, len(batch), x.device, draws.drop)
+        average_velocity = guided(required(teacher), batch.cond, weight, len(batch), x.device, draws.drop)
         bound = lambda x: x if self.clip is None else x.clamp(-self.clip, self.clip)
         first = average_velocity(x, draws.t, step_cond)
         second = average_velocity(bound(step(x, half, first)), draws.t + half, step_cond)
         return x, bound((first + second) / 2)
-
-    def losses(
-        self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None
-    ) -> Losses:
-        level = self.level(progress)
-        draws = self.draw(batch, level)
-        x, target = self.targets(required(teacher), batch, draws, level)
-        return self.regress("distillation", net, batch, draws, x, target)

@@ -6,13 +6,11 @@ the regression, and one trains twice.
 
 from dataclasses import dataclass
 
-import torch
-
 from ..base import Batch, Cond, Losses, Network, X
 from ..config import PowerOfTwo
-from ..path import check_num_steps, velocity
+from ..path import check_num_steps
 from ..sampling import euler, last
-from ._shared import FromPairs, drop_rows, squared_error
+from ._shared import FromPairs, drop_rows, regress_in_one_step
 from .pairing import paired_noise
 
 
@@ -29,11 +27,7 @@ class TwoModel(FromPairs):
         self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None
     ) -> Losses:
         noise = paired_noise(batch, "independent")
-        drop = drop_rows(batch, self.label_dropout)
-        start = torch.zeros(len(batch), device=noise.device)
-        v = net(noise, start, torch.ones_like(start), net.encode(batch.cond, drop))
-        loss = squared_error(v, velocity(noise, batch.data))
-        return Losses(loss, {"regression": loss.detach()})
+        return regress_in_one_step(net, batch, noise, drop_rows(batch, self.label_dropout))
 
     def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
         check_num_steps(steps, self.max_steps)

@@ -25,9 +25,8 @@ from .options import Training
 from .pairs import make_pairs
 from .saving import Saver, resume, whole_weights
 from .state import State
-from .teacher import describe_teacher, init_from_teacher
 from .trainer import Trainer
-from .warm_start import load_initial_weights
+from .warm_start import describe_teacher, init_from_teacher, load_initial_weights
 
 
 def fit(
@@ -102,15 +101,9 @@ def _disk(run: Run) -> Iterator[None]:
 
 
 def prepare(
-    network: Network,
-    objective: Objective,
-    task: Task,
-    training: Training,
-    teacher: Model | None,
-    init: Model | None,
-    device: torch.device,
-    world: int,
-) -> dict[str, Dataset]:
+    network: Network, objective: Objective, task: Task, training: Training, teacher: Model | None, init: Model | None,
+    device: torch.device, world: int,
+) -> dict[str, Dataset]:  # fmt: skip
     """Check that all parts fit each other, give the network its first weights, and return the data."""
     if device.type == "cpu":
         keep_freed_memory()

@@ -1,7 +1,6 @@
 """The noise-sample pairs of methods that learn from what a trained model makes."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from ..base import Cond, Dataset, Objective, PairBatch, X
+from ..base import Batch, Cond, Dataset, Objective, PairBatch, X
 from ..errors import Stopped, UserError
 from ..models.model import Model
 from ..randomness import generator, sample_noise, seed_of
@@ -18,7 +17,7 @@ from ..system.distributed import ALONE, Processes
 from ..system.files import write_atomically
 from ..system.progress import progress
 from ..system.signals import StopRequest
-from .teacher import describe_teacher, dropout_of
+from .warm_start import describe_teacher, dropout_of
 
 SHARD = 1000  # pairs in a file
 AT_ONCE = 250  # pairs made in one batch
@@ -27,34 +26,22 @@ PAIRS = 2  # the place of the pairs' noises among all that is random, so that no
 
 
 class PairDataset:
-    """Pairs in memory, fetched by rows: noise, data, conditions, and which were made without these where any may be."""
+    """Pairs in memory, fetched by rows."""
 
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        self.tensors = dict(tensors)
+    def __init__(self, pairs: Batch) -> None:
+        self.pairs = pairs
 
     def __len__(self) -> int:
-        return len(self.tensors["data"])
+        return len(self.pairs)
 
-    def __getitems__(self, indices: list[int]) -> PairBatch:
-        rows = torch.as_tensor(indices)
-        found = {name: value[rows] for name, value in self.tensors.items()}
-        data, noise = found.pop("data"), found.pop("noise")
-        drop = found.pop("drop", torch.zeros(len(rows), dtype=torch.bool))
-        cond = {name.removeprefix("cond."): value for name, value in found.items()}
-        return PairBatch(data=data, cond=cond, noise=noise, drop=drop)
+    def __getitems__(self, indices: list[int]) -> Batch:
+        return self.pairs[torch.as_tensor(indices)]
 
 
 def make_pairs(
-    teacher: Model,
-    objective: Objective,
-    dataset: Dataset,
-    folder: Path,
-    seed: int,
-    stop: StopRequest,
-    processes: Processes = ALONE,
-    *,
-    quiet: bool,
-) -> dict[str, Dataset]:
+    teacher: Model, objective: Objective, dataset: Dataset, folder: Path, seed: int, stop: StopRequest,
+    processes: Processes = ALONE, *, quiet: bool,
+) -> dict[str, Dataset]:  # fmt: skip
     """Sample the teacher for as many noises as the objective asks for, in shards; existing ones are kept.
 
     Conditions are those of examples drawn from the data set. The share `label_dropout` of the samples is made without,
@@ -138,7 +125,10 @@ def _read(shards: list[Path]) -> dict[str, Dataset]:
             parts.append(safetensors.torch.load_file(path))
         except safetensors.SafetensorError as error:
             raise UserError(f"{path} is damaged ({error}): remove it, then run the same command again") from None
-    tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    held_out = max(len(tensors["data"]) // HELD_OUT, 1)
-    train = {name: value[:-held_out] if len(value) > 1 else value for name, value in tensors.items()}
-    return {"train": PairDataset(train), "test": PairDataset({name: v[-held_out:] for name, v in tensors.items()})}
+    found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    data, noise = found.pop("data"), found.pop("noise")
+    drop = found.pop("drop", torch.zeros(len(data), dtype=torch.bool))  # only there where any may be made without
+    cond = {name.removeprefix("cond."): value for name, value in found.items()}
+    pairs, held_out = PairBatch(data=data, cond=cond, noise=noise, drop=drop), max(len(data) // HELD_OUT, 1)
+    train = pairs[:-held_out] if len(pairs) > 1 else pairs
+    return {"train": PairDataset(train), "test": PairDataset(pairs[-held_out:])}

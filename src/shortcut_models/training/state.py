@@ -43,14 +43,9 @@ class State:
 
     @classmethod
     def new(
-        cls,
-        network: Network,
-        objective: Objective,
-        training: Training,
-        device: torch.device,
-        teacher: Network | None = None,
-        processes: Processes = ALONE,
-    ) -> "State":
+        cls, network: Network, objective: Objective, training: Training, device: torch.device,
+        teacher: Network | None = None, processes: Processes = ALONE,
+    ) -> "State":  # fmt: skip
         """Return the state before the first step: the same in all processes, with the first weights of the main one."""
         sharding = processes.world > 1 and training.parallel == "fsdp"
         # What is to be sharded goes to the device a unit at a time: whole, it might not fit there.

@@ -32,14 +32,9 @@ class Trainer:
     signal_number: int  # of the signal that training stops for; 0 is none
 
     def __init__(
-        self,
-        state: State,
-        model: Model,
-        data: dict[str, Dataset],
-        training: Training,
-        run: Run,
+        self, state: State, model: Model, data: dict[str, Dataset], training: Training, run: Run,
         callbacks: "Sequence[Callback]",
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.state, self.model, self.training, self.run, self.callbacks = state, model, training, run, callbacks
         train, self.heldout_data = (resident(data[split], state.skipped.device) for split in ("train", "test"))
         self.batches = batches(

@@ -60,7 +60,7 @@ def test_two_exact_half_steps_are_the_exact_step(stage: int) -> None:
     objective, batch, d = ProgressiveDistillation(), batch_of(), 2.0**stage / 64
     level = objective.level(STAGES[stage])
     draws = objective.draw(batch, level)
-    x, target = objective.targets(Over(ORACLE, d / 2), batch, draws, level)
+    x, target = objective.targets(Spy(), Over(ORACLE, d / 2), batch, draws, level)
     assert torch.equal((draws.t / d).frac(), torch.zeros(200))
     assert len(draws.t.unique()) > min(1 / d, 20) / 2
     torch.testing.assert_close(target, ORACLE(x, draws.t, torch.full((200,), d)), rtol=0, atol=1e-5)
@@ -74,7 +74,7 @@ def test_only_the_first_stage_is_guided(stage: int) -> None:
     objective, batch = ProgressiveDistillation(guidance=3.0, label_dropout=0.4), batch_of()
     level, d = objective.level(STAGES[stage]), 2.0**stage / 64
     draws = objective.draw(batch, level)
-    x, target = objective.targets(Over(CLASSES, d / 2), batch, draws, level)
+    x, target = objective.targets(Spy(), Over(CLASSES, d / 2), batch, draws, level)
     weight = 3.0 if stage == 0 else 1.0
     mean = CLASSES.mean + weight * (CLASSES.encode(batch.cond, draws.drop) - CLASSES.mean)
     torch.testing.assert_close(target, CLASSES(x, draws.t, torch.full((200,), d), mean), rtol=0, atol=1e-9)
@@ -83,8 +83,8 @@ def test_only_the_first_stage_is_guided(stage: int) -> None:
 @pytest.mark.parametrize("max_steps", [1, 2, 16, 128])
 def test_an_exact_step_and_an_exact_teacher_give_the_exact_way_to_the_end(max_steps: int) -> None:
     objective, batch = ConsistencyDistillation(max_steps=max_steps), batch_of()
-    draws = objective.draw(batch)
-    x, target = objective.targets(Over(ORACLE), Over(ORACLE, 1 / max_steps), batch, draws)
+    draws = objective.draw(batch, objective.level(0.0))
+    x, target = objective.targets(Over(ORACLE), Over(ORACLE, 1 / max_steps), batch, draws, objective.level(0.0))
     assert torch.equal((draws.t * max_steps).frac(), torch.zeros(200))
     torch.testing.assert_close(target, ORACLE(x, draws.t, 1 - draws.t), rtol=0, atol=1e-5)
 
@@ -92,9 +92,9 @@ def test_an_exact_step_and_an_exact_teacher_give_the_exact_way_to_the_end(max_st
 def test_the_step_is_the_sources_and_the_rest_the_teachers() -> None:
     """With constant velocities, 3 for the teacher and 5 for the target_net, the mean is known by hand."""
     objective, batch = ConsistencyDistillation(max_steps=4), batch_of()
-    draws = objective.draw(batch)
+    draws = objective.draw(batch, objective.level(0.0))
     constant = lambda value: Spy(lambda call: torch.full_like(call.x, value))
-    _, target = objective.targets(constant(5.0), constant(3.0), batch, draws)
+    _, target = objective.targets(constant(5.0), constant(3.0), batch, draws, objective.level(0.0))
     left = column(1 - draws.t, target)
     torch.testing.assert_close(target, (3 * 0.25 + 5 * (left - 0.25)) / left * torch.ones(200, 2, dtype=torch.float64))
 
@@ -102,8 +102,8 @@ def test_the_step_is_the_sources_and_the_rest_the_teachers() -> None:
 def test_the_source_of_a_consistency_model_is_guided_and_its_teacher_is_not() -> None:
     objective, batch = ConsistencyDistillation(guidance=3.0, label_dropout=0.4), batch_of()
     teacher, target_net = Spy(CLASSES), Spy(CLASSES)
-    draws = objective.draw(batch)
-    x, _ = objective.targets(target_net, teacher, batch, draws)
+    draws = objective.draw(batch, objective.level(0.0))
+    x, _ = objective.targets(target_net, teacher, batch, draws, objective.level(0.0))
     assert len(teacher.calls[0].x) == 400
     mean = CLASSES.mean + 3 * (CLASSES.encode(batch.cond, draws.drop) - CLASSES.mean)
     neighbour = x + CLASSES(x, draws.t, torch.zeros(200), mean) / 128
@@ -123,10 +123,10 @@ def test_consistency_training_on_a_single_point(level: int) -> None:
         left = column(1 - call.t, call.x)
         return torch.where(left > 0, (MEAN - call.x) / torch.where(left > 0, left, 1), 0)
 
-    _, target = objective.targets(Spy(to_the_point), batch, draws, level)
+    _, target = objective.targets(Spy(to_the_point), None, batch, draws, level)
     line = MEAN - draws.noise
     torch.testing.assert_close(target, line, rtol=0, atol=1e-9)
-    _, target = objective.targets(Spy(), batch, draws, level)
+    _, target = objective.targets(Spy(), None, batch, draws, level)
     torch.testing.assert_close(target, d * line / column(1 - draws.t, line), rtol=0, atol=1e-9)
     losses = objective.losses(Spy(to_the_point), Spy(to_the_point), batch, progress=STAGES[level])
     assert losses.per_example.max() < 1e-10
@@ -255,6 +255,6 @@ def test_live_reflow_samples_what_it_learned_from_data_in_the_most_steps_alone()
 def test_as_the_authors_have_it_mid_point_and_target_are_bounded_at_4() -> None:
     objective = ProgressiveDistillation.original()
     teacher = Spy(lambda call: torch.full_like(call.x, 600.0))
-    _, target = objective.targets(teacher, batch_of(), objective.draw(batch_of(), 6), 6)
+    _, target = objective.targets(Spy(), teacher, batch_of(), objective.draw(batch_of(), 6), 6)
     assert teacher.calls[1].x.abs().max() <= 4
     assert set(target.flatten().tolist()) == {4.0}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from helpers.oracle import Spy, wake
 from shortcut_models.base import Network, Objective
@@ -20,7 +21,7 @@ from shortcut_models.objectives import ConsistencyDistillation, FlowMatching, Pr
 from shortcut_models.system.signals import StopRequest
 from shortcut_models.tasks import Digits, Toy
 from shortcut_models.training.pairs import make_pairs
-from shortcut_models.training.teacher import init_from_teacher
+from shortcut_models.training.warm_start import init_from_teacher
 
 OBJECTIVE = Reflow(max_steps=8, pairs=100, pair_steps=2)
 
@@ -49,9 +50,9 @@ def test_pairs_are_learned_without_a_label_where_they_were_made_so(tmp_path: Pat
     for _ in range(3):
         spy = Spy()
         objective.losses(spy, Spy(), pairs.__getitems__(list(range(94))).to("cpu")[:90])
-        lost = pairs.tensors["drop"][:90] if share else torch.zeros(90, dtype=torch.bool)
+        lost = pairs.pairs.drop[:90] if share else torch.zeros(90, dtype=torch.bool)
         assert share * 90 / 2 <= lost.sum() <= share * 90 * 2
-        assert torch.equal(spy.calls[0].label, torch.where(lost, -1, pairs.tensors["cond.label"][:90]))
+        assert torch.equal(spy.calls[0].label, torch.where(lost, -1, pairs.pairs.cond["label"][:90]))
 
 
 def test_pairs_that_do_not_say_which_lost_their_label_are_those_of_no_dropout(tmp_path: Path) -> None:
@@ -60,7 +61,8 @@ def test_pairs_that_do_not_say_which_lost_their_label_are_those_of_no_dropout(tm
     whole = replace(OBJECTIVE, label_dropout=0.0)
     made(tmp_path, teacher, whole)
     assert "label_dropout" not in json.loads((tmp_path / "pairs.json").read_text())
-    assert "drop" not in made(tmp_path, teacher, whole)["train"].tensors
+    assert not made(tmp_path, teacher, whole)["train"].pairs.drop.any()
+    assert all("drop" not in load_file(path) for path in tmp_path.rglob("*.safetensors"))
     with pytest.raises(UserError, match="holds pairs made with other options: remove it"):
         made(tmp_path, teacher, OBJECTIVE)
 

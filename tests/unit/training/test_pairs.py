@@ -71,8 +71,9 @@ def made(folder: Path, model: Model | None = None, objective: Any = OBJECTIVE, s
 
 def joined(pairs: Any) -> dict[str, Tensor]:
     """All pairs in order, those held out last."""
-    parts = [pairs["train"].tensors, pairs["test"].tensors]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    parts = [pairs["train"].pairs, pairs["test"].pairs]
+    found = {name: torch.cat([getattr(part, name) for part in parts]) for name in ("data", "noise", "drop")}
+    return found | {f"cond.{name}": torch.cat([part.cond[name] for part in parts]) for name in parts[0].cond}
 
 
 def test_pairs_are_what_the_model_makes_of_their_noises(tmp_path: Path) -> None:
