@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .._version import __version__
 from ..errors import UserError
-from ..models.parts import describe
+from ..models.loading import describe
 from ..system.files import write_json
 from ..system.hashing import hash_tensors
 from .episode import Episode
