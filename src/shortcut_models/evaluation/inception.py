@@ -165,16 +165,13 @@ def download(address: str) -> Path:
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
         torch.hub.download_url_to_file(address, str(part))
-        if not zipfile.is_zipfile(part):
-            raise UserError(f"the file at {address} is not a TorchScript file: {OTHERWISE}")
-        os.replace(part, path)
-    except UserError:
-        raise
+        if zipfile.is_zipfile(part):
+            return part.replace(path)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot download {address} ({getattr(error, 'reason', error)}): {OTHERWISE}") from None
     finally:
         part.unlink(missing_ok=True)
-    return path
+    raise UserError(f"the file at {address} is not a TorchScript file: {OTHERWISE}")
 
 
 def find() -> Path:

@@ -44,16 +44,12 @@ def rebuild(kind: str, entry: dict[str, Any], given: Any) -> Any:
     """Return the part that `describe` described, or the one given in its place; kind: task, network or objective."""
     if given is not None:
         return given
-    registry, name = REGISTRIES[kind], entry.get("name")
+    registry, name, advice = REGISTRIES[kind], entry.get("name"), f"pass load(..., {kind}=...)"
     if name is None:
-        raise UserError(
-            f"this model's {kind} is {entry.get('class')}, from outside the package: pass load(..., {kind}=...)"
-        )
+        raise UserError(f"this model's {kind} is {entry.get('class')}, from outside the package: {advice}")
     if name not in registry:
-        raise UserError(
-            f"this model's {kind} {name!r} is unknown: use the script that defines it, pass load(..., {kind}=...), or "
-            f"update shortcut-models"
-        )
+        advice = f"use the script that defines it, {advice}, or update shortcut-models"
+        raise UserError(f"this model's {kind} {name!r} is unknown: {advice}")
     return from_dict(registry[name], {key: value for key, value in entry.items() if key != "name"})
 
 

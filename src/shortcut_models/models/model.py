@@ -148,8 +148,7 @@ class Model:
     ) -> None:
         """Raise UserError for a number out of its range, or for more samples than this machine's memory holds.
 
-        encoded, decoded: how many times all samples are held at once, as the network makes them and in the task's own
-        units; by default as parts and as a whole.
+        encoded, decoded: how many times all samples are held at once, as the network's and as the task's arrays.
         """
         for name, value, least in (("num", num, 1), ("seed", seed, 0), ("batch-size", batch_size, 1)):
             if not isinstance(value, numbers.Integral) or value < least:

@@ -12,8 +12,7 @@ from ..models.loading import assemble, find
 from ..models.run import Run
 from ..system.files import cache_folder
 from ..system.machine import processor
-from ..system.progress import progress
-from ..system.signals import StopRequest
+from ..system.progress import StopRequest, progress
 from .environments import SEEDS, open_environment
 from .episode import Episode
 from .policy import Policy

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from ..errors import UserError
-from ..system.signals import StopRequest
+from ..system.progress import StopRequest
 from .log import Line, Log, measures
 from .previews import picture, snapshot
 from .saving import Saver

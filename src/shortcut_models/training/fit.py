@@ -17,7 +17,7 @@ from ..models.model import Model
 from ..models.run import Run
 from ..system.distributed import process_group
 from ..system.machine import keep_freed_memory, torch_device
-from ..system.signals import StopRequest
+from ..system.progress import StopRequest
 from ..system.torchrun import DAY
 from .callbacks import Callback, Checkpoints, Logging, Previews, Stopping
 from .log import Log, require_tensorboard
