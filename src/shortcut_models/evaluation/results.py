@@ -83,6 +83,5 @@ def table(result: dict[str, Any]) -> str:
     """Return the result of `evaluate` as a table, with a row for each number of steps."""
     rows = result["steps"]
     names = list(next(iter(rows.values())))
-    return format_table([
-        ["steps", *names], *([steps, *(f"{row[name]:.4g}" for name in names)] for steps, row in rows.items())
-    ])  # fmt: skip
+    cells = [[steps, *(f"{row[name]:.4g}" for name in names)] for steps, row in rows.items()]
+    return format_table([["steps", *names], *cells])

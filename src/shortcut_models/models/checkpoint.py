@@ -110,10 +110,7 @@ def newest(folder: Path, names: Sequence[str]) -> tuple[Path, list[Content]] | N
 
 
 def first_whole(folder: Path, look: Callable[[Path], Found]) -> tuple[Path, Found] | None:
-    """Return the newest checkpoint for which `look` raises no UserError or OSError, and what it returned; None without.
-
-    Warns about each damaged one that it skips. Raises UserError if all are damaged.
-    """
+    """Return the newest checkpoint that `look` raises no error for, and what it returned; warn about those skipped."""
     found = list_checkpoints(folder)
     for checkpoint in reversed(found):
         try:

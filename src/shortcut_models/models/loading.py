@@ -1,6 +1,7 @@
-"""From files to a trained model, and from a part of it to the words that name it there."""
+"""From files to a trained model, and from a part of it to the words that name it in a file, and back."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,46 @@ import torch
 from torch import Tensor
 
 from ..base import Network, NetworkConfig, Objective, Task
+from ..config import from_dict, to_dict
 from ..errors import UserError
+from ..networks import NETWORKS
+from ..objectives import OBJECTIVES
+from ..tasks import TASKS
 from . import checkpoint
 from .legacy import upgrade
 from .model import Model
-from .parts import rebuild
 from .run import Run
 
 CONFIG = "config.json"
 LAYOUT = (CONFIG, checkpoint.MODEL)  # the files of a folder in the Hub's layout
+REGISTRIES: dict[str, Mapping[str, Any]] = {"task": TASKS, "network": NETWORKS, "objective": OBJECTIVES}
+"""the names of each kind of part"""
+
+
+def describe(part: Any) -> dict[str, Any]:
+    """Return a task, an objective or the configuration of a network as JSON values: its name and its fields.
+
+    A part from outside the package has the name None, and its class for the reader's sake: it cannot be rebuilt
+    from the file (a class named in a file is never imported), and is passed to `load` instead.
+    """
+    for registry in REGISTRIES.values():
+        for name, cls in registry.items():
+            if cls is type(part):
+                return {"name": name, **to_dict(part)}
+    return {"name": None, "class": f"{type(part).__module__}.{type(part).__qualname__}"}
+
+
+def rebuild(kind: str, entry: dict[str, Any], given: Any) -> Any:
+    """Return the part that `describe` described, or the one given in its place; kind: task, network or objective."""
+    if given is not None:
+        return given
+    registry, name, advice = REGISTRIES[kind], entry.get("name"), f"pass load(..., {kind}=...)"
+    if name is None:
+        raise UserError(f"this model's {kind} is {entry.get('class')}, from outside the package: {advice}")
+    if name not in registry:
+        advice = f"use the script that defines it, {advice}, or update shortcut-models"
+        raise UserError(f"this model's {kind} {name!r} is unknown: {advice}")
+    return from_dict(registry[name], {key: value for key, value in entry.items() if key != "name"})
 
 
 def read_layout(folder: Path) -> checkpoint.Content:
@@ -33,19 +65,13 @@ def read_layout(folder: Path) -> checkpoint.Content:
 
 
 def assemble(
-    weights: dict[str, Tensor],
-    header: dict[str, Any],
-    where: Path | str,
-    *,
-    device: str | torch.device = "cpu",
-    network: Network | None = None,
-    objective: Objective | None = None,
-    task: Task | None = None,
+    weights: dict[str, Tensor], header: dict[str, Any], where: Path, *, device: str | torch.device, **given: Any
 ) -> Model:
     """Make a model from its weights and configuration; see `load`. where: what messages call it."""
     try:
-        task = rebuild("task", header["task"], task)
-        objective = rebuild("objective", header["objective"], objective)
+        task: Task = rebuild("task", header["task"], given.get("task"))
+        objective: Objective = rebuild("objective", header["objective"], given.get("objective"))
+        network: Network | None = given.get("network")
         if network is None:
             config: NetworkConfig = rebuild("network", header["network"], None)
             network = config.build(task.shape, task.conditions)
@@ -57,9 +83,8 @@ def assemble(
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(
-            f"the weights in {where} do not fit the network: {' '.join(str(error).split())[:200]}"
-        ) from None
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"the weights in {where} do not fit the network: {reason}") from None
     network.to(device).eval()
     return model
 

@@ -4,9 +4,9 @@ import contextlib
 import functools
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, overload
+from typing import Any, Literal, get_args
 
 import numpy as np
 import psutil
@@ -64,14 +64,6 @@ class Model:
             return {"label": torch.as_tensor(labels)}
         return self.task.default_cond(rows)
 
-    @overload
-    def sample_from(
-        self, noise: X, steps: int, cond: Cond | None = None, guidance: float = 1.0, *, decode: Literal[True] = True
-    ) -> np.ndarray: ...
-    @overload
-    def sample_from(
-        self, noise: X, steps: int, cond: Cond | None = None, guidance: float = 1.0, *, decode: Literal[False]
-    ) -> X: ...
     def sample_from(
         self, noise: X, steps: int, cond: Cond | None = None, guidance: float = 1.0, *, decode: bool = True
     ) -> Any:
@@ -130,14 +122,14 @@ class Model:
             UserError: a number out of its range.
         """
         self.check_request(num, seed, guidance, batch_size)
-        labels = self.labels(num, label)
-        parts = []
+        batches = self.batches(num, seed, self.labels(num, label), batch_size)
+        return np.concatenate([self.sample_from(noise, steps, cond, guidance) for noise, cond in batches])
+
+    def batches(self, num: int, seed: int, labels: np.ndarray, batch_size: int) -> Iterator[tuple[X, Cond]]:
+        """Yield the noises and the conditions of samples 0 to num - 1, a batch at a time."""
         for start in range(0, num, batch_size):
             rows = range(start, min(start + batch_size, num))
-            noise = sample_noise(seed, rows, self.task.shape)
-            cond = self.conditions(rows, labels[rows.start : rows.stop])
-            parts.append(self.sample_from(noise, steps, cond, guidance))
-        return np.concatenate(parts)
+            yield sample_noise(seed, rows, self.task.shape), self.conditions(rows, labels[rows.start : rows.stop])
 
     @functools.cached_property
     def sample_size(self) -> int:
@@ -156,8 +148,7 @@ class Model:
     ) -> None:
         """Raise UserError for a number out of its range, or for more samples than this machine's memory holds.
 
-        encoded, decoded: how many times all samples are held at once, as the network makes them and in the task's own
-        units; by default as parts and as a whole.
+        encoded, decoded: how many times all samples are held at once, as the network's and as the task's arrays.
         """
         for name, value, least in (("num", num, 1), ("seed", seed, 0), ("batch-size", batch_size, 1)):
             if not isinstance(value, numbers.Integral) or value < least:

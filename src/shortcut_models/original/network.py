@@ -45,11 +45,10 @@ class Sizes:
         def shape(name: str, axes: int) -> tuple[int, ...]:
             if name not in shapes:
                 raise UserError(f"it does not have the array {name}: {CHOOSE}")
-            if len(shapes[name]) != axes or 0 in shapes[name]:
-                raise UserError(
-                    f"{name} has shape {shapes[name]}, not {axes} axes: choose a checkpoint of the original"
-                )
-            return shapes[name]
+            found = shapes[name]
+            if len(found) != axes or 0 in found:
+                raise UserError(f"{name} has shape {found}, not {axes} axes: choose a checkpoint of the original")
+            return found
 
         patch_size, _, channels, width = shape(f"{PATCHES}.kernel", 4)
         hidden = shape("DiTBlock_0.MlpBlock_0.Dense_0.kernel", 2)[1]

@@ -15,14 +15,12 @@ from pathlib import Path
 
 from .._version import __version__
 from ..errors import Stopped, UserError
-from ..models.loading import assemble, find
-from ..models.parts import describe
+from ..models.loading import assemble, describe, find
 from ..models.run import Run
 from ..system.files import cache_folder, write_json
 from ..system.hashing import hash_tensors
 from ..system.machine import processor
-from ..system.progress import progress
-from ..system.signals import StopRequest
+from ..system.progress import StopRequest, progress
 from .environments import SEEDS, open_environment
 from .episode import Episode
 from .policy import Policy

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..config import options, word
 from ..evaluation.results import precision_of
-from ..models.parts import REGISTRIES, describe
+from ..models.loading import REGISTRIES, describe
 from .library import RECIPES
 
 PREFIXES = {"task": "task.", "network": "network.", "objective": "objective.", "training": ""}

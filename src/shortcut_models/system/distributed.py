@@ -109,9 +109,7 @@ ALONE = Processes()  # a single process, without a process group
 
 @contextlib.contextmanager
 def process_group(device: str, limit: datetime.timedelta = TIME_LIMIT) -> Iterator[Processes]:
-    """Join the processes that torchrun started into a group during the block; within another block, use its group.
-
-    device: auto, cuda (each process uses the GPU of its local rank) or cpu; limit: how long processes wait.
+    """Join torchrun's processes into a group during the block, or use the group of an outer one; limit: of waiting.
 
     Raises UserError if there are fewer GPUs than processes, and PeerLost if another process ended during the block.
     """

@@ -44,22 +44,11 @@ def run_jobs(
     prepare: Callable[[], Callable[[Item], Result]], items: Sequence[Item], count: int, *,
     threads: int, stop: Callable[[], bool], preload: str,
 ) -> Generator[tuple[Item, Result | BaseException], None, None]:  # fmt: skip
-    """Do a job for each item in other processes; close the generator to end them.
+    """Yield each item with its result, as jobs end, or with the error of its job; close the generator to end all.
 
-    Args:
-        prepare: called in each process before its first job, picklable; returns the function that does the jobs.
-        items: arguments of the jobs, picklable and hashable.
-        count: most processes at a time, >= 1.
-        threads: torch's threads in each process.
-        stop: called several times a second; once it returns True, no more jobs follow.
-        preload: a module that is imported once, by the server that forks the processes.
-
-    Yields:
-        Each item with its result, in the order in which jobs end, or with the exception that it or `prepare` raised:
-        ProcessDied where its process ended.
-
-    Raises:
-        UserError: a process ended before its first job.
+    prepare is called once in each process, and returns the function that does the jobs. An item whose process ended
+    comes with ProcessDied; UserError is raised if a process ended before its first job. preload is a module that the
+    server of the processes imports once. `prepare` and items are picklable, and items hashable.
     """
     context = _Context()
     context.set_forkserver_preload(["__main__", preload])
@@ -76,19 +65,15 @@ def run_jobs(
                 while not ready.empty():
                     pids.add(ready.get())
                 if isinstance(error, (pebble.ProcessExpired, BrokenProcessPool)):
-                    error = ProcessDied(_describe_end(getattr(error, "exitcode", 0)))
+                    code = getattr(error, "exitcode", 0)
+                    killed = f"{signal.Signals(-code).name} ended the process" if code < 0 else ""
+                    error = ProcessDied(killed or f"the process ended with code {code % 256}")
                     if getattr(future.exception(), "pid", None) not in pids:
                         raise UserError(f"{error} before it could start: try fewer --workers")
                 yield waiting.pop(future), error or future.result()
     finally:
         pool.stop()
         pool.join()
-
-
-def _describe_end(code: int) -> str:
-    if code < 0:
-        return f"{signal.Signals(-code).name} ended the process"
-    return f"the process ended with code {code % 256}"
 
 
 def _begin(prepare: Callable[[], Any], threads: int, ready: Any) -> None:

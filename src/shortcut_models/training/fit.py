@@ -12,12 +12,12 @@ from .._version import __version__
 from ..base import Dataset, Network, NetworkConfig, Objective, Task
 from ..config import to_dict
 from ..errors import UserError
+from ..models.loading import describe
 from ..models.model import Model
-from ..models.parts import describe
 from ..models.run import Run
 from ..system.distributed import process_group
 from ..system.machine import keep_freed_memory, torch_device
-from ..system.signals import StopRequest
+from ..system.progress import StopRequest
 from ..system.torchrun import DAY
 from .callbacks import Callback, Checkpoints, Logging, Previews, Stopping
 from .log import Log, require_tensorboard
