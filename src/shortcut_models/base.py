@@ -248,6 +248,10 @@ class Task(abc.ABC):
         """Read the data once and return this task with all that the data decides filled in."""
         return self
 
+    def describe_data(self) -> str:
+        """Return what the data of a resolved task holds, in one line; "" where its name says that."""
+        return ""
+
     @property
     @abc.abstractmethod
     def shape(self) -> tuple[int, ...]:

@@ -17,6 +17,11 @@ def progress(total: int | None, unit: str, *, quiet: bool = False, **options: An
     return tqdm(total=total, unit=unit, **{"disable": quiet, "mininterval": interval, "dynamic_ncols": True, **options})
 
 
+def say(text: str) -> None:
+    """Print a line on stderr; above a progress bar, where there is one."""
+    tqdm.write(text, file=sys.stderr)
+
+
 class StopRequest(contextlib.AbstractContextManager["StopRequest"]):
     """Turn the first SIGINT or SIGTERM into a request to save and stop; the second one acts as usual."""
 

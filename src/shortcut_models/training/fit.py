@@ -17,7 +17,7 @@ from ..models.model import Model
 from ..models.run import Run
 from ..system.distributed import process_group
 from ..system.machine import keep_freed_memory, torch_device
-from ..system.progress import StopRequest
+from ..system.progress import StopRequest, say
 from ..system.torchrun import DAY
 from .callbacks import Callback, Checkpoints, Logging, Previews, Stopping
 from .log import Log, require_tensorboard
@@ -65,6 +65,8 @@ def fit(
         ready = lambda: prepare(network, objective, task, training, teacher, init, device, processes.world)
         data = processes.with_timeout(DAY).run_on_all(ready)  # machines that share no cache each read the data
         processes.run_on_main(lambda: held.enter_context(files.hold(config)))
+        if not quiet and config["data"]:
+            processes.run_on_main(lambda: say(config["data"]))
         if teacher is not None and objective.requires == "pairs":
             # Written before the pairs: a directory in which only they were made would not be a run.
             processes.run_on_main(lambda: None if files.config.exists() else files.write_config(config))
@@ -143,6 +145,7 @@ def run_config(
         "network": describe(config if isinstance(config, NetworkConfig) else network),
         "objective": describe(objective),
         "training": {"name": "training", **to_dict(training)},
+        "data": task.describe_data(),
         "has_schedule": objective.has_schedule or objective.stages > 1,
         **{part: describe_teacher(model) for part, model in models.items() if model is not None},
     }
