@@ -52,7 +52,7 @@ def episode(policy: Policy, seen: list[dict[str, np.ndarray]], seed: int, steps:
 
 def test_it_acts_on_the_windows_of_training(policy: Policy) -> None:
     task = policy.task
-    windows = Windows(task._read(), HISTORY, CHUNK, CHUNK, [0])  # so that every frame has one
+    windows = Windows(task._demonstrations, HISTORY, CHUNK, CHUNK, [0])  # so that every frame has one
     done = episode(policy, states(len(windows)), seed=5)
     for decision, frame in enumerate(range(0, len(windows), EXECUTE)):
         noise = sample_noise(5, [decision], task.shape)
