@@ -76,7 +76,8 @@ def _write_mp4(where: BinaryIO, frames: Iterable[Frame], rate: int) -> None:
 def encode_gif(frames: Iterable[Image.Image], rate: float, exact: Sequence[str] = (), hold: float = 0.0) -> bytes:
     """Return frames as an endless GIF with one palette, so that nothing flickers; of each frame only what changed.
 
-    rate: frames a second; exact: colours that stay as they are; hold: seconds that the last frame stays, at least.
+    frames: at least one, all of one size; rate: frames a second; exact: colours that stay as they are;
+    hold: seconds that the last frame stays, at least.
     """
     frames = iter(frames)
     first = list(itertools.islice(frames, LOOKED_AT))

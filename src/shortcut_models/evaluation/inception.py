@@ -184,7 +184,7 @@ def find() -> Path:
 
 
 def read_weights(path: Path, sha256: str | None, *, trust: bool = False) -> dict[str, Tensor]:
-    """Return the weights in a TorchScript file, by their names below `layers.`; trust: open it without its SHA-256."""
+    """Return the weights in a TorchScript file by their names below `layers.`; trust: also where `sha256` is None."""
     if not path.is_file():
         raise UserError(f"{path} does not exist: {OTHERWISE}")
     content = path.read_bytes()

@@ -27,7 +27,7 @@ class Draws(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Sampled(Objective):
+class CommonOptions(Objective):
     """The options that come first in most methods."""
 
     max_steps: PowerOfTwo = 128
@@ -37,7 +37,7 @@ class Sampled(Objective):
 
 
 @dataclass(frozen=True)
-class OneStepSize(Sampled):
+class OneStepSize(CommonOptions):
     """The options of methods whose network is always conditioned on the same step size, and what they share."""
 
     conditioned_step_size: Fraction = 0.0
@@ -61,7 +61,7 @@ class OneStepSize(Sampled):
         return last(euler(net, noise, cond, times, step_cond=self.conditioned_step_size, guidance=guidance))
 
 
-class OnGrid(OneStepSize):
+class NetworkTargets(OneStepSize):
     """Methods with targets made by networks, and times on the grid of a step size that may change in training."""
 
     loss_name: ClassVar[str]  # of the loss in the log
@@ -78,20 +78,19 @@ class OnGrid(OneStepSize):
     def targets(
         self, target_net: Network, teacher: Network | None, batch: Batch, draws: Draws, level: int
     ) -> tuple[X, X]:
-        """Return (x_t, target) of every row; nothing in here is random."""
+        """Return (x_t, target) of every row, without gradients; nothing in here is random."""
 
     def losses(
         self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None
     ) -> Losses:
         level = self.level(progress)
         draws = self.draw(batch, level)
-        with torch.no_grad():
-            x, target = self.targets(target_net, teacher, batch, draws, level)
+        x, target = self.targets(target_net, teacher, batch, draws, level)
         return self.regress(self.loss_name, net, batch, draws, x, target)
 
 
 @dataclass(frozen=True)
-class FromPairs(Sampled):
+class FromPairs(CommonOptions):
     """The options of methods that learn from noises and what a trained model made of them."""
 
     uses_target_net: ClassVar[bool] = False

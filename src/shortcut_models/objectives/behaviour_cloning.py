@@ -14,11 +14,11 @@ from ..base import Batch, Cond, Losses, Network, X
 from ..config import PowerOfTwo
 from ..path import check_num_steps
 from ..sampling import euler, last
-from ._shared import Sampled, drop_rows, regress_in_one_step
+from ._shared import CommonOptions, drop_rows, regress_in_one_step
 
 
 @dataclass(frozen=True)
-class BehaviourCloning(Sampled):
+class BehaviourCloning(CommonOptions):
     """Regress the data on its conditions, without any noise."""
 
     uses_target_net: ClassVar[bool] = False
@@ -26,7 +26,7 @@ class BehaviourCloning(Sampled):
     conditioned_step_size = 1.0
 
     max_steps: PowerOfTwo = 1
-    """the largest number of sampling steps that may be asked for; one is taken, whatever it is"""
+    """the largest number of sampling steps that can be requested; one is taken, whatever it is"""
 
     def losses(
         self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None

@@ -14,10 +14,10 @@ from ..base import Batch, Cond, Network, Requires, T, X
 from ..config import PowerOfTwo
 from ..path import broadcast, interpolate, levels_of, stage_of, step
 from ..sampling import guided, last, renoise
-from ._shared import Draws, OnGrid, Weight, even_times, required
+from ._shared import Draws, NetworkTargets, Weight, even_times, required
 
 
-class _Consistency(OnGrid):
+class _Consistency(NetworkTargets):
     """What both share: where their targets point, and how they sample."""
 
     loss_name = "consistency"
@@ -49,9 +49,11 @@ class ConsistencyDistillation(_Consistency):
     def nfe_per_example(self) -> float:
         return 4.0 + (1 if self.guidance in (0, 1) else 2)
 
+    @torch.no_grad()
     def targets(
         self, target_net: Network, teacher: Network | None, batch: Batch, draws: Draws, level: int
     ) -> tuple[X, X]:
+        """Return (x_t, target): where the path ends of the point that one step of the teacher, of size d, reaches."""
         x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
         d = torch.full_like(draws.t, 1 / self.max_steps)
         step_cond = torch.full_like(draws.t, self.conditioned_step_size)
@@ -75,9 +77,11 @@ class ConsistencyTraining(_Consistency):
         """Return the level of the distance between neighbours, 2^-level, at this share of the way."""
         return stage_of(progress, max(levels_of(self.max_steps), 1))
 
+    @torch.no_grad()
     def targets(
         self, target_net: Network, teacher: Network | None, batch: Batch, draws: Draws, level: int
     ) -> tuple[X, X]:
+        """Return (x_t, target): where the path ends of the next point between noise and data, 2^-level away."""
         d = torch.full_like(draws.t, 2.0**-level)
         x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
         neighbour = interpolate(draws.noise, batch.data, draws.t + d, self.sigma_min)

@@ -19,13 +19,13 @@ from ..errors import UserError
 from ..path import check_num_steps
 from ..randomness import generators_of
 from ..sampling import guided
-from ._shared import Sampled, drop_rows, squared_error
+from ._shared import CommonOptions, drop_rows, squared_error
 
 TIMESTEPS = 1000  # of the noise schedule that is trained on
 
 
 @dataclass(frozen=True)
-class Diffusion(Sampled):
+class Diffusion(CommonOptions):
     """Learn to remove noise, a thousand levels of it; generate by removing it in steps."""
 
     uses_target_net: ClassVar[bool] = False

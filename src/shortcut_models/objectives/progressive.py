@@ -14,11 +14,11 @@ from ..base import Batch, Network, Requires, X
 from ..config import PowerOfTwo
 from ..path import interpolate, levels_of, stage_of, step
 from ..sampling import guided
-from ._shared import Draws, OnGrid, Weight, required
+from ._shared import Draws, NetworkTargets, Weight, required
 
 
 @dataclass(frozen=True)
-class ProgressiveDistillation(OnGrid):
+class ProgressiveDistillation(NetworkTargets):
     """Halve the number of steps that a trained flow model needs, until it is one."""
 
     requires: ClassVar[Requires] = "teacher"
@@ -48,9 +48,11 @@ class ProgressiveDistillation(OnGrid):
         """Return the level of the steps learned at this share of the way: one below the finest first, 0 last."""
         return max(levels_of(self.max_steps) - 1 - stage_of(progress, self.stages), 0)
 
+    @torch.no_grad()
     def targets(
         self, target_net: Network, teacher: Network | None, batch: Batch, draws: Draws, level: int
     ) -> tuple[X, X]:
+        """Return (x_t, target): the average velocity of two steps of the teacher, each of size 2^-(level + 1)."""
         x = interpolate(draws.noise, batch.data, draws.t, self.sigma_min)
         half = torch.full_like(draws.t, 2.0 ** -(level + 1))
         step_cond = torch.full_like(draws.t, self.conditioned_step_size)

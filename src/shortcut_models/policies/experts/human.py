@@ -81,7 +81,7 @@ class HumanDriver(Expert):
             pass
 
     def act(self, observation: Observation) -> Float[np.ndarray, "3"]:
-        """Return the action of the gamepad in use, else of the keys; raise KeyboardInterrupt after Escape."""
+        """Return the gamepad's action, else that of the keys. Escape and a closed window raise KeyboardInterrupt."""
         self._show()
         actions = [action for action in (pad.action() for pad in self._gamepads) if np.abs(action).max() > 0]
         return actions[0] if actions else self._action_of_keys()
