@@ -59,6 +59,15 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
         lock.release()
 
 
+def file_stamp(path: Path | int) -> tuple[int, ...]:
+    """Return what tells one state of a file from another, also where a copy kept its time; () where it is missing."""
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError:
+        return ()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
     """Open a file that gets its name at the end of the block, complete, and is removed after an error."""

@@ -1,11 +1,10 @@
 """The user's own images: a folder, tar shards, an .npz file, MNIST-style idx files or a table of Hugging Face."""
 
-import dataclasses
 import functools
 import os
 import warnings
-from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar, Literal
 
 import annotated_types as at
 import numpy as np
@@ -19,11 +18,13 @@ from ..data.arrays import ArrayDataset
 from ..data.images import ImageSet, ImageSource, InPlaceSet, Reading
 from ..data.images.hugging_face import PREFIX
 from ..data.images.layout import ACCEPTED
+from ..data.images.notes import Notes
 from ..errors import UserError
 from ..system.hashing import hash_bytes
+from ..text import MAX_ENTRIES
 from .pixel_metrics import PixelJudge
 
-_NO_LABELS = "leave --task.classes out, or add labels (a folder for each class, KEY.cls in shards)"
+_NO_LABELS = "leave --task.classes out, or add labels (a folder for each class, metadata.csv, KEY.cls in shards)"
 
 
 class PictureTask(Task):
@@ -52,6 +53,23 @@ class PictureTask(Task):
         from ..drawing.sheets import grid
 
         return grid(samples, columns, scale=max(1, 64 // samples.shape[1]))
+
+
+def describe_images(task: Any, train: int, test: int, notes: Notes) -> str:
+    """Return a line on images: their number, size and classes, where the labels are, and what was left out."""
+    size, colour = task.image_size, "grey" if getattr(task, "channels", 3) == 1 else "colour"
+    facts = [f"{train:,} to train on", f"{test:,} held out", f"{size}x{size}", colour, describe_classes(task)]
+    return f"{task.data}: " + "; ".join([", ".join(facts), *filter(None, [notes.labels]), *notes.warnings])
+
+
+def describe_classes(task: Any) -> str:
+    """Return the number of a task's classes, and their numbers and names; only the first of many."""
+    if not task.classes:
+        return "no labels"
+    names = [f"{number} {name}" for number, name in enumerate(task.class_names)][:MAX_ENTRIES]
+    more = [f"... {task.classes - 1} {task.class_names[-1]}"] if task.classes > len(names) > 0 else []
+    shown = f" ({', '.join(names + more)})" if names else ""
+    return f"{task.classes:,} class{'es' * (task.classes > 1)}{shown}"
 
 
 @dataclass(frozen=True)
@@ -112,20 +130,42 @@ class Images(PictureTask):
             raise UserError(f"images needs data: pass --data with {ACCEPTED}")
         if self.images_sha256 and "_source" in vars(self):
             return self
-        source = dataclasses.replace(self)._source  # its own: a task that is resolved again reads again
+        source = replace(self)._source  # its own: a task that is resolved again reads again
         train, test = source.train, source.test
         channels, size, _ = train.shape
-        skipped = train.skipped + test.skipped
-        if skipped:
-            warnings.warn(f"{skipped} damaged image{'s' * (skipped > 1)} in {self.data} left out", stacklevel=2)
         classes = 0 if self.classes == 0 else self._count_classes(train, test)
         sha256 = hash_bytes(train.sha256.encode(), test.sha256.encode())
-        resolved = dataclasses.replace(
+        resolved = replace(
             self, image_size=size, channels=1 if channels == 1 else 3, classes=classes,
             class_names=train.class_names if classes else (), images_sha256=sha256,
         )  # fmt: skip
         vars(resolved)["_source"] = source
+        if found := resolved._notes.warnings:
+            warnings.warn(f"{self.data}: {'; '.join(found)}", stacklevel=2)
         return resolved
+
+    @functools.cached_property
+    def _notes(self) -> Notes:
+        """What is said of the data beside its size and its classes."""
+        train, test = self._source.train, self._source.test
+        skipped = train.skipped + test.skipped
+        notes = self._source.notes + Notes({"damaged image(s)": skipped} if skipped else {})
+        if not self.classes or train.labels is None:
+            return replace(notes, labels="labels are not used" if train.labels is not None else "")
+        used = replace(notes, labels=notes.labels and f"labels from {notes.labels}")
+        empty = np.setdiff1d(np.arange(self.classes), train.labels).tolist()
+        if not empty:
+            return used
+        which = ", ".join(map(str, empty[:MAX_ENTRIES])) + ", ..." * (len(empty) > MAX_ENTRIES)
+        has = "class {} has" if len(empty) == 1 else "classes {} have"
+        return used + Notes(remarks=(has.format(which) + " no image to train on",))
+
+    def describe_data(self) -> str:
+        """Return the number, size and classes of the images, and what was left out; "" before `resolve`."""
+        if not self.images_sha256:
+            return ""
+        train, test = self._source.train, self._source.test
+        return describe_images(self, len(train), len(test), self._notes)
 
     @functools.cached_property
     def _source(self) -> ImageSource:
@@ -172,7 +212,7 @@ class Images(PictureTask):
     def dataset(self, split: str) -> ArrayDataset | InPlaceSet:
         found = self.pictures(split)
         if isinstance(found, InPlaceSet):
-            return found if self.classes else dataclasses.replace(found, labels=None)
+            return found if self.classes else replace(found, labels=None)
         cond = {"label": torch.from_numpy(found.labels)} if self.classes and found.labels is not None else {}
         return ArrayDataset(torch.from_numpy(found.pixels), cond)
 
