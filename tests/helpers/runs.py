@@ -31,8 +31,8 @@ OPTIONS = (*NETWORK, "--batch-size", 32, "--warmup", 3, "--train-steps", 12, "--
 DIGITS = ("train", "digits", *OPTIONS)
 POINTS = ("train", "four-gaussians", *OPTIONS, "--task.size", 500, "--snapshots", 0, "--objective.max-steps", 8)
 COMMANDS = (
-    "recipes", "collect", "train", "compare", "encode", "sample", "evaluate", "fid-stats", "interpolate", "plot",
-    "animate", "report", "rollout", "race", "import-original",
+    "recipes", "collect", "train", "compare", "inspect", "encode", "sample", "evaluate", "fid-stats", "interpolate",
+    "plot", "animate", "report", "rollout", "race", "import-original",
 )  # fmt: skip
 
 

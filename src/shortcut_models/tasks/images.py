@@ -4,7 +4,7 @@ import functools
 import os
 import warnings
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import annotated_types as at
 import numpy as np
@@ -21,7 +21,7 @@ from ..data.images.layout import ACCEPTED
 from ..data.images.notes import Notes
 from ..errors import UserError
 from ..system.hashing import hash_bytes
-from ..text import MAX_ENTRIES
+from .image_data import describe_images, draw_examples, notes_on_labels
 from .pixel_metrics import PixelJudge
 
 _NO_LABELS = "leave --task.classes out, or add labels (a folder for each class, metadata.csv, KEY.cls in shards)"
@@ -54,22 +54,9 @@ class PictureTask(Task):
 
         return grid(samples, columns, scale=max(1, 64 // samples.shape[1]))
 
-
-def describe_images(task: Any, train: int, test: int, notes: Notes) -> str:
-    """Return a line on images: their number, size and classes, where the labels are, and what was left out."""
-    size, colour = task.image_size, "grey" if getattr(task, "channels", 3) == 1 else "colour"
-    facts = [f"{train:,} to train on", f"{test:,} held out", f"{size}x{size}", colour, describe_classes(task)]
-    return f"{task.data}: " + "; ".join([", ".join(facts), *filter(None, [notes.labels]), *notes.warnings])
-
-
-def describe_classes(task: Any) -> str:
-    """Return the number of a task's classes, and their numbers and names; only the first of many."""
-    if not task.classes:
-        return "no labels"
-    names = [f"{number} {name}" for number, name in enumerate(task.class_names)][:MAX_ENTRIES]
-    more = [f"... {task.classes - 1} {task.class_names[-1]}"] if task.classes > len(names) > 0 else []
-    shown = f" ({', '.join(names + more)})" if names else ""
-    return f"{task.classes:,} class{'es' * (task.classes > 1)}{shown}"
+    def draw_data(self) -> Image.Image:
+        """Draw examples of each class, with its number and name, or of all images where there are no labels."""
+        return draw_examples(self, self.pictures("train"))
 
 
 @dataclass(frozen=True)
@@ -150,22 +137,19 @@ class Images(PictureTask):
         train, test = self._source.train, self._source.test
         skipped = train.skipped + test.skipped
         notes = self._source.notes + Notes({"damaged image(s)": skipped} if skipped else {})
-        if not self.classes or train.labels is None:
-            return replace(notes, labels="labels are not used" if train.labels is not None else "")
-        used = replace(notes, labels=notes.labels and f"labels from {notes.labels}")
-        empty = np.setdiff1d(np.arange(self.classes), train.labels).tolist()
-        if not empty:
-            return used
-        which = ", ".join(map(str, empty[:MAX_ENTRIES])) + ", ..." * (len(empty) > MAX_ENTRIES)
-        has = "class {} has" if len(empty) == 1 else "classes {} have"
-        return used + Notes(remarks=(has.format(which) + " no image to train on",))
+        return notes_on_labels(notes, self.classes or 0, train.labels)
 
     def describe_data(self) -> str:
         """Return the number, size and classes of the images, and what was left out; "" before `resolve`."""
         if not self.images_sha256:
             return ""
         train, test = self._source.train, self._source.test
-        return describe_images(self, len(train), len(test), self._notes)
+        return describe_images(self, len(train), len(test), self.data_notes)
+
+    @property
+    def data_notes(self) -> list[str]:
+        """What is said of the data beside its size and classes: where the labels are, and what was left out."""
+        return [*filter(None, [self._notes.labels]), *self._notes.warnings]
 
     @functools.cached_property
     def _source(self) -> ImageSource:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import errno
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from ...errors import UserError
+from ...system.files import NO_FILE
 from ...system.progress import progress
 from .examples import Examples
 
@@ -24,7 +24,6 @@ CHUNK_IMAGES, CHUNK_BYTES = 64, 2**22  # what a thread decodes, at most, before 
 PASS_SIZE = "pass --task.image-size, the side in pixels to train at"
 PROBES = 64  # images that are opened before a set is read in place
 _DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
-_NO_FILE = (errno.ENOENT, errno.ELOOP)  # errors of a link that leads nowhere
 _GREY = _DEEP | {"1", "L", "LA", "La", "F"}
 
 
@@ -96,10 +95,10 @@ def _opened(examples: Examples, index: int, skip_damaged: bool) -> Iterator[Imag
         reason = f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} million pixels"
         remedy = "make it smaller"
     except OSError as error:
-        if error.errno in _NO_FILE and skip_damaged:
+        if error.errno in NO_FILE and skip_damaged:
             raise Damaged from None
         if error.errno is not None:  # from the file system, not from Pillow
-            gone = ": remove it, or pass --task.skip-damaged" if error.errno in _NO_FILE else ""
+            gone = ": remove it, or pass --task.skip-damaged" if error.errno in NO_FILE else ""
             raise UserError(f"cannot read {examples.where(index)}: {error.strerror}{gone}") from None
         reason = str(error).split(" <_io")[0]
     except Exception as error:  # decoders raise almost anything
