@@ -13,7 +13,7 @@ PROSE := $(PAGES) src tests examples benchmarks Makefile
 # One thread each: threads of several processes would wait for one another.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-.PHONY: install demo test test-all robomimic-tests proofs lint words bench docs clean
+.PHONY: install demo test test-all cases robomimic-tests proofs lint words bench docs clean
 
 install: $(VENV)/.installed
 
@@ -45,6 +45,10 @@ test: $(VENV)/.dev
 # Those, and then the long ones.
 test-all: test
 	$(PYTEST) -m 'long and not slow'
+
+# Data, machines and habits of other people, which went wrong before.
+cases: $(VENV)/.dev
+	$(PYTEST) tests/robustness/cases
 
 # In an environment of their own, as robosuite needs another MuJoCo than Meta-World does. ROBOMIMIC_LIFT=FILE compares
 # with the recorded demonstrations of Lift: see tests/unit/policies/environments/test_robomimic.py.

@@ -71,6 +71,10 @@ EXPECTED = {
     "collect": ["ENVIRONMENT name of the environment: car-racing, or meta-world/TASK (required)",
                 "--episodes N number of episodes to keep, those of earlier calls included, >= 1 (required)",
                 "--human, --no-human drive yourself, with the keyboard or a gamepad (default: False)"],
+    "inspect": ["DATA images or demonstrations, as --data of a training takes them, or latents that `shortcut encode` "
+                "wrote (required)",
+                "--out PATH picture of examples, .png: some of each class, or an episode (default: no picture)",
+                "--task.image-size N side in pixels, as for the run, >= 1 (default: the images' own)"],
     "encode": ["--image-size N side in pixels, >= 1 (default: the images' own)",
                "--flip, --no-flip encode the mirror images too, which are wrong for text and digits (default: True)",
                "--shard-size N number of images in a file, >= 1 (default: 1024)"],
@@ -85,7 +89,7 @@ EXPECTED = {
                  "largest)", "--num N number of samples for each number of steps, >= 1 (default: 1000)",
                  "--fid-stats PATH", "--inception TEXT"],
     "fid-stats": ["--out PATH file of the statistics, .npz, with arrays mu, sigma, and more (required)",
-                  "--split {train,test,all} split of the images, held out as for training (default: train)",
+                  "--split {train,test,all} part of the images: all, those to train on, or those held out (default: all)",
                   "--task.channels {1,3} number of channels; 1 is grey, 3 is colour (default: that of the data)",
                   "--keep N number of images whose features are kept too, for KID and neighbourhoods, >= 0 (default: "
                   "10000)"],

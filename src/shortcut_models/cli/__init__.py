@@ -19,6 +19,7 @@ COMMANDS = {
     "collect": "record demonstrations: an expert drives, or corrects a policy, or you drive yourself",
     "train": "train a recipe, or resume a run that was stopped",
     "compare": "train several methods at equal compute and put their samples side by side",
+    "inspect": "say what data holds, without training, and draw examples of it",
     "encode": "turn images into latents once, so that training does not do it at every step",
     "sample": "make samples at one or more numbers of steps",
     "evaluate": "measure quality against the number of steps; the largest number is always measured too, to compare",

@@ -28,8 +28,8 @@ class FidStats(OnDevice):
     """images: a folder, tar shards, .npz or idx files"""
     out: Path
     """file of the statistics, .npz, with arrays mu, sigma, and more"""
-    split: Literal["train", "test", "all"] = "train"
-    """split of the images, held out as for training"""
+    split: Literal["train", "test", "all"] = "all"
+    """part of the images: all, those to train on, or those held out"""
     keep: NonNegativeInt = 10_000
     """number of images whose features are kept too, for KID and neighbourhoods"""
     inception: str | None = None
@@ -52,6 +52,7 @@ class FidStats(OnDevice):
         from ..evaluation.fid_reference import measure
         from ..evaluation.inception import Inception
         from ..system.machine import keep_freed_memory, torch_device
+        from ..system.progress import say
         from ..tasks import Images
 
         check_out(self.out, ".npz")
@@ -59,7 +60,9 @@ class FidStats(OnDevice):
         given = self.task
         task = Images(self.data, given.image_size, given.channels, 0, skip_damaged=given.skip_damaged).resolve()
         keep_freed_memory()
+        say(task.describe_data())
         network = Inception(self.inception, device, sha256=self.inception_sha256, trust=self.trust_file)
         found = measure(task, self.split, network, keep=self.keep)
         found.save(self.out)
-        print(f"{self.out}: {found.count:,} images, {network.size:,} features")
+        part = {"all": "all", "train": "training", "test": "held-out"}[self.split]
+        print(f"{self.out}: {part} {found.count:,} images, {network.size:,} features")

@@ -41,6 +41,7 @@ def write_report(run: Path, model: Model, out: Path | None = None) -> Path:
         recipe=config.get("recipe"),
         gradient=RAINBOW,
         max_steps=model.objective.max_steps,
+        data=config.get("data", ""),
         headline=headline(config, metrics, evaluation, model),
         samples=samples(model),
         quality=evaluation and quality(evaluation, model.step),

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import platformdirs
 
+NO_FILE = (errno.ENOENT, errno.ELOOP)  # errors of a link that leads nowhere
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of a file system without locks
 
 
@@ -57,6 +58,17 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def file_stamp(path: Path | int) -> tuple[int, ...]:
+    """Return what tells one state of a file from another, also where a copy kept its time; () for a dead link."""
+    try:
+        stat = os.stat(path)
+    except OSError as error:
+        if error.errno not in NO_FILE:
+            raise
+        return ()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
 
 
 @contextlib.contextmanager

@@ -1,10 +1,9 @@
 """The user's own images: a folder, tar shards, an .npz file, MNIST-style idx files or a table of Hugging Face."""
 
-import dataclasses
 import functools
 import os
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
 import annotated_types as at
@@ -19,11 +18,13 @@ from ..data.arrays import ArrayDataset
 from ..data.images import ImageSet, ImageSource, InPlaceSet, Reading
 from ..data.images.hugging_face import PREFIX
 from ..data.images.layout import ACCEPTED
+from ..data.images.notes import Notes
 from ..errors import UserError
 from ..system.hashing import hash_bytes
+from .image_data import describe_images, draw_examples, notes_on_labels
 from .pixel_metrics import PixelJudge
 
-_NO_LABELS = "leave --task.classes out, or add labels (a folder for each class, KEY.cls in shards)"
+_NO_LABELS = "leave --task.classes out, or add labels (a folder for each class, metadata.csv, KEY.cls in shards)"
 
 
 class PictureTask(Task):
@@ -52,6 +53,10 @@ class PictureTask(Task):
         from ..drawing.sheets import grid
 
         return grid(samples, columns, scale=max(1, 64 // samples.shape[1]))
+
+    def draw_data(self) -> Image.Image:
+        """Draw examples of each class, with its number and name, or of all images where there are no labels."""
+        return draw_examples(self, self.pictures("train"))
 
 
 @dataclass(frozen=True)
@@ -112,20 +117,39 @@ class Images(PictureTask):
             raise UserError(f"images needs data: pass --data with {ACCEPTED}")
         if self.images_sha256 and "_source" in vars(self):
             return self
-        source = dataclasses.replace(self)._source  # its own: a task that is resolved again reads again
+        source = replace(self)._source  # its own: a task that is resolved again reads again
         train, test = source.train, source.test
         channels, size, _ = train.shape
-        skipped = train.skipped + test.skipped
-        if skipped:
-            warnings.warn(f"{skipped} damaged image{'s' * (skipped > 1)} in {self.data} left out", stacklevel=2)
         classes = 0 if self.classes == 0 else self._count_classes(train, test)
         sha256 = hash_bytes(train.sha256.encode(), test.sha256.encode())
-        resolved = dataclasses.replace(
+        resolved = replace(
             self, image_size=size, channels=1 if channels == 1 else 3, classes=classes,
             class_names=train.class_names if classes else (), images_sha256=sha256,
         )  # fmt: skip
         vars(resolved)["_source"] = source
+        if found := resolved._notes.warnings:
+            warnings.warn(f"{self.data}: {'; '.join(found)}", stacklevel=2)
         return resolved
+
+    @functools.cached_property
+    def _notes(self) -> Notes:
+        """What is said of the data beside its size and its classes."""
+        train, test = self._source.train, self._source.test
+        skipped = train.skipped + test.skipped
+        notes = self._source.notes + Notes({"damaged image(s)": skipped} if skipped else {})
+        return notes_on_labels(notes, self.classes or 0, train.labels)
+
+    def describe_data(self) -> str:
+        """Return the number, size and classes of the images, and what was left out; "" before `resolve`."""
+        if not self.images_sha256:
+            return ""
+        train, test = self._source.train, self._source.test
+        return describe_images(self, len(train), len(test), self.data_notes)
+
+    @property
+    def data_notes(self) -> list[str]:
+        """What is said of the data beside its size and classes: where the labels are, and what was left out."""
+        return [*filter(None, [self._notes.labels]), *self._notes.warnings]
 
     @functools.cached_property
     def _source(self) -> ImageSource:
@@ -172,7 +196,7 @@ class Images(PictureTask):
     def dataset(self, split: str) -> ArrayDataset | InPlaceSet:
         found = self.pictures(split)
         if isinstance(found, InPlaceSet):
-            return found if self.classes else dataclasses.replace(found, labels=None)
+            return found if self.classes else replace(found, labels=None)
         cond = {"label": torch.from_numpy(found.labels)} if self.classes and found.labels is not None else {}
         return ArrayDataset(torch.from_numpy(found.pixels), cond)
 

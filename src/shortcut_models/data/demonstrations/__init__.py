@@ -49,6 +49,15 @@ def _read(path: str | Path, names: Sequence[str]) -> Demonstrations:
         raise UserError(f"cannot read {error.filename or path}: {error.strerror or error}") from None
 
 
+def is_demonstrations(path: str | Path) -> bool:
+    """Return whether a path holds demonstrations of a known format, by its files' names and first bytes."""
+    try:
+        first = str(path) if os.path.exists(os.path.expanduser(path)) else str(path).split(",")[0]
+        return not first.endswith(".npz") and bool(_find_reader(Path(os.path.abspath(os.path.expanduser(first)))))
+    except (UserError, OSError):
+        return False
+
+
 def _find_reader(path: Path) -> Reader:
     if path.is_dir():
         for name, reader in ((native.HEADER, native.read), (lerobot.INFO, lerobot.read)):
@@ -68,4 +77,4 @@ def _find_reader(path: Path) -> Reader:
     raise UserError(f"this file does not hold demonstrations of a known format: use {ACCEPTED}")
 
 
-__all__ = ["ACCEPTED", "Demonstrations", "join", "read"]
+__all__ = ["ACCEPTED", "Demonstrations", "is_demonstrations", "join", "read"]

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from jaxtyping import Int64, UInt8
 
 from ...system.files import cache_folder, write_atomically
 from ...system.hashing import hash_bytes
+from .notes import Notes
 
 IN_MEMORY = 2**30  # bytes; a larger set stays on disk and is mapped into memory
 
@@ -27,6 +28,7 @@ class ImageSet:
     classes: int  # number of classes in the data as a whole, 0 without labels
     class_names: tuple[str, ...]  # names of the classes where the data has any
     skipped: int = 0  # damaged images that were left out
+    notes: Notes = field(default_factory=Notes)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -65,6 +67,7 @@ def describe(name: str, keys: set[str], images: ImageSet) -> None:
     """Write what the file `name` holds, for each of the keys that may ask for it."""
     labels = None if images.labels is None else images.labels.tolist()
     entry = vars(images) | {"pixels": None, "labels": labels, "file": name, "shape": images.pixels.shape}
+    entry["notes"] = asdict(images.notes)
     for key in keys:
         write_atomically(cache_folder() / f"{key}.json", json.dumps(entry).encode())
 
@@ -79,6 +82,7 @@ def read(key: str) -> ImageSet | None:
         if not whole or len(shape) != 4 or (labels is not None and labels.shape != shape[:1]):
             return None
         names, pixels = tuple(entry["class_names"]), read_pixels(name, shape)
-        return ImageSet(pixels, labels, int(entry["classes"]), names, int(entry["skipped"]))
+        notes = Notes.from_json(entry["notes"])
+        return ImageSet(pixels, labels, int(entry["classes"]), names, int(entry["skipped"]), notes)
     except (OSError, ValueError, KeyError, TypeError):
         return None

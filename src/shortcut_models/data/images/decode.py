@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from ...errors import UserError
+from ...system.files import NO_FILE
 from ...system.progress import progress
 from .examples import Examples
 
@@ -28,6 +29,10 @@ _GREY = _DEEP | {"1", "L", "LA", "La", "F"}
 
 class Damaged(Exception):
     """An image cannot be read, and is to be left out."""
+
+
+class Unsuitable(ValueError):
+    """An image is whole, but is not used as it is; args: the reason, and what to do."""
 
 
 class ColourFound(Exception):
@@ -77,15 +82,24 @@ def _none_readable(examples: Examples) -> UserError:
 @contextlib.contextmanager
 def _opened(examples: Examples, index: int, skip_damaged: bool) -> Iterator[Image.Image]:
     """Open an image, and raise UserError or Damaged for anything that goes wrong inside Pillow."""
+    remedy = "remove it"
     try:
         with examples.open(index) as image:
             yield image
             return
     except (UserError, ColourFound, MemoryError):
         raise
+    except Unsuitable as error:
+        reason, remedy = error.args
+    except Image.DecompressionBombError:
+        reason = f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} million pixels"
+        remedy = "make it smaller"
     except OSError as error:
+        if error.errno in NO_FILE and skip_damaged:
+            raise Damaged from None
         if error.errno is not None:  # from the file system, not from Pillow
-            raise UserError(f"cannot read {examples.where(index)}: {error.strerror}") from None
+            gone = ": remove it, or pass --task.skip-damaged" if error.errno in NO_FILE else ""
+            raise UserError(f"cannot read {examples.where(index)}: {error.strerror}{gone}") from None
         reason = str(error).split(" <_io")[0]
     except Exception as error:  # decoders raise almost anything
         reason = f"{type(error).__name__}: {error}"
@@ -93,7 +107,7 @@ def _opened(examples: Examples, index: int, skip_damaged: bool) -> Iterator[Imag
         raise Damaged
     raise UserError(
         f"{examples.where(index)} cannot be read as an image ({' '.join(reason.split())}): "
-        f"remove it, or pass --task.skip-damaged"
+        f"{remedy}, or pass --task.skip-damaged"
     )
 
 
@@ -178,12 +192,16 @@ def to_pixels(image: Image.Image, size: int, channels: int) -> UInt8[np.ndarray,
 
 
 def _plain(image: Image.Image, mode: str) -> Image.Image:
-    """Return the image in mode L or RGB. Raises ValueError if the range of its values is not known."""
+    """Return the image in mode L or RGB. Raises Unsuitable if the range of its values is not known."""
     if image.mode in _DEEP or image.mode == "F":  # 16 bits, or floats from 0 to 1
         values = np.asarray(image).astype(np.float64)
         most = 1.0 if image.mode == "F" else 65535.0
-        if not (values.min() >= 0 and values.max() <= most):
-            raise ValueError(f"values must be from 0 to {most:g}")
+        low, high = float(values.min()), float(values.max())
+        if not (low >= 0 and high <= most):
+            kind = "floats" if image.mode == "F" else "values"
+            raise Unsuitable(f"{kind} must be from 0 to {most:g}, not from {low:g} to {high:g}", "rescale it")
+        if image.mode != "F" and 0 < high <= 255:
+            raise Unsuitable(f"its values of 16 or 32 bits are at most {high:g}, almost black", "save it with 8 bits")
         image = Image.fromarray(np.rint(values * (255 / most)).astype(np.uint8))
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")

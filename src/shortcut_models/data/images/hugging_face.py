@@ -11,7 +11,8 @@ from PIL import Image
 
 from ...errors import UserError, first_line
 from .examples import Examples, ImageFiles, count_classes
-from .npz_idx import check_labels
+from .labels import LABEL_NAMES, check_labels, named, numbered
+from .notes import Notes
 
 PREFIX = "hf:"  # what a name on the Hub, hf:NAME or hf:NAME:CONFIG, begins with
 _BLOCK_ROWS = 1024  # rows of a table that are taken to be together on the disk
@@ -53,7 +54,7 @@ def hides_labels(files: ImageFiles) -> bool:
     if files.kind not in ("parquet", "table"):
         return False
     _, numbers = _labels(_open(files))
-    return numbers is not None and bool((numbers == -1).all())
+    return numbers is not None and numbers.dtype.kind in "iu" and bool((numbers == -1).all())
 
 
 def _labels(table: Any) -> tuple[str | None, np.ndarray | None]:
@@ -62,16 +63,21 @@ def _labels(table: Any) -> tuple[str | None, np.ndarray | None]:
 
 
 def _label_column(table: Any) -> str | None:
-    """Return the column label or labels, of classes or, without any, whole numbers; else that of the most classes."""
+    """Return the column of labels.
+
+    It is called label or labels and holds classes or, without any of these, whole numbers; else it holds the most
+    classes; else it has another name of labels, and holds whole numbers or texts.
+    """
     from datasets import ClassLabel
 
     features = table.features
     classes = {name: kind.num_classes for name, kind in features.items() if isinstance(kind, ClassLabel)}
+    kinds = {name: str(getattr(kind, "dtype", "")).lstrip("u") for name, kind in features.items()}
     for name in ("label", "labels"):
-        whole = getattr(features.get(name), "dtype", "").lstrip("u").startswith("int")
-        if name in classes or (whole and not classes):
+        if name in classes or (kinds.get(name, "").startswith("int") and not classes):
             return name
-    return max(classes, key=classes.__getitem__, default=None)
+    scalar = [name for name, kind in kinds.items() if kind.startswith(("int", "string", "large_string", "bool"))]
+    return max(classes, key=classes.__getitem__, default=None) or named(LABEL_NAMES, scalar)
 
 
 def _image_column(root: Path, table: Any) -> str:
@@ -102,10 +108,20 @@ def read_table(files: ImageFiles) -> Examples:
     if not isinstance(kind, dict):
         cells = cells.cast_column(column, type(kind)(decode=False))
     label, numbers = _labels(table)
-    if numbers is not None and len(numbers) and (numbers == -1).all():
+    labels, remarks = None, []
+    names: tuple[str, ...] = ()
+    if numbers is not None and len(numbers) and numbers.dtype.kind in "iu" and (numbers == -1).all():
         numbers = None
-    labels = None if numbers is None else check_labels(files.root, numbers, len(table))
-    names = () if labels is None else tuple(getattr(table.features[label], "names", None) or ())
+    elif numbers is not None and numbers.dtype.kind in "iu":
+        labels = check_labels(files.root, numbers, len(table))
+        names = tuple(getattr(table.features[label], "names", None) or ())
+    elif numbers is not None:  # of texts
+        labels, names, trouble = numbered(files.root, numbers.tolist())
+        remarks += [trouble] * bool(trouble)
+    others = [name for name in table.features if name not in (column, label)]
+    if labels is None and others:
+        remarks.append(f"no labels: the columns {', '.join(others[:8])} are not read")
+    notes = Notes(remarks=tuple(remarks), labels=f"column {label}" if labels is not None else "")
     images = [f"{files.inner or 'all'}[{row}]" for row in range(len(table))]
     opened, blocks = functools.partial(_open_cell, cells, column), np.arange(len(table)) // _BLOCK_ROWS
-    return Examples(files.root, images, opened, labels, len(names) or count_classes(labels), names, blocks)
+    return Examples(files.root, images, opened, labels, len(names) or count_classes(labels), names, blocks, notes)

@@ -3,8 +3,9 @@
 import glob
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,12 +14,12 @@ from braceexpand import braceexpand
 from ...errors import UserError
 from .examples import ImageFiles, Kind
 from .hugging_face import PREFIX, hides_labels, is_saved, open_tables
+from .labels import LABEL_FILE
+from .notes import IMAGE, Notes, is_image, is_leftover, note_file, note_leftover
 from .npz_idx import npz_splits
 
 T = TypeVar("T")
 ACCEPTED = "a folder of images, tar shards, an .npz file, MNIST-style idx files or hf:NAME"
-IMAGE = re.compile(r"\.(png|jpe?g|webp|bmp|gif|tiff?|p[bgnp]m|avif)$", re.IGNORECASE)
-"""what the name of an image ends in"""
 _KINDS: dict[Kind, tuple[str, re.Pattern[str]]] = {
     "folder": ("images", IMAGE),
     "tar": ("tar shards", re.compile(r"\.(tar|tar\.gz|tgz)$", re.IGNORECASE)),
@@ -78,7 +79,9 @@ def _tables(data: str) -> dict[str, ImageFiles]:
     if len(tables) == 1:
         named = {"train": next(iter(tables))}
     files = {name: [Path(file["filename"]) for file in table.cache_files] for name, table in tables.items()}
-    return _choose(named, data, lambda name, _: _files("table", Path(data), files[name], name))
+    found = _choose(named, data, lambda name, _: _files("table", Path(data), files[name], name))
+    unused = [f"the part {name} is not used" for name in tables if name not in named.values()]
+    return found | {"train": _noted(found["train"], Notes(remarks=tuple(unused)))}
 
 
 def _pattern(pattern: str) -> dict[str, ImageFiles]:
@@ -102,22 +105,39 @@ def _word(match: re.Match[str] | None) -> str:
     return (match and match.lastgroup) or ""
 
 
-def _visible(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return (sub-folders, files) of a folder, sorted, without hidden ones."""
-    with os.scandir(folder) as entries:
-        shown = [entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX"]
-    shown.sort(key=lambda entry: entry.name)
-    return [Path(e.path) for e in shown if e.is_dir()], [Path(e.path) for e in shown if not e.is_dir()]
+def _visible(folder: Path, left_out: Counter[str] | None = None) -> tuple[list[Path], list[Path]]:
+    """Return (sub-folders, files) of a folder, sorted, without hidden ones and leftovers of systems; count those."""
+    left_out = Counter() if left_out is None else left_out
+    folders, files = [], []
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        if is_leftover(entry.name):
+            note_leftover(entry.name, entry.is_dir(), left_out)
+        elif entry.is_dir():
+            folders.append(Path(entry.path))
+        elif entry.is_file() or entry.is_symlink():  # a link that leads nowhere is a damaged image
+            files.append(Path(entry.path))
+        else:
+            left_out["special file(s)"] += 1  # reading a pipe would wait for ever
+    return folders, files
 
 
-def _walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """Yield all visible image files below a folder, sorted; a link that leads back up is not followed again."""
+def _walk(folder: Path, left_out: Counter[str], above: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """Yield all visible image files below a folder, sorted, and files of labels; count all others.
+
+    A link that leads back up is not followed again.
+    """
     real = os.path.realpath(folder)
     if real not in above:
-        folders, files = _visible(folder)
-        yield from (path for path in files if IMAGE.search(path.name))
+        folders, files = _visible(folder, left_out)
+        for path in files:
+            if is_image(path) or LABEL_FILE.fullmatch(path.name):
+                yield path
+            else:
+                note_file(path.name, left_out)
         for inner in folders:
-            yield from _walk(inner, above | {real})
+            yield from _walk(inner, left_out, above | {real})
 
 
 def _folder(folder: Path) -> dict[str, ImageFiles]:
@@ -130,10 +150,20 @@ def _folder(folder: Path) -> dict[str, ImageFiles]:
     # "train" is also a vehicle: beside folders of other names it is a class, unless a test folder is there too.
     if not named or (others and not named.keys() > {"train"}):
         return _contents(folder)
-    beside = others + [path for path in files if IMAGE.search(path.name)]
+    beside = others + [path for path in files if is_image(path)]
     if beside:
         raise UserError(f"{folder} holds {' and '.join(named)}, but also {beside[0].name}: move that away or into one")
-    return _choose(named, folder, lambda path, _: _contents(path, by_name=False)["train"])
+    shared = tuple(path for path in files if LABEL_FILE.fullmatch(path.name))
+    found = _choose(named, folder, lambda path, _: _contents(path, by_name=False)["train"])
+    left_out: Counter[str] = Counter()
+    for path in set(files) - set(shared):
+        note_file(path.name, left_out)
+    with_shared = {split: replace(part, label_files=shared + part.label_files) for split, part in found.items()}
+    return with_shared | {"train": _noted(with_shared["train"], Notes(dict(left_out)))}
+
+
+def _noted(files: ImageFiles, notes: Notes) -> ImageFiles:
+    return replace(files, notes=files.notes + notes)
 
 
 def _choose(named: Mapping[str, T], where: Path | str, files: Callable[[T, str], ImageFiles]) -> dict[str, ImageFiles]:
@@ -147,7 +177,9 @@ def _choose(named: Mapping[str, T], where: Path | str, files: Callable[[T, str],
         splits["test"] = files(held_out[0], "test")
     if len(held_out) > 1 and hides_labels(splits["test"]):
         splits["test"] = files(held_out[1], "test")
-    return splits
+        return splits | {"train": _noted(splits["train"], Notes(remarks=("the test part has no labels: val is used",)))}
+    unused = Notes(remarks=("the val part is not used",) * (len(held_out) > 1))
+    return splits | {"train": _noted(splits["train"], unused)}
 
 
 def _by_name(paths: list[Path]) -> dict[str, list[Path]]:
@@ -169,7 +201,10 @@ def _contents(folder: Path, *, by_name: bool = True) -> dict[str, ImageFiles]:
     # A file that was unpacked beside its .gz is read once.
     idx = found["idx"]
     found["idx"] = [path for path in idx if path.suffix.lower() != ".gz" or path.with_suffix("") not in idx]
-    found["folder"] = list(_walk(folder))
+    left_out: Counter[str] = Counter()
+    walked = list(_walk(folder, left_out))
+    labels = [path for path in walked if LABEL_FILE.fullmatch(path.name)]
+    found["folder"] = [path for path in walked if path not in set(labels)]
     kinds = [kind for kind, paths in found.items() if paths]
     held = [_KINDS[kind][0] for kind in kinds]
     if not kinds:
@@ -177,14 +212,16 @@ def _contents(folder: Path, *, by_name: bool = True) -> dict[str, ImageFiles]:
         seen = f" (it has {', '.join(types[:4])} files)" if types else ""
         raise UserError(f"no images in {folder}{seen}: pass --data with {ACCEPTED}")
     if len(kinds) > 1:
-        raise UserError(f"{folder} holds {held[0]} and {held[1]}: move one kind away, or name the other in --data")
+        name = f"pass --data '{folder}/*.tar' for the shards" if "tar" in kinds else "name the other in --data"
+        raise UserError(f"{folder} holds {held[0]} and {held[1]}: move one kind away, or {name}")
     (kind,) = kinds
     if kind == "folder":
         stray = [path.name for path in found[kind] if path.parent == folder]
         if 0 < len(stray) < len(found[kind]):
             held_too = f"images such as {stray[0]}: move those into a class"
             raise UserError(f"{folder} holds class folders, but also {held_too}")
-        return {"train": _files(kind, folder, found[kind])}
+        part = replace(_files(kind, folder, found[kind]), label_files=tuple(labels), notes=Notes(dict(left_out)))
+        return {"train": part}
 
     def files_of_split(paths: list[Path], split: str) -> ImageFiles:
         if kind in ("idx", "npz") and len(paths) > 1:
@@ -193,4 +230,17 @@ def _contents(folder: Path, *, by_name: bool = True) -> dict[str, ImageFiles]:
         return _files(kind, folder, paths, split if kind == "parquet" else "")
 
     splits = _choose(_by_name(found[kind]) if by_name else {"train": found[kind]}, folder, files_of_split)
-    return _npz(found[kind][0]) if kind == "npz" and len(splits) == 1 else splits
+    if kind == "npz" and len(splits) == 1:
+        splits = _npz(found[kind][0])
+    used = {path for part in splits.values() for path in part.files} | set(found[kind])
+    return splits | {"train": _noted(splits["train"], Notes(_others(folder, used)))}
+
+
+def _others(folder: Path, used: set[Path]) -> dict[str, int]:
+    """Count what a folder holds beside shards, arrays or tables, and not the packed form of what is used."""
+    left_out: Counter[str] = Counter()
+    folders, files = _visible(folder, left_out)
+    for path in files:
+        if path not in used and path.with_suffix("") not in used:
+            note_file(path.name, left_out)
+    return dict(left_out + Counter({"sub-folder(s)": len(folders)}))

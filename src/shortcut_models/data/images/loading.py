@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ...errors import UserError
-from ...system.files import cache_folder, writing
+from ...system.files import cache_folder, file_stamp, writing
 from . import cache
 from .cache import ImageSet, cache_key, cannot_write
 from .decode import ColourFound, Target, decide, decode, probe
@@ -18,10 +18,11 @@ from .examples import Examples, ImageFiles, read_folder
 from .hugging_face import read_table
 from .in_place import InPlaceSet
 from .layout import find_splits
+from .notes import Notes
 from .npz_idx import read_idx, read_npz
 from .shards import is_compressed, read_shards, unpacked
 
-VERSION = 1  # of the way from files to pixels; a change invalidates all cached sets
+VERSION = 2  # of the way from files to pixels; a change invalidates all cached sets
 LARGE = 2**33  # bytes of pixels from which on a set is left where it is, unless `reading` says otherwise
 Reading = Literal["auto", "memory", "in-place"]
 READERS = {"folder": read_folder, "tar": read_shards, "npz": read_npz, "idx": read_idx}
@@ -52,6 +53,12 @@ class ImageSource:
         found = self._read("test", size, channels)
         self._lists.clear()
         return found
+
+    @property
+    def notes(self) -> Notes:
+        """What is said of the files of both parts and of what they hold."""
+        found = sum((part.notes for part in self._parts.values()), self.train.notes)
+        return found + self.test.notes if "test" in self._parts else found
 
     @functools.cached_property
     def _parts(self) -> dict[str, ImageFiles]:
@@ -110,8 +117,7 @@ class ImageSource:
 
 
 def _key(part: ImageFiles, hold_out: bool, *request: str | int | None) -> str:
-    stats = [(str(path), path.stat()) for path in part.files]
-    files = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    files = [(str(path), *file_stamp(path)) for path in (*part.files, *part.label_files)]
     return cache_key([VERSION, part.kind, str(part.root), part.inner, hold_out, *request, files])
 
 
@@ -137,4 +143,4 @@ def _decode(examples: Examples, target: Target, asked: str, key: Callable[[int, 
 def _set(examples: Examples, kept: list[int], pixels: np.ndarray) -> ImageSet:
     labels = None if examples.labels is None else examples.labels[kept]
     skipped = len(examples) - len(kept)
-    return ImageSet(pixels, labels, examples.classes, examples.class_names, skipped)
+    return ImageSet(pixels, labels, examples.classes, examples.class_names, skipped, examples.notes)

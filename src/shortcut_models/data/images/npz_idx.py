@@ -6,6 +6,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,13 @@ from PIL import Image
 
 from ...errors import UserError
 from .examples import Examples, ImageFiles, count_classes
+from .labels import check_labels
+from .notes import Notes
 
-_IMAGES, _LABELS = ("images", "x"), ("labels", "y")
+_IMAGES = ("images", "x", "image", "imgs", "img", "data", "pixels")
+_LABELS = ("labels", "y", "label", "targets", "target", "classes", "class", "cls")
+_VAL = ("val", "valid", "validation")
+_SPLITS = {"train", "test", *_VAL}
 Arrays = np.lib.npyio.NpzFile
 
 
@@ -30,27 +36,37 @@ def _opened(path: Path) -> Iterator[Arrays]:
 
 
 def _named(file: Arrays, names: tuple[str, ...], split: str) -> str | None:
-    """Return the array that is named images or, of several splits, images_SPLIT or SPLIT_images."""
+    """Return the array that has one of the names, in any case, or of several splits images_SPLIT or SPLIT_images."""
     wanted = [{name, split} - {""} for name in names]
-    return next((found for words in wanted for found in file if set(found.split("_")) == words), None)
+    return next((found for words in wanted for found in file if set(found.lower().split("_")) == words), None)
 
 
 def npz_splits(path: Path) -> dict[str, str]:
     """Return {"train": the word for it in the names of arrays}, and "test" likewise; {"train": ""} for one split."""
     with _opened(path) as file:
-        words = [word for word in ("train", "test", "val") if _named(file, _IMAGES, word)]
+        words = [word for word in ("train", "test", *_VAL) if _named(file, _IMAGES, word)]
     return dict(zip(("train", "test"), words, strict=False)) if "train" in words else {"train": ""}
 
 
 def read_npz(files: ImageFiles) -> Examples:
-    path = files.files[0]
+    path, split = files.files[0], files.inner
     with _opened(path) as file:
-        images, labels = (_named(file, names, files.inner) for names in (_IMAGES, _LABELS))
-        candidates = [file[images]] if images else [array for array in file.values() if array.ndim in (3, 4)]
+        images, labels = (_named(file, names, split) for names in (_IMAGES, _LABELS))
+        candidates = [images] if images else [name for name, array in file.items() if array.ndim in (3, 4)]
         if len(candidates) != 1:
             held = ", ".join(file) or "nothing"
             raise UserError(f"{path} must hold an array named images, [n, H, W] or [n, H, W, C]; it holds {held}")
-        return _examples(path, candidates[0], path, file[labels] if labels else None)
+        if labels is None and candidates == ["arr_0"] and "arr_1" in file:
+            labels = "arr_1"  # numpy.savez(path, images, labels), as guided-diffusion writes them
+        found = _examples(path, file[candidates[0]], path, file[labels] if labels else None)
+        read = {candidates[0], labels}
+        # Arrays of the other splits are theirs to read, or to pass over.
+        others = [name for name in file if name not in read and not (split and _SPLITS & {*name.lower().split("_")})]
+        remarks = [f"the array {name} {list(file[name].shape)} is not read" for name in others]
+        used = {"train", "test"} if _named(file, _IMAGES, "test") else {"train", *_VAL}
+        unused = sorted({*_VAL} - used) if split == "train" else []
+        remarks += [f"the {word} part is not used" for word in unused if _named(file, _IMAGES, word)]
+    return replace(found, notes=Notes(remarks=tuple(remarks), labels=f"array {labels}" if labels else ""))
 
 
 def _uint8(path: Path, images: np.ndarray) -> np.ndarray:
@@ -71,18 +87,6 @@ def _uint8(path: Path, images: np.ndarray) -> np.ndarray:
     if low < 0 or high > 1:
         raise UserError(f"{path}: float images must be from 0 to 1, not from {low:g} to {high:g}: rescale them")
     return np.rint(images.astype(np.float32) * 255).astype(np.uint8)
-
-
-def check_labels(path: Path, labels: np.ndarray, count: int) -> np.ndarray:
-    """Return labels as int64 [count], if they are whole numbers from 0, one for each image."""
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.shape != (count,):
-        raise UserError(f"{path}: labels must be one whole number an image, [{count}], not {list(labels.shape)}")
-    numeric = labels.dtype.kind in "iuf" and np.isfinite(labels).all()
-    if not numeric or (labels != np.rint(labels)).any() or (labels < 0).any():
-        raise UserError(f"{path}: labels must be whole numbers from 0 (classes 0, 1, 2, ...): number the classes so")
-    return labels.astype(np.int64)
 
 
 def _examples(path: Path, images: np.ndarray, labels_path: Path, numbers: np.ndarray | None) -> Examples:

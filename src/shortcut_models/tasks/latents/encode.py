@@ -11,7 +11,7 @@ from ...base import Dataset
 from ...errors import UserError
 from ...system.distributed import ALONE, Processes
 from ...system.files import cache_folder, locked
-from ...system.progress import progress
+from ...system.progress import progress, say
 from .. import Images
 from .autoencoder import Vae
 from .shards import Index, refuse_other_content, shrunk, write_shard
@@ -56,9 +56,12 @@ def encode(
         data=images.location, vae=vae.name, vae_kind=vae.kind, vae_sha256=vae.sha256,
         image_size=size, latent_shape=vae.latent_shape(size), statistics=1 if vae.deterministic else 2,
         flips=images.flip, classes=images.classes or 0, class_names=images.class_names,
-        images_sha256=images.images_sha256, shard_size=shard_size, **{split: len(data[split]) for split in data},
+        images_sha256=images.images_sha256, shard_size=shard_size, notes=tuple(images.data_notes),
+        **{split: len(data[split]) for split in data},
     )  # fmt: skip
     index.write(out)
+    if not quiet and processes.main:
+        say(images.describe_data())
     shards = processes.share([(split, *shard) for split in data for shard in index.shards(split)])
     left = [shard for shard in shards if not (out / shard[1]).exists()]
     for _, name, _ in shards:

@@ -54,6 +54,7 @@ class Index:
     train: PositiveInt  # number of training images
     test: PositiveInt  # number of held-out images
     shard_size: PositiveInt  # images in a shard
+    notes: tuple[str, ...] = ()  # what was said of the images when they were encoded
 
     def __post_init__(self) -> None:
         check(self)
@@ -77,7 +78,7 @@ class Index:
             raise UserError(f"{made} the VAE {found.vae}, and {self.vae} is another: {_OTHER}")
         before = to_dict(found)
         for name, value in to_dict(self).items():
-            if name in ("data", "vae") or before[name] == value:  # these paths may have changed
+            if name in ("data", "vae", "notes") or before[name] == value:  # these paths may have changed
                 continue
             if name == "images_sha256":
                 raise UserError(f"{folder} holds latents of other images than {self.data} does now: {_OTHER}")

@@ -20,6 +20,7 @@ from ...data.arrays import BatchDataset
 from ...data.images import ImageSet
 from ...data.images.layout import ACCEPTED
 from ...errors import UserError
+from ..image_data import describe_images
 from ..images import Images, PictureTask, check_classes
 from ..pixel_metrics import FIT_ON, fair_sample
 from .autoencoder import Vae, open_vae
@@ -112,6 +113,17 @@ class Latents(PictureTask):
         vars(resolved)["_images"] = images
         return resolved
 
+    def describe_data(self) -> str:
+        """Return what the images are, what was left out of them, and the shape of latents; "" before `resolve`."""
+        if not self.latent_shape:
+            return ""
+        latents = f"latents {'x'.join(map(str, self.latent_shape))}"
+        if is_encoded(self._path):
+            index = read_index(self._path)
+            return describe_images(self, index.train, index.test, [latents, *index.notes])
+        train, test = (len(self._images.dataset(split)) for split in ("train", "test"))
+        return describe_images(self, train, test, [latents, *self._images.data_notes])
+
     @property
     def _path(self) -> Path:
         return Path(os.path.abspath(os.path.expanduser(str(self.data))))
@@ -188,6 +200,17 @@ class Latents(PictureTask):
         pixels = torch.cat([shrunk(batch.data) for batch in batches]).numpy()
         labels = torch.cat([batch.cond["label"] for batch in batches]).numpy() if self.classes else None
         return ImageSet(pixels, labels, self.classes or 0, self.class_names)
+
+
+def encoded_images(data: str) -> Latents | None:
+    """Return the task of a folder of latents, with its images and without its VAE; None for other data."""
+    if not is_encoded(path := Path(data).expanduser()):
+        return None
+    index = read_index(path)
+    return Latents(
+        data, vae=index.vae, image_size=index.image_size, classes=index.classes, class_names=index.class_names,
+        flip=index.flips, latent_shape=index.latent_shape,
+    )  # fmt: skip
 
 
 class Views(BatchDataset):

@@ -165,7 +165,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], str], str]] = {
     "label that is a word": (with_member("x.cls", b"tench"), "x.cls must hold a whole number from 0, not 'tench'"),
     "label that is enormous": (with_member("00001.cls", b"9" * 30), "must hold a whole number from 0"),
     "label beyond the images": (with_member("00001.cls", b"9999"), "number the classes from 0"),
-    "image without a label": (with_member("x.png", png(pictures(1)[0])), "x.png has no label (KEY.cls)"),
+    "image without a label": (with_member("x.png", png(pictures(1)[0])), "x.png has no label (KEY.cls or KEY.json)"),
     "test label too large": (with_member("00001.cls", b"77", "test.tar"), "test labels"),
     "mixed sizes": (with_member("00001.png", png(pictures(1, 10)[0])), "images are of mixed size (8x8, but "),
     "pattern without files": (lambda root: str(root / "{000..003}.tar"), "no file matches"),

@@ -125,7 +125,9 @@ def test_which_column_is_the_label() -> None:
         ({"label": number}, "label"),
         ({"label": number, "kind": classes(3)}, "kind"),
         ({"width": number}, None),
-        ({"label": (["a"] * 6, datasets.Value("string"))}, None),
+        ({"label": (["a"] * 6, datasets.Value("string"))}, "label"),
+        ({"label": (["a"] * 6, datasets.Value("string")), "kind": classes(3)}, "kind"),
+        ({"Category": number, "width": number}, "Category"),
     ):
         assert hugging_face._label_column(table(pictures(6), **columns)) == expected
 

@@ -212,6 +212,7 @@ def test_hidden_files_and_files_of_other_kinds_are_passed_over(tmp_path: Path) -
     (tmp_path / ".thumbnails").mkdir()
     (tmp_path / ".thumbnails" / "a.png").write_bytes(b"x")
     (tmp_path / "ant" / "up").symlink_to(tmp_path, target_is_directory=True)  # a loop
-    task = Images(data=str(tmp_path)).resolve()
+    with pytest.warns(UserWarning, match="left out: 1 hidden .png file, 1 hidden folder$"):
+        task = Images(data=str(tmp_path)).resolve()
     assert len(task.dataset("train")) + len(task.dataset("test")) == COUNT
     assert task.class_names == NAMES
