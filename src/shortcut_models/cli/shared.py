@@ -61,10 +61,10 @@ class OfModel(OnDevice):
 
         model = self.model()
         if isinstance(model.task, Imitation):
-            raise UserError(
-                f"{self.run} is a policy, and its samples are actions: evaluate it with `shortcut rollout {self.run}`, "
-                f"or watch it with `shortcut race {self.run}`"
-            )
+            ways = f"evaluate it with `shortcut rollout {self.run}`, or watch it with `shortcut race {self.run}`"
+            if not model.task.environment:
+                ways = f"measure it on held-out episodes with `shortcut evaluate {self.run}`, or act from Python"
+            raise UserError(f"{self.run} is a policy, and its samples are actions: {ways}")
         return model
 
 

@@ -20,9 +20,10 @@ class Train(RecipeCommand):
 
     def __call__(self) -> None:
         run = self.run or Path("runs") / self.name
-        train_recipe(self.name, self.recipe, run, self.teacher, init_from=self.init_from)
-        acts = isinstance(self.recipe.task, Imitation)
-        next_one = f"rollout {run} --steps 1 4" if acts else f"sample {run} --steps 1 4 --out samples.npz"
-        done = f"{run} is trained: try `shortcut {next_one}` or `shortcut evaluate {run}`"
+        task = train_recipe(self.name, self.recipe, run, self.teacher, init_from=self.init_from).task
+        tries = [f"sample {run} --steps 1 4 --out samples.npz", f"evaluate {run}"]
+        if isinstance(task, Imitation):
+            tries = [f"rollout {run} --steps 1 4" if task.environment else f"report {run}", f"evaluate {run}"]
+        done = f"{run} is trained: try {' or '.join(f'`shortcut {words}`' for words in tries)}"
         if once_per_job(done):
             print(done)

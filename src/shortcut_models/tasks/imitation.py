@@ -18,6 +18,7 @@ from ..base import Batch, Cond, Condition, Frames, Task, Vector, X
 from ..config import DERIVED, PositiveInt
 from ..data.demonstrations import ACCEPTED, Demonstrations, read
 from ..data.demonstrations.preprocessing import Normalisation, as_numbers, cropped, fit_normalization, parse, tensor_of
+from ..data.demonstrations.summary import summarize
 from ..data.demonstrations.windows import Windows, as_conditions
 from ..errors import UserError
 
@@ -102,14 +103,9 @@ class Imitation(Task):
             raise UserError(f"{self.data} is of {found.environment}, not of {self.environment}: choose others")
         train, held_out = self._split(found)
         trained_on = np.repeat(np.isin(np.arange(len(found)), train), found.ends - found.begins)
-        least = self.chunk - self.execute + 1
-        for episodes, what in ((train, "to train on"), (held_out, "that is held out")):
-            if not len(self._windows_of(found, episodes)):
-                found_no = f"{self.data}: no episode {what} has {least} frames or more"
-                raise UserError(f"{found_no}: pass a smaller --task.chunk, or longer episodes")
-        if few := int((found.ends - found.begins < least).sum()):
+        if few := len(found) - len(train) - len(held_out):
             few_of = f"{few} of {len(found)} episodes in {self.data}"
-            warnings.warn(f"{few_of} have fewer than {least} frames, and are left out", stacklevel=2)
+            warnings.warn(f"{few_of} have fewer than {self._least} frames, and are left out", stacklevel=2)
         actions, arrays = found.actions[trained_on], list(found.observations.values())
         fit = lambda array: ((), ()) if array.ndim == 4 else fit_normalization(array[trained_on], self.normalisation)
         fits, (centre, scale) = [fit(array) for array in arrays], fit(found.actions)
@@ -147,7 +143,24 @@ class Imitation(Task):
     def _split(self, found: Demonstrations) -> tuple[list[int], list[int]]:
         if len(found) < 2:
             raise UserError(f"{self.data} holds one episode: at least two are needed, as one is held out")
-        return found.split(self.validation_fraction)
+        train, held_out = found.split(self.validation_fraction, self._least)
+        if not train or not held_out:
+            usable = len(train) + len(held_out)
+            marked = "" if found.held_out is None else f", {len(held_out)} of them marked as held out"
+            raise UserError(
+                f"{usable} of {len(found)} episodes in {self.data} have {self._least} frames or more{marked}; one to "
+                f"train on and one to hold out are needed: pass a smaller --task.chunk, or longer episodes"
+            )
+        return train, held_out
+
+    @property
+    def _least(self) -> int:
+        """The frames of the shortest episode that has a window."""
+        return self.chunk - self.execute + 1
+
+    def describe_data(self) -> str:
+        found = self._demonstrations
+        return f"{self.data}: {summarize(found, *self._split(found), self._least)}"
 
     def _windows_of(self, found: Demonstrations, episodes: Sequence[int]) -> Windows:
         return Windows(found, self.history, self.chunk, self.execute, episodes)

@@ -46,7 +46,7 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "another environment": ({"environment": "car-racing"}, "is of push-t, not of car-racing: choose others"),
     "only short episodes": (
         {"chunk": 30, "execute": 1},
-        r"no episode to train on has 30 frames or more: .*--task.chunk",
+        r"^0 of 4 episodes in .* have 30 frames or more; one to train on and one to hold out .*--task.chunk",
     ),
 }
 

@@ -8,6 +8,7 @@ from ...errors import UserError
 from . import lerobot, native, robomimic, zarr
 from .episodes import Demonstrations
 from .joining import join
+from .summary import draw_episode
 
 ACCEPTED = (
     "a folder that `shortcut collect` wrote, a replay buffer of Diffusion Policy (.zarr or .zarr.zip), an HDF5 file of "
@@ -77,4 +78,4 @@ def _find_reader(path: Path) -> Reader:
     raise UserError(f"this file does not hold demonstrations of a known format: use {ACCEPTED}")
 
 
-__all__ = ["ACCEPTED", "Demonstrations", "is_demonstrations", "join", "read"]
+__all__ = ["ACCEPTED", "Demonstrations", "draw_episode", "is_demonstrations", "join", "read"]

@@ -29,6 +29,8 @@ class Demonstrations:
     """the seed of each episode, where it is known; evaluations skip these seeds"""
     environment: str = ""  # name of the environment, where it is known
     held_out: Int64[np.ndarray, "rest"] | None = None  # numbers of the held-out episodes, where the data has such
+    fps: float | None = None  # frames per second, where they are known
+    left_out: tuple[str, ...] = ()  # what the files hold besides, such as "observations depth"
 
     def __post_init__(self) -> None:
         if self.actions.ndim != 2 or self.ends.ndim != 1:
@@ -38,7 +40,10 @@ class Demonstrations:
             )
         if not len(self.ends):
             raise UserError("there are no episodes")
-        if (np.diff(self.ends, prepend=0) <= 0).any() or self.ends[-1] != len(self.actions):
+        lengths = np.diff(self.ends, prepend=0)
+        if not (lengths < 0).any() and (lengths == 0).any():
+            raise UserError(f"episode {int((lengths == 0).argmax())} has no frames: remove it")
+        if (lengths < 0).any() or self.ends[-1] != len(self.actions):
             shown = ", ".join([*map(str, self.ends[:8]), *(["..."] if len(self.ends) > 8 else [])])
             raise UserError(
                 f"the ends of the episodes must ascend from above 0 to {len(self.actions)}, the number of actions, not "
@@ -53,6 +58,8 @@ class Demonstrations:
             if not name or set(name) & set(".[]"):  # the network names a part after it, and brackets mark a slice
                 raise UserError(f"an observation is called {name!r}: use a name without dots and brackets")
             check_frames(name, array, len(self.actions))
+            if array.ndim == 4 and array.dtype != np.uint8:
+                raise UserError(f"images of {name} are {array.dtype}, not uint8: convert them")
         for name, array in {"action": self.actions, **self.observations}.items():
             if array.dtype != np.uint8:
                 self._check_finite(name, array)
@@ -76,19 +83,20 @@ class Demonstrations:
         """The first frame of each episode."""
         return np.concatenate([[0], self.ends[:-1]]).astype(np.int64)
 
-    def split(self, fraction: float) -> tuple[list[int], list[int]]:
+    def split(self, fraction: float, least: int = 1) -> tuple[list[int], list[int]]:
         """Return the numbers of the training episodes and of the held-out ones: a fraction, at least one and not all.
 
-        The choice follows from a hash of each seed, or of each number, so that it changes little when episodes are
-        added. Where the data has held-out episodes, it is those.
+        Episodes of fewer than `least` frames are in neither. The choice follows from a hash of each seed, or of each
+        number, so that it changes little when episodes are added. Where the data has held-out episodes, it is those.
         """
+        long = np.flatnonzero(self.ends - self.begins >= least)
         if self.held_out is not None:
-            chosen = self.held_out
+            chosen = np.intersect1d(long, self.held_out)
         else:
             place = lambda i: hashlib.blake2b(str(i if self.seeds is None else self.seeds[i]).encode()).digest()
-            order = np.array(sorted(range(len(self)), key=place))
-            chosen = order[: min(max(1, round(len(self) * fraction)), len(self) - 1)]
-        return np.setdiff1d(np.arange(len(self)), chosen).tolist(), np.sort(chosen).tolist()
+            order = np.array(sorted(long.tolist(), key=place), np.int64)
+            chosen = order[: min(max(1, round(len(long) * fraction)), max(len(long) - 1, 0))]
+        return np.setdiff1d(long, chosen).tolist(), np.sort(chosen).tolist()
 
 
 def check_frames(name: str, array: Any, count: int) -> None:

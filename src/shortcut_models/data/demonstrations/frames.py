@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,8 @@ from ...config import choose
 from ...errors import UserError
 from ...system.files import cache_folder, write_atomically, writing
 
-CACHE_VERSION = 1  # version of the conversion from files to frames; a change invalidates all cached files
+PIXEL_MAX = 255
+CACHE_VERSION = 2  # version of the conversion from files to frames; a change invalidates all cached files
 
 
 class Block(NamedTuple):
@@ -79,52 +81,96 @@ def cache_images(
     """
     folder = cache_folder("demonstrations")
     path, entry = folder / f"{key}.uint8", folder / f"{key}.json"
-    shape = _cached_shape(path, entry)
-    if shape is None:
+    found = _cached(path, entry)
+    if found is None:
         try:
-            shape = _write(name, path, blocks())
-            write_atomically(entry, json.dumps({"shape": shape}).encode())
+            found = _write(name, path, blocks)
+            write_atomically(entry, json.dumps({"shape": found[0], "scale": found[1]}).encode())
         except OSError as error:
             raise UserError(
                 f"cannot write the cache {folder}: {error.strerror or error}; set XDG_CACHE_HOME to a folder with room"
             ) from None
+    shape, scale = found
+    if scale != 1:
+        warnings.warn(
+            f"images of {name} are multiples of 1/{scale} from 0 to 1, and were multiplied by {scale}", stacklevel=2
+        )
     # Copy-on-write, as torch warns of arrays that are read-only.
     return np.memmap(path, np.uint8, "c", shape=shape)
 
 
-def _cached_shape(path: Path, entry: Path) -> tuple[int, ...] | None:
-    """Return the shape of the frames in a file of the cache, or None where it does not exist or is not whole."""
+def _cached(path: Path, entry: Path) -> tuple[tuple[int, ...], int] | None:
+    """Return shape and scale of the frames in a file of the cache, or None where it does not exist or is not whole."""
     try:
-        shape = tuple(int(size) for size in json.loads(entry.read_bytes())["shape"])
-        return shape if len(shape) == 4 and path.stat().st_size == math.prod(shape) else None
+        held = json.loads(entry.read_bytes())
+        shape = tuple(int(size) for size in held["shape"])
+        whole = len(shape) == 4 and path.stat().st_size == math.prod(shape)
+        return (shape, int(held["scale"])) if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _write(name: str, path: Path, blocks: Iterable[Block]) -> tuple[int, ...]:
-    frames, size = 0, ()
+def _write(name: str, path: Path, blocks: Callable[[], Iterable[Block]]) -> tuple[tuple[int, ...], int]:
+    scale, frames, size = _scale_of(blocks()), 0, ()
     with writing(path) as file:
-        for block in _check(name, blocks):
-            pixels = _as_uint8(f"{block.where}: images of {name}", block.array)
+        for block in _check(name, blocks()):
+            pixels = as_uint8(f"{block.where}: images of {name}", block.array, scale)
             file.write(np.ascontiguousarray(pixels).data)
             frames, size = frames + len(pixels), pixels.shape[1:]
-    return (frames, *size)
+    return (frames, *size), scale
 
 
-def _as_uint8(what: str, array: np.ndarray) -> UInt8[np.ndarray, "n height width channels"]:
-    """Return images as uint8. Diffusion Policy stores them as floats from 0 to 255."""
-    if array.ndim != 4 or array.shape[3] not in (1, 3, 4):
+def _scale_of(blocks: Iterable[Block]) -> int:
+    """Return what images are multiplied by: 255 for floats that are nowhere above 1, else 1."""
+    most = 0.0
+    for block in blocks:
+        if block.array.dtype.kind != "f" or most > 1:
+            return 1
+        most = max(most, float(block.array.max(initial=0)))
+    return PIXEL_MAX if 0 < most <= 1 else 1
+
+
+def as_uint8(what: str, array: np.ndarray, scale: int = 1) -> UInt8[np.ndarray, "n height width channels"]:
+    """Return images, multiplied by `scale`, as uint8, or raise UserError where that would change a number.
+
+    Diffusion Policy stores whole floats from 0 to 255; robomimic hands out multiples of 1/255.
+    """
+    if array.ndim != 4 or array.shape[3] not in (1, 3, 4) or not array.size:
         raise UserError(
             f"{what} must be [frames, height, width, channels] with 1, 3 or 4 channels, not {list(array.shape)}: "
             f"transpose them"
         )
-    if array.dtype == np.uint8:
+    if array.dtype == np.uint8 and scale == 1:
         return array
-    if array.dtype.kind not in "iuf" or not (array.min() >= 0 and array.max() <= 255):
-        raise UserError(f"{what} must be numbers from 0 to 255: convert them to uint8")
-    if array.dtype.kind == "f" and 0 < array.max() <= 1:
-        raise UserError(f"{what} are numbers from 0 to 1: multiply them by 255, and convert them to uint8")
-    return np.rint(array).astype(np.uint8)
+    if array.dtype.kind not in "iuf":
+        raise UserError(f"{what} hold {array.dtype}, not numbers: convert them to uint8")
+    wanted = array if scale == 1 else array.astype(np.float64) * scale
+    # A float of 1/255 is off by its rounding.
+    tolerance = 0 if scale == 1 else scale * max(_epsilon(array.dtype), _epsilon(np.dtype(np.float32)))
+    whole = np.rint(wanted)
+    if not (whole.min() >= 0 and whole.max() <= PIXEL_MAX and np.abs(wanted - whole).max() <= tolerance):
+        raise UserError(
+            f"{what} are {array.dtype} from {array.min():.4g} to {array.max():.4g}, which 8 bits do not hold exactly: "
+            f"convert them to uint8 from 0 to 255, or choose --task.observations without {what.rpartition(' ')[2]}"
+        )
+    return whole.astype(np.uint8)
+
+
+def names_left(available: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
+    """Return what to say of the observations that are not read: nothing, or one line."""
+    left = [name for name in available if name not in set(wanted)]
+    return (f"observations {', '.join(left)}",) if left else ()
+
+
+def check_filled(names: Iterable[str], lengths: Iterable[int]) -> None:
+    """Raise UserError that names an episode without frames."""
+    for name, length in zip(names, lengths, strict=True):
+        if not length:
+            raise UserError(f"{name} has no frames: remove it")
+
+
+def _epsilon(dtype: np.dtype[Any]) -> float:
+    return float(np.finfo(dtype).eps) if dtype.kind == "f" else 0.0
 
 
 def _check(name: str, blocks: Iterable[Block]) -> Iterator[Block]:
@@ -149,9 +195,10 @@ def _size(block: Block) -> str:
 
 
 def cache_key(files: Sequence[Path], *facts: str) -> str:
-    """Return a key for what is made of these files and facts; it changes when a file changes."""
+    """Return a key for what is made of these files and facts; it changes when a file changes or is replaced."""
     stats = [(str(path.resolve()), path.stat()) for path in files]
-    stamps = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    # Copying tools set the time of the last change; they cannot set ctime, the time of the change of the entry.
+    stamps = [(path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for path, stat in stats]
     return hashlib.sha256(json.dumps([CACHE_VERSION, stamps, facts]).encode()).hexdigest()[:32]
 
 

@@ -24,6 +24,10 @@ def join(sets: Sequence[tuple[str, Demonstrations]]) -> Demonstrations:
     environments = {part.environment for part in parts if part.environment}
     if len(environments) > 1:
         raise UserError(f"they are of {' and of '.join(sorted(environments))}: use demonstrations of one environment")
+    rates = {part.fps for part in parts if part.fps is not None}
+    if len(rates) > 1:
+        shown = " and ".join(f"{rate:g}" for rate in sorted(rates))
+        raise UserError(f"they have {shown} frames per second: use demonstrations of one rate, or resample some")
     _check_seeds(sets)
     offsets = np.cumsum([0, *(len(part.actions) for part in parts[:-1])])
     return Demonstrations(
@@ -32,6 +36,7 @@ def join(sets: Sequence[tuple[str, Demonstrations]]) -> Demonstrations:
         np.concatenate([part.ends + offset for part, offset in zip(parts, offsets, strict=True)]),
         returns=_join_values(sets, "returns"), seeds=_join_values(sets, "seeds"),
         environment=next(iter(environments), ""), held_out=_join_values(sets, "held_out"),
+        fps=next(iter(rates), None), left_out=tuple(dict.fromkeys(text for part in parts for text in part.left_out)),
     )  # fmt: skip
 
 

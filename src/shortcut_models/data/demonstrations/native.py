@@ -21,7 +21,7 @@ import numpy as np
 from ...errors import UserError
 from ...system.files import write_json, writing
 from .episodes import Demonstrations
-from .frames import Block, read_frames, select_names, stack_vectors
+from .frames import Block, as_uint8, check_filled, names_left, read_frames, select_names, stack_vectors
 
 HEADER = "demonstrations.json"
 FORMAT = 1
@@ -76,9 +76,14 @@ def write_episode(
         score: the return.
 
     Raises:
-        UserError: lengths do not match, or numbers are not finite.
+        UserError: lengths do not match, numbers are not finite, or images do not hold whole numbers from 0 to 255.
     """
-    arrays = {name: a if a.dtype == np.uint8 else a.astype(np.float32) for name, a in observations.items()}
+    check_filled([f"episode {seed}"], [len(actions)])
+    arrays = {
+        name: as_uint8(f"images of {name}", array) if array.ndim == 4
+        else array if array.dtype == np.uint8 else array.astype(np.float32)
+        for name, array in observations.items()
+    }  # fmt: skip
     made = Demonstrations(arrays, actions.astype(np.float32), np.array([len(actions)]), seeds=np.array([seed]))
     named: dict[str, Any] = {PREFIX + name: array for name, array in made.observations.items()}
     named |= {"action": made.actions, "return": np.float64(score), "seed": np.int64(seed)}
@@ -126,6 +131,7 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
     first = {name: array for name, array in _read_arrays(files[0]).items() if name.startswith(PREFIX)}
     scalars = [_read_arrays(path, ("action", "seed", "return")) for path in files]
     lengths = [len(np.atleast_1d(episode["action"])) for episode in scalars]
+    check_filled((path.name for path in files), lengths)
     by_file = [Block(f.name, n, s["action"]) for f, n, s in zip(files, lengths, scalars, strict=True)]
     actions = stack_vectors("action", by_file)
     seeds, returns = zip(*map(_seed_and_return, files, scalars), strict=True)
@@ -138,8 +144,9 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
         for path, length in zip(files, lengths, strict=True):
             yield Block(path.name, length, _read_arrays(path, [PREFIX + name])[PREFIX + name])
 
+    available = [name.removeprefix(PREFIX) for name in first]
+    wanted = select_names(names, available)
     observations = {
-        name: read_frames(name, first[PREFIX + name], files, functools.partial(blocks, name))
-        for name in select_names(names, [name.removeprefix(PREFIX) for name in first])
+        name: read_frames(name, first[PREFIX + name], files, functools.partial(blocks, name)) for name in wanted
     }
-    return dataclasses.replace(plain, observations=observations)
+    return dataclasses.replace(plain, observations=observations, left_out=names_left(available, wanted))

@@ -11,6 +11,8 @@ from PIL import Image
 from ...errors import UserError
 from .frames import import_extra
 
+_COLOURS = ("1", "L", "P", "RGB", "YCbCr", "CMYK")  # modes of Pillow that become RGB without a loss of depth or opacity
+
 
 class Columns:
     """Some columns of all Parquet files below a folder, in the order of the files' names."""
@@ -27,6 +29,8 @@ class Columns:
             try:
                 # Not read_table, which makes columns of folders with names such as a=b.
                 table = parquet.ParquetFile(path).read(list(names))
+            except pyarrow.ArrowNotImplementedError as error:  # a codec that this build does not have
+                raise UserError(f"pyarrow cannot read {path.name} ({_line(error)}): write it with snappy") from None
             except (pyarrow.ArrowException, OSError) as error:
                 raise UserError(f"{path.name} is damaged ({_line(error)}): copy it again") from None
             missing = [name for name in names if name not in table.column_names]
@@ -64,16 +68,38 @@ class Columns:
             )
         return flat.reshape(rows, -1 if rows else 0)
 
+    def image_files(self, name: str) -> list[Path]:
+        """Return the files beside the table that hold images of a column."""
+        import pyarrow
+        from pyarrow import compute
+
+        column = self.table.column(name)
+        if not pyarrow.types.is_struct(column.type) or column.type.get_field_index("path") < 0:
+            return []
+        paths = compute.struct_field(column, "path")
+        if column.type.get_field_index("bytes") >= 0:
+            paths = paths.filter(compute.struct_field(column, "bytes").is_null())
+        files = (self.folder.parent / path for path in paths.drop_null().unique().to_pylist())
+        return sorted(file for file in files if file.is_file())
+
     def image(self, name: str, row: int) -> np.ndarray:
         """Return an image [height, width, channels] of a column that holds encoded images."""
         cell = self.table.column(name)[row].as_py()
         try:
             content = cell["bytes"] if cell["bytes"] is not None else (self.folder.parent / cell["path"]).read_bytes()
-            return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+            image = Image.open(io.BytesIO(content))
+            image.load()
         except (TypeError, KeyError, OSError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(
                 f"{name} of frame {row} cannot be read as an image ({error}): correct or remove it"
             ) from None
+        opaque = image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255)
+        if image.mode not in _COLOURS and not opaque:
+            raise UserError(
+                f"{name} of frame {row} has pixels of mode {image.mode}, which 8-bit RGB does not hold exactly: "
+                f"convert it, or choose --task.observations without {name}"
+            )
+        return np.asarray(image.convert("RGB"))
 
 
 def _has_equal_lengths(lists: Any) -> bool:

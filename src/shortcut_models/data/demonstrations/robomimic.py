@@ -1,6 +1,8 @@
 """robomimic's HDF5 files: `data/demo_3/actions`, `data/demo_3/obs/NAME`, and the held-out episodes in `mask/valid`."""
 
+import contextlib
 import functools
+import importlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +12,7 @@ import numpy as np
 
 from ...errors import UserError
 from .episodes import Demonstrations
-from .frames import Block, import_extra, read_frames, select_names, stack_vectors
+from .frames import Block, check_filled, import_extra, names_left, read_frames, select_names, stack_vectors
 
 _ENVIRONMENTS = {"Lift": "robomimic-lift", "TwoArmTransport": "robomimic-transport"}  # our names for theirs
 
@@ -18,19 +20,26 @@ _ENVIRONMENTS = {"Lift": "robomimic-lift", "TwoArmTransport": "robomimic-transpo
 def read(path: Path, names: Sequence[str] = ()) -> Demonstrations:
     """Read all episodes of a file; see `demonstrations.read`. With both masks, episodes in neither are left out."""
     h5py = import_extra("h5py", "files of robomimic")
+    with contextlib.suppress(ImportError):
+        importlib.import_module("hdf5plugin")  # registers filters that h5py does not have
     try:
         with h5py.File(path, "r") as file:
             return _read(path, file, names)
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
+        if "filter" in str(error):
+            raise UserError(
+                f"it is compressed with a filter that is not installed ({error}): pip install hdf5plugin"
+            ) from None
         raise UserError(f"the file is damaged ({error}): copy it again") from None
 
 
 def _read(path: Path, file: Any, names: Sequence[str]) -> Demonstrations:
-    demos, held_out = _episodes(file)
+    demos, held_out, left_out = _episodes(file)
     lengths = [_frames(demo) for demo in demos]
     shown = [demo.name.rpartition("/")[2] for demo in demos]
+    check_filled(shown, lengths)
 
     def blocks(inner: str) -> Iterator[Block]:
         for where, length, demo in zip(shown, lengths, demos, strict=True):
@@ -38,30 +47,45 @@ def _read(path: Path, file: Any, names: Sequence[str]) -> Demonstrations:
 
     actions = stack_vectors("action", blocks("actions"))
     Demonstrations({}, actions, np.cumsum(lengths))  # reports mistakes before the images are read
-    observations = {
-        name: read_frames(name, _array(demos[0], f"obs/{name}"), [path], functools.partial(blocks, f"obs/{name}"))
-        for name in select_names(names, list(_array(demos[0], "obs", is_group=True)))
-    }
+    available = list(_array(demos[0], "obs", is_group=True))
+    wanted, observations = select_names(names, available), {}
+    for name in wanted:
+        arrays = [_array(demo, f"obs/{name}") for demo in demos]
+        files = sorted({path, *(file for array in arrays for file in _files(path, array))})
+        observations[name] = read_frames(name, arrays[0], files, functools.partial(blocks, f"obs/{name}"))
     have_rewards = all("rewards" in demo for demo in demos)
     rewards = stack_vectors("reward", blocks("rewards")).sum(1, dtype=np.float64) if have_rewards else None
     return Demonstrations(
         observations, actions, np.cumsum(lengths),
         returns=None if rewards is None else np.add.reduceat(rewards, np.cumsum([0, *lengths[:-1]])),
-        environment=_environment(file), held_out=held_out,
+        environment=_environment(file), held_out=held_out, fps=_rate(file),
+        left_out=(*left_out, *names_left(available, wanted)),
     )  # fmt: skip
 
 
-def _episodes(file: Any) -> tuple[list[Any], np.ndarray | None]:
-    """Return the episodes in order of their numbers, and which of them are held out, where the file has a mask."""
+def _files(path: Path, array: Any) -> list[Path]:
+    """Return the files that hold an array: it may be a link into another file, or be put together from several."""
+    own = Path(array.file.filename)
+    parts = array.virtual_sources() if array.is_virtual else []
+    named = [own, *(own.parent / part.file_name for part in parts if part.file_name != ".")]
+    return [file for file in named if file.exists()] or [path]
+
+
+def _episodes(file: Any) -> tuple[list[Any], np.ndarray | None, tuple[str, ...]]:
+    """Return the episodes in order of their numbers, the held-out ones of the file's mask, and what is left out."""
     data = _array(file, "data", is_group=True)
     demos = sorted((name for name in data if hasattr(data[name], "keys")), key=lambda name: (len(name), name))
     members = {name: _members(file, name) for name in ("train", "valid") if f"mask/{name}" in file}
+    left_out: tuple[str, ...] = ()
     if members.keys() == {"train", "valid"}:
-        demos = [name for name in demos if name in members["train"] | members["valid"]]
+        kept = [name for name in demos if name in members["train"] | members["valid"]]
+        if few := len(demos) - len(kept):
+            left_out = (f"{few} episode{'s' * (few > 1)} in neither mask/train nor mask/valid",)
+        demos = kept
     if not demos:
         raise UserError("it holds no episodes: use a file with data/demo_0, data/demo_1, ...")
     held_out = [i for i, name in enumerate(demos) if name in members["valid"]] if "valid" in members else []
-    return [data[name] for name in demos], np.array(held_out, np.int64) if held_out else None
+    return [data[name] for name in demos], np.array(held_out, np.int64) if held_out else None, left_out
 
 
 def _members(file: Any, name: str) -> set[str]:
@@ -95,3 +119,10 @@ def _environment(file: Any) -> str:
         return _ENVIRONMENTS.get(json.loads(file["data"].attrs["env_args"])["env_name"], "")
     except (KeyError, TypeError, ValueError):
         return ""
+
+
+def _rate(file: Any) -> float | None:
+    try:
+        return float(json.loads(file["data"].attrs["env_args"])["env_kwargs"]["control_freq"])
+    except (KeyError, TypeError, ValueError):
+        return None

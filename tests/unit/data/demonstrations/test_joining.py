@@ -11,7 +11,7 @@ import pytest
 from helpers import demonstrations as demos
 from helpers.demonstrations import ENDS, FRAMES, RETURNS, actions, pictures, states
 from helpers.runs import refusal
-from shortcut_models.data.demonstrations import native, read
+from shortcut_models.data.demonstrations import Demonstrations, join, native, read
 from shortcut_models.errors import UserError
 from shortcut_models.tasks import Imitation
 
@@ -94,3 +94,10 @@ def test_nothing_between_commas_is_not_a_set(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"^,: this does not exist: use a folder"):
         read(",")
+
+
+def test_sets_of_different_rates_are_refused(tmp_path: Path) -> None:
+    found = [Demonstrations({}, actions(), ENDS, fps=rate) for rate in (10.0, 30.0, None)]
+    with pytest.raises(UserError, match="they have 10 and 30 frames per second: use demonstrations of one rate"):
+        join([("a", found[0]), ("b", found[1])])
+    assert join([("a", found[2]), ("b", found[1])]).fps == 30

@@ -60,8 +60,8 @@ def rows(change: Callable[[Any], Any]) -> demos.Maker:
 
 VIDEO = "videos/observation.images.image/chunk-000/file-001.mp4"
 MISTAKES: dict[str, tuple[demos.Maker, str]] = {
-    "an older LeRobot": (info(codebase_version="v2.1"), "has format v2.1: convert it to v3.0 with LeRobot's converter"),
-    "info without features": (info(features={}), "meta/info.json is damaged, or lacks 'action': copy"),
+    "an older LeRobot": (info(codebase_version="v2.1"), "has format v2.1, not v3.0: convert it with `python -m le"),
+    "info without features": (info(features={}), "meta/info.json lists no features: copy the data set again"),
     "a video that does not decode": (
         lerobot(lambda path: demos.cut(path / VIDEO)), "the video file-001.mp4 cannot be decoded .*copy it again"),
     "a video that is too short": (
