@@ -69,8 +69,8 @@ TABLE: dict[str, tuple[str, str]] = {
     "switch of before": ("train images --no-task.flip", "no option --no-task.flip: did you mean --task.no-flip?"),
     # networks, objectives, tasks
     "unknown network": (
-        "train digits --run new --network unet",
-        "no network 'unet': did you mean unet1d? choose one of ",
+        "train digits --run new --network unet1",
+        "no network 'unet1': did you mean unet1d? choose one of ",
     ),
     "unknown objective": ("train digits --run new --objective shortcuts", "did you mean shortcut?"),
     "width 0": (f"{TINY} --run new --network.width 0", "--network.width must be >= 1, not 0"),

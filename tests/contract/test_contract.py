@@ -53,7 +53,8 @@ def test_wrong_shapes_and_types_do_not_pass(call: Callable[[], object]) -> None:
 
 
 def test_the_shapes_fit_what_they_should() -> None:
-    taken = {"mlp": "2 1x8x8 3x8x8 5x3", "dit": "1x8x8 3x8x8", "unet1d": "5x3", "chunk-dit": "5x3"}
+    images = "1x8x8 3x8x8"
+    taken = {"mlp": f"2 {images} 5x3", "dit": images, "unet": images, "unet1d": "5x3", "chunk-dit": "5x3"}
     expected = [f"{name}-{shape}" for name, shapes in taken.items() for shape in shapes.split()]
     assert [parameter.id for parameter in fitting()][: len(expected)] == expected
 

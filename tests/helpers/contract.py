@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shortcut_models.base import Batch, Condition, Frames, Label, Losses, Network, NetworkConfig, Objective, Vector
 from shortcut_models.errors import UserError
-from shortcut_models.networks import NETWORKS, ChunkDiTConfig, DiTConfig, MLPConfig, UNet1dConfig
+from shortcut_models.networks import NETWORKS, ChunkDiTConfig, DiTConfig, MLPConfig, UNet1dConfig, UNet2dConfig
 from shortcut_models.objectives import OBJECTIVES
 
 from .objective_variants import VARIANTS
@@ -22,6 +22,7 @@ IMAGES: dict[str, Any] = {"image_width": 4, "image_stages": 1, "keypoints": 3}
 SMALL: dict[str, NetworkConfig] = {
     "mlp": MLPConfig(width=16, depth=1, condition_width=16, **IMAGES),
     "dit": DiTConfig(width=16, depth=1, heads=2),
+    "unet": UNet2dConfig(width=16, levels=2, condition_width=16, **IMAGES),
     "unet1d": UNet1dConfig(width=8, condition_width=16, kernel=3, **IMAGES),
     "chunk-dit": ChunkDiTConfig(width=16, depth=1, heads=2, **IMAGES),
 }
