@@ -13,7 +13,7 @@ from ...errors import UserError
 from ...system.files import cache_folder, writing
 from . import cache
 from .cache import ImageSet, cache_key, cannot_write
-from .decode import ColourFound, Target, decide, decode, probe
+from .decode import ColourFound, Target, decide, decode, first_side, probe
 from .examples import Examples, ImageFiles, read_folder
 from .hugging_face import read_table
 from .in_place import InPlaceSet
@@ -52,6 +52,14 @@ class ImageSource:
         found = self._read("test", size, channels)
         self._lists.clear()
         return found
+
+    def first_side(self) -> int:
+        """Return the shorter side of the first image for training that can be read."""
+        try:
+            with self._listed("train") as examples:
+                return first_side(examples, self.skip_damaged)
+        except OSError as error:
+            raise UserError(f"cannot read {error.filename or self.data}: {error.strerror or error}") from None
 
     @functools.cached_property
     def _parts(self) -> dict[str, ImageFiles]:
