@@ -69,7 +69,7 @@ def assert_refused(
 ) -> None:
     """Assert that a command is refused: exit code 2, one line on stderr with the message, and nothing written.
 
-    Warnings, what the data holds, and the bar of a training that had begun, may come before it.
+    Warnings, the plan, and the bar of a training that had begun, may come before it.
 
     Args:
         words: the command, without `shortcut`.
@@ -79,7 +79,7 @@ def assert_refused(
     """
     before = None if unchanged is None else listing(unchanged)
     outcome = run(*(words.split() if isinstance(words, str) else words))
-    bar_or_warning = re.compile(r"shortcut: warning: |.* to train on, |.*step/s\]\s*$|$")
+    bar_or_warning = re.compile(r"shortcut: warning: |to train: |time on |.* to train on, |.*step/s\]\s*$|$")
     said = [line for line in outcome.err.splitlines() if not bar_or_warning.match(line)]
     assert len(said) == 1, outcome.err
     assert said[0].startswith("shortcut: error: ")

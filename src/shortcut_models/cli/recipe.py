@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ..base import Objective, Task
-from ..config import DERIVED, choose
+from ..config import DERIVED, choose, options
 from ..errors import UserError
 from ..networks import NETWORKS
 from ..objectives import OBJECTIVES, with_shared_options
@@ -37,6 +37,8 @@ class RecipeCommand(Kinds):
     """with all options applied"""
     words: tuple[str, ...] = field(metadata=DERIVED)
     """as given"""
+    given: frozenset[str] = field(metadata=DERIVED)
+    """what of the recipe was given: "network", "training.warmup", ..."""
     data: str | None = None
     """your own data, for recipes that take it: a path, or hf:NAME"""
     vae: str | None = None
@@ -63,7 +65,19 @@ class RecipeCommand(Kinds):
         if recipe.objective.requires == "data" or given.get("teacher") is None:  # this command trains what is guided
             check_guidance(recipe.objective)
         recipe = dataclasses.replace(recipe, task=with_places(recipe.task, given["data"], given["vae"], name))
-        return Part(cls).build({**given, "name": name, "recipe": recipe, "words": tuple(words)})
+        about_it = {"name": name, "recipe": recipe, "words": tuple(words), "given": _given(parts, rest, kinds)}
+        return Part(cls).build({**given, **about_it})
+
+
+def _given(parts: Sequence[Part], words: Sequence[str], kinds: Mapping[str, str | None]) -> frozenset[str]:
+    """Return what of the recipe the words give, also where that is what it has: "network", "training.warmup", ..."""
+    flags = {word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")}
+    found = {kind for kind, name in kinds.items() if name is not None}
+    for part in parts:
+        for option in options(part.config):
+            if flags & {option.flag(part.prefix, value) for value in (True, False)}:
+                found |= {part.title, f"{part.title}.{option.name}"}
+    return frozenset(found)
 
 
 def names() -> str:

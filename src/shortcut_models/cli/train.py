@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import annotated_types as at
+
+from ..errors import UserError
 from ..recipes.train import train_recipe
 from ..system.torchrun import once_per_job
 from ..tasks import Imitation
@@ -18,12 +22,22 @@ class Train(RecipeCommand):
     init_from: Path | None = None
     """trained run or model file whose weights the network starts with, a flow-matching model for instance"""
 
+    minutes: Annotated[float, at.Gt(0)] | None = None
+    """time to fit the training to, on this machine: it chooses the sizes and numbers of steps that no option gives"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.minutes is not None and "training.train_steps" in self.given:
+            raise UserError("minutes chooses the number of steps: leave --train-steps out")
+
     def __call__(self) -> None:
         run = self.run or Path("runs") / self.name
-        task = train_recipe(self.name, self.recipe, run, self.teacher, init_from=self.init_from).task
+        trained = train_recipe(
+            self.name, self.recipe, run, self.teacher, init_from=self.init_from, minutes=self.minutes, keep=self.given
+        )
         tries = [f"sample {run} --steps 1 4 --out samples.npz", f"evaluate {run}"]
-        if isinstance(task, Imitation):
-            tries = [f"rollout {run} --steps 1 4" if task.environment else f"report {run}", f"evaluate {run}"]
+        if isinstance(trained.task, Imitation):
+            tries = [f"rollout {run} --steps 1 4" if trained.task.environment else f"report {run}", f"evaluate {run}"]
         done = f"{run} is trained: try {' or '.join(f'`shortcut {words}`' for words in tries)}"
         if once_per_job(done):
             print(done)

@@ -1,13 +1,14 @@
 """The commands that reproduce a run and its figures."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..config import options, word
 from ..evaluation.results import precision_of
 from ..models.loading import REGISTRIES, describe
-from .library import RECIPES
+from .library import RECIPES, Recipe
 
 PREFIXES = {"task": "task.", "network": "network.", "objective": "objective.", "training": ""}
 """first part of the options' names, for each part of a recipe"""
@@ -18,9 +19,15 @@ def train_command(config: dict[str, Any], run: Path) -> str | None:
     name = config.get("recipe")
     if name not in RECIPES or "teacher" in config:
         return None
-    recipe, words = RECIPES[name], ["shortcut", "train", name, "--run", str(run)]
+    words = changes({part: config[part] for part in PREFIXES}, RECIPES[name])
+    return None if words is None else shlex.join(["shortcut", "train", name, "--run", str(run), *words])
+
+
+def changes(parts: Mapping[str, dict[str, Any]], recipe: Recipe) -> list[str] | None:
+    """Return the options that turn a recipe into described parts, or None where one of these is not registered."""
+    words = []
     for part, prefix in PREFIXES.items():
-        entry, default = config[part], getattr(recipe, part)
+        entry, default = parts[part], getattr(recipe, part)
         if part != "training" and entry.get("name") != describe(default)["name"]:
             registry = REGISTRIES[part]
             if entry.get("name") not in registry or part == "task":
@@ -28,7 +35,7 @@ def train_command(config: dict[str, Any], run: Path) -> str | None:
             default = registry[entry["name"]]()
             words += [f"--{part}", entry["name"]]
         words += _changes(entry, default, prefix)
-    return shlex.join(words)
+    return words
 
 
 def _changes(entry: dict[str, Any], default: Any, prefix: str) -> list[str]:

@@ -1,6 +1,9 @@
 """Train a recipe into a run directory, after a teacher where the method learns from one."""
 
 import dataclasses
+import time
+from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,6 +21,7 @@ from ..training.fit import fit, run_config
 from ..training.options import Training
 from ..training.warm_start import check_objective
 from .library import Recipe
+from .minutes import TimeLimit, fit_to_minutes
 
 
 def train_recipe(
@@ -27,17 +31,27 @@ def train_recipe(
     teacher: Path | None = None,
     *,
     init_from: Path | None = None,
+    minutes: float | None = None,
+    keep: Collection[str] = (),
     quiet: bool = False,
 ) -> Model:
     """Train a recipe, or resume a run of it that was stopped; raises as `fit`.
 
     teacher, init_from: trained runs or model files, for objectives that learn from a model, or start with its weights.
     Without a teacher that is needed, half of the steps first train one by flow matching, in `RUN-teacher`.
+    minutes: fit the recipe, but for what `keep` names, to this time, and stop when it is over: see `fit_to_minutes`.
     """
+    begin, limits = time.monotonic(), []
     if init_from is not None:
         check_objective(recipe.objective)  # before a teacher is trained
     with process_group(recipe.training.device) as processes:
-        task = processes.with_timeout(DAY).run_on_main(recipe.task.resolve)
+        patient = processes.with_timeout(DAY)
+        if minutes is not None:
+            keep = {*keep, *(["network"] if init_from is not None else [])}
+            fitted = partial(fit_to_minutes, begin=begin, keep=keep, world=processes.world, quiet=quiet)
+            recipe = patient.run_on_main(partial(fitted, name, recipe, run, minutes))
+            limits = [TimeLimit(minutes, begin, quiet=quiet)]
+        task = patient.run_on_main(recipe.task.resolve)
         trained = None
         init = None if init_from is None else processes.run_on_all(lambda: load(init_from))
         if teacher is not None:
@@ -50,8 +64,9 @@ def train_recipe(
         torch.manual_seed(seed_of(recipe.training.seed))  # of the first weights; `fit` seeds everything else
         network = recipe.network.build(task.shape, task.conditions)
         return fit(
-            network, recipe.objective, task, recipe.training, run, recipe=name, teacher=trained, init=init, quiet=quiet
-        )
+            network, recipe.objective, task, recipe.training, run, recipe=name, teacher=trained, init=init,
+            callbacks=limits, quiet=quiet,
+        )  # fmt: skip
 
 
 def two_phases(recipe: Recipe) -> tuple[Recipe, Recipe]:

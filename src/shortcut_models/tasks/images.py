@@ -155,6 +155,12 @@ class Images(PictureTask):
     def _source(self) -> ImageSource:
         return ImageSource(self.location, self.image_size, self.channels, self.skip_damaged, self.reading)
 
+    def own_side(self) -> int:
+        """Return the shorter side of the first image of the data that can be read."""
+        if self.data is None:
+            raise UserError(f"images needs data: pass --data with {ACCEPTED}")
+        return self._source.first_side()
+
     def _count_classes(self, train: ImageSet | InPlaceSet, test: ImageSet | InPlaceSet) -> int:
         """Return the number of classes, after a check that the labels make sense."""
         data, most, wrong = self.data, train.classes - 1, ""

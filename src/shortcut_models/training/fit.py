@@ -23,6 +23,7 @@ from .callbacks import Callback, Checkpoints, Logging, Previews, Stopping
 from .log import Log, require_tensorboard
 from .options import Training
 from .pairs import make_pairs
+from .plan import Plan
 from .saving import Saver, resume, whole_weights
 from .side_work import SideWork
 from .state import State
@@ -49,7 +50,7 @@ def fit(
         teacher: a trained model, for methods that learn from one; a network of the same sizes begins with its weights.
         init: a trained model whose weights the network begins with: see `warm_start.load_initial_weights`.
         callbacks: what else is done while the network trains.
-        quiet: no progress bar.
+        quiet: no progress bar, and no plan of what it will do and how long that takes.
 
     Returns:
         The model with the sampling EMA, as `load(run)` returns it.
@@ -66,24 +67,28 @@ def fit(
         ready = lambda: prepare(network, objective, task, training, teacher, init, device, processes.world)
         data = processes.with_timeout(DAY).run_on_all(ready)  # machines that share no cache each read the data
         processes.run_on_main(lambda: held.enter_context(files.hold(config)))
-        if not quiet and config["data"]:
-            processes.run_on_main(lambda: say(config["data"]))
+        processes.run_on_main(lambda: say(config["data"]) if config["data"] and not quiet else None)
         if teacher is not None and objective.requires == "pairs":
             # Written before the pairs: a directory in which only they were made would not be a run.
             processes.run_on_main(lambda: None if files.config.exists() else files.write_config(config))
             teacher.network.to(device)
             examples, seed = data["train"], training.seed
             data = make_pairs(teacher, objective, examples, files.pairs, seed, stop, processes, quiet=quiet)
+        plan = Plan(config, training, device, processes)
+        if not quiet:  # before the state takes its memory
+            plan.measure(network, objective, task, data["train"], None if teacher is None else teacher.network, files)
         in_one_piece = copy.deepcopy(network) if processes.world > 1 and training.parallel == "fsdp" else None
         teacher_network = None if teacher is None else teacher.network
         state = State.new(network, objective, training, device, teacher_network, processes)
         resume(state, files, training)
+        if not quiet:
+            plan.announce(state)
         if training.compile == "on" or (training.compile == "auto" and device.type == "cuda"):
             state.compile()
         processes.run_on_main(lambda: files.write_config(config))
         model, saver = Model(state.ema, objective, task, state.step, recipe), Saver(files, training.keep, state)
         with Log(files, training, state.step, state.seconds, processes, quiet=quiet) as log, saver:
-            first = (Stopping(stop), Logging(log), Previews(training.snapshot_steps()))
+            first = (Stopping(stop), plan, Logging(log), Previews(training.snapshot_steps()))
             side, every = SideWork(state, training, log.show), [*first, *callbacks, Checkpoints(saver, config)]
             Trainer(state, model, data, training, files, every, side).train()
         if in_one_piece is not None:  # the network itself stays sharded

@@ -75,6 +75,14 @@ def decide(examples: Examples, image_size: int | None, channels: int | None, ski
     return Target(image_size or width, channels or (1 if grey else 3), skip_damaged, exact, grey_only)
 
 
+def first_side(examples: Examples, skip_damaged: bool) -> int:
+    """Return the shorter side of the first image that can be read."""
+    for index in range(len(examples)):
+        with contextlib.suppress(Damaged), _opened(examples, index, skip_damaged) as image:
+            return min(image.size)
+    raise _none_readable(examples)
+
+
 def _none_readable(examples: Examples) -> UserError:
     return UserError(f"none of the {len(examples)} images in {examples.root} can be read: check the files")
 

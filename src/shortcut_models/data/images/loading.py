@@ -13,7 +13,7 @@ from ...errors import UserError
 from ...system.files import cache_folder, file_stamp, writing
 from . import cache
 from .cache import ImageSet, cache_key, cannot_write
-from .decode import ColourFound, Target, decide, decode, probe
+from .decode import ColourFound, Target, decide, decode, first_side, probe
 from .examples import Examples, ImageFiles, read_folder
 from .hugging_face import read_table
 from .in_place import InPlaceSet
@@ -59,6 +59,14 @@ class ImageSource:
         """What is said of the files of both parts and of what they hold."""
         found = sum((part.notes for part in self._parts.values()), self.train.notes)
         return found + self.test.notes if "test" in self._parts else found
+
+    def first_side(self) -> int:
+        """Return the shorter side of the first image for training that can be read."""
+        try:
+            with self._listed("train") as examples:
+                return first_side(examples, self.skip_damaged)
+        except OSError as error:
+            raise UserError(f"cannot read {error.filename or self.data}: {error.strerror or error}") from None
 
     @functools.cached_property
     def _parts(self) -> dict[str, ImageFiles]:
