@@ -35,7 +35,7 @@ TABLE: dict[str, tuple[str, str]] = {
         "unexpected argument 'moons': remove it (see `shortcut train digits --help`)",
     ),
     # numbers
-    "unknown option": (f"{TINY} --run new --stepps 3", "there is no option --stepps: did you mean --train-steps?"),
+    "unknown option": (f"{TINY} --run new --stepps 3", "no option --stepps: did you mean --train-steps or --obj"),
     "abbreviation": (f"{TINY} --run new --step 4", "there is no option --step"),
     "abbreviation of a command": ("sample digits --ou s.npz", "there is no option --ou: did you mean --out?"),
     "steps 0": (f"{TINY} --run new --train-steps 0", "--train-steps must be >= 1, not 0"),
