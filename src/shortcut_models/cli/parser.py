@@ -9,6 +9,7 @@ import dataclasses
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
@@ -28,7 +29,8 @@ from ..config import UNIONS, check, closest, did_you_mean, kind_text, options, w
 from ..errors import UserError
 from .suggestions import options_meant
 
-METAVARS = {int: "N", float: "X", str: "TEXT"}
+METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
+SHOWN = 60  # characters of a wrong value that a message shows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,10 +164,15 @@ def _one_word(metavar: str, read: Callable[[str], Any]) -> PrimitiveConstructorS
 
 
 def _converted(kind: Any, text: str) -> Any:
+    if kind in (str, Path) and not text.strip():
+        raise ValueError("needs a value, and this one is empty")
     try:
-        return kind(text)
+        return Path(text).expanduser() if kind is Path else kind(text)
+    except RuntimeError:  # the home of a user that does not exist
+        return Path(text)
     except ValueError:
-        raise ValueError(f"must be {kind_text(kind)}, not {text!r}") from None
+        shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+        raise ValueError(f"must be {kind_text(kind)}, not {shown!r}") from None
 
 
 def _several(item: PrimitiveConstructorSpec[Any], words: list[str]) -> list[Any]:

@@ -17,10 +17,12 @@ class Train(RecipeCommand):
     """trained run or model file, for objectives that learn from one (default: half of the steps train one)"""
     init_from: Path | None = None
     """trained run or model file whose weights the network starts with, a flow-matching model for instance"""
+    overwrite: bool = False
+    """start from scratch where the directory holds a run: what was trained there is removed"""
 
     def __call__(self) -> None:
         run = self.run or Path("runs") / self.name
-        train_recipe(self.name, self.recipe, run, self.teacher, init_from=self.init_from)
+        train_recipe(self.name, self.recipe, run, self.teacher, init_from=self.init_from, overwrite=self.overwrite)
         acts = isinstance(self.recipe.task, Imitation)
         next_one = f"rollout {run} --steps 1 4" if acts else f"sample {run} --steps 1 4 --out samples.npz"
         done = f"{run} is trained: try `shortcut {next_one}` or `shortcut evaluate {run}`"

@@ -32,7 +32,7 @@ from .warm_start import describe_teacher, init_from_teacher, load_initial_weight
 def fit(
     network: Network, objective: Objective, task: Task, training: Training, run: Path | str, *,
     recipe: str = "", teacher: Model | None = None, init: Model | None = None,
-    callbacks: Sequence[Callback] = (), quiet: bool = False,
+    callbacks: Sequence[Callback] = (), overwrite: bool = False, quiet: bool = False,
 ) -> Model:  # fmt: skip
     """Train a network, or continue a run that was stopped: to resume, call it again with the same arguments.
 
@@ -48,6 +48,7 @@ def fit(
         teacher: a trained model, for methods that learn from one; a network of the same sizes begins with its weights.
         init: a trained model whose weights the network begins with: see `warm_start.load_initial_weights`.
         callbacks: what else is done while the network trains.
+        overwrite: start from scratch where the directory holds a run, which is removed.
         quiet: no progress bar.
 
     Returns:
@@ -64,19 +65,21 @@ def fit(
         device = processes.run_on_all(lambda: torch_device(training.device))
         ready = lambda: prepare(network, objective, task, training, teacher, init, device, processes.world)
         data = processes.with_timeout(DAY).run_on_all(ready)  # machines that share no cache each read the data
-        processes.run_on_main(lambda: held.enter_context(files.hold(config)))
+        processes.run_on_main(lambda: held.enter_context(files.hold(config, overwrite=overwrite)))
         if not quiet and config["data"]:
             processes.run_on_main(lambda: say(config["data"]))
+        teacher_network = None if teacher is None else teacher.network
+        in_one_piece = copy.deepcopy(network) if processes.world > 1 and training.parallel == "fsdp" else None
+        state = State.new(network, objective, training, device, teacher_network, processes)
+        if overwrite:  # all that could be wrong has been checked
+            processes.run_on_main(files.clear)
         if teacher is not None and objective.requires == "pairs":
             # Written before the pairs: a directory in which only they were made would not be a run.
             processes.run_on_main(lambda: None if files.config.exists() else files.write_config(config))
             teacher.network.to(device)
             examples, seed = data["train"], training.seed
             data = make_pairs(teacher, objective, examples, files.pairs, seed, stop, processes, quiet=quiet)
-        in_one_piece = copy.deepcopy(network) if processes.world > 1 and training.parallel == "fsdp" else None
-        teacher_network = None if teacher is None else teacher.network
-        state = State.new(network, objective, training, device, teacher_network, processes)
-        resume(state, files, training)
+        resume(state, files, training, quiet=quiet)
         if training.compile == "on" or (training.compile == "auto" and device.type == "cuda"):
             state.compile()
         processes.run_on_main(lambda: files.write_config(config))
