@@ -153,8 +153,8 @@ class Objective(abc.ABC):
     """What the method begins with. "teacher": a trained network, which `losses` gets as `teacher`; "pairs": a trained
     model's samples in place of the data, as `PairBatch`."""
     has_schedule: ClassVar[bool] = False
-    """Whether the targets follow `progress`; where there are stages, they do. Such a training cannot be made longer,
-    as its schedule would go back."""
+    """Whether the targets follow `progress`; where there are stages, they do. Made longer, such a training goes back on
+    its schedule; with stages it is refused where that would be another stage."""
     is_generative: ClassVar[bool] = True
     """Whether samples differ by their noise as the data does; where not, each follows from its conditions alone."""
     learns_velocity: ClassVar[bool] = False

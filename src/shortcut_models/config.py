@@ -12,7 +12,7 @@ import operator
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 import annotated_types as at
@@ -176,10 +176,28 @@ def _as_tuples(value: Any) -> Any:
     return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
+def plain(name: str) -> str:
+    """Return a name without what is often mistaken in it: capitals, dashes at its ends, other signs for a dash."""
+    return re.sub(r"[-_\s]+", "-", name.casefold()).strip("-")
+
+
+def closest(name: str, among: Iterable[str], count: int = 1) -> list[str]:
+    """Return the names that one may stand for: those that differ in capitals and dashes alone, or a few near ones."""
+    ours = {each: plain(each) for each in among}
+    same = [each for each, text in ours.items() if text == plain(name)]
+    near = difflib.get_close_matches(plain(name), ours.values(), count)
+    return same or [each for text in dict.fromkeys(near) for each in ours if ours[each] == text]
+
+
+def did_you_mean(names: Sequence[str]) -> str:
+    """Return the question whether one of some names is meant; "" where there are none."""
+    *some, last = [*names] or [""]
+    return last and f"did you mean {', '.join(some)}{' or ' * bool(some)}{last}?"
+
+
 def choose(kind: str, name: str, among: Mapping[str, Any]) -> Any:
     """Return the entry of a registry that has a name. Raise UserError, listing the names, where none has it."""
     if name in among:
         return among[name]
-    close = difflib.get_close_matches(name, among, 1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise UserError(f"there is no {kind} {name!r}: {hint}choose one of {', '.join(among)}")
+    hint = did_you_mean(closest(name, among))
+    raise UserError(f"there is no {kind} {name!r}: {hint}{' ' * bool(hint)}choose one of {', '.join(among)}")

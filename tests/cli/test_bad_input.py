@@ -35,7 +35,7 @@ TABLE: dict[str, tuple[str, str]] = {
         "unexpected argument 'moons': remove it (see `shortcut train digits --help`)",
     ),
     # numbers
-    "unknown option": (f"{TINY} --run new --stepps 3", "there is no option --stepps: did you mean --train-steps?"),
+    "unknown option": (f"{TINY} --run new --stepps 3", "no option --stepps: did you mean --train-steps or --obj"),
     "abbreviation": (f"{TINY} --run new --step 4", "there is no option --step"),
     "abbreviation of a command": ("sample digits --ou s.npz", "there is no option --ou: did you mean --out?"),
     "steps 0": (f"{TINY} --run new --train-steps 0", "--train-steps must be >= 1, not 0"),
@@ -124,15 +124,24 @@ TABLE: dict[str, tuple[str, str]] = {
     "other network size": (f"{TINY} --run digits --network.width 8", "started with --network.width 16, not 8"),
     "other network": ("train digits --run digits --network dit", "started with --network mlp, not dit"),
     "other objective": (f"{TINY} --run digits --objective flow", "started with --objective shortcut, not flow"),
-    "fewer steps": (f"{TINY} --run digits --train-steps 6", "digits was started with --train-steps 12, not 6"),
-    "more steps with cosine": (
-        f"{TINY} --run digits --train-steps 20",
-        "digits was started with --train-steps 12, not 20",
-    ),
+    "fewer steps": (f"{TINY} --run digits --train-steps 6", "trained for 12 steps already, more than --train-steps 6"),
     "fewer steps at a constant rate": (
         f"{TOY} --schedule constant --run points --train-steps 6",
-        "for 12 steps already",
+        "for 12 steps already, more than --train-steps 6: ask for at least as many, or start from scratch with --ov",
     ),
+    "overwrite no run": (f"{TINY} --run notes --overwrite", "notes is not empty and is not a run directory"),
+    "overwrite a file": (f"{TINY} --run notes/thesis.tex --overwrite", "thesis.tex is a file: choose another"),
+    "overwrite a broken run": (f"{TINY} --run broken --overwrite", "broken/config.json is damaged"),
+    "overwrite one's own teacher": (
+        f"{TINY} --run digits --init-from digits/ --overwrite",
+        "--init-from digits is in the run that --overwrite removes: choose another directory with --run",
+    ),
+    "overwrite with bad data": ("train images --data nowhere --run digits --overwrite", "nowhere does not exist"),
+    "overwrite with a bad network": (
+        "train digits --run digits --network dit --network.patch-size 3 --overwrite",
+        "3 does not divide 8 x 8 pixels",
+    ),
+    "overwrite with a bad device": (f"{TINY} --run digits --device gpu --overwrite", "device 'gpu' is not available"),
     "all checkpoints damaged": (
         f"{TINY} --run damaged",
         "and no other checkpoint is undamaged: start from scratch with",

@@ -97,9 +97,12 @@ def infinite_gradient(net: Network, loss: Tensor) -> Tensor:
     return loss.detach() + (loss - loss.detach()).sqrt()
 
 
-def train(run: Path, objective: Objective | None = None, task: Task | None = None, **options: Any) -> Model:
+def train(
+    run: Path, objective: Objective | None = None, task: Task | None = None, *, teacher: Model | None = None,
+    quiet: bool = True, **options: Any,
+) -> Model:  # fmt: skip
     training = replace(TRAINING, **options)
-    return fit(Scale(), objective or Regress(), task or Line(), training, run, quiet=True)
+    return fit(Scale(), objective or Regress(), task or Line(), training, run, teacher=teacher, quiet=quiet)
 
 
 def lines(run: Path) -> list[dict[str, Any]]:

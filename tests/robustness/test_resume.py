@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import signal
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from shortcut_models.base import Batch, Losses, Network, Objective, Task
 from shortcut_models.errors import Stopped, UserError
 from shortcut_models.models.run import Run
 from shortcut_models.networks import MLPConfig
-from shortcut_models.objectives import Shortcut
+from shortcut_models.objectives import ConsistencyTraining, FlowMatching, ProgressiveDistillation, Shortcut
 from shortcut_models.tasks import Digits
 from shortcut_models.training.fit import fit
 
@@ -91,9 +92,43 @@ def test_a_constant_rate_is_trained_for_longer_as_if_at_once(tmp_path: Path) -> 
     train(tmp_path / "parts", schedule="constant", train_steps=12)
     train(tmp_path / "whole", schedule="constant", train_steps=12)
     assert same(tensors(tmp_path / "parts"), tensors(tmp_path / "whole"))
-    with pytest.raises(UserError, match="has been trained for 12 steps already: ask for more"):
+    with pytest.raises(UserError, match="been trained for 12 steps already, more than --train-steps 8: ask for"):
         train(tmp_path / "parts", schedule="constant", train_steps=8)
     assert Run(tmp_path / "parts").read_config()["training"]["train_steps"] == 12
+
+
+def test_a_cosine_gets_a_new_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path, train_steps=6)
+    rates = [line["learning_rate"] for line in lines(tmp_path)]
+    train(tmp_path, train_steps=12, quiet=False)
+    assert f"{tmp_path}: train-steps is now 12, and was 6; at step 6 the learning rate is 0." in capsys.readouterr().err
+    again = [line["learning_rate"] for line in lines(tmp_path)]
+    assert again[: len(rates)] == rates
+    longer = replace(TRAINING, train_steps=12)
+    steps = [line["step"] for line in lines(tmp_path)]
+    expected = [longer.learning_rate_at(step - 1) for step in steps if step > 6]
+    assert again[len(rates) :] == pytest.approx(expected)
+    with pytest.raises(UserError, match="for 12 steps already, more than --train-steps 6: ask for at least as many"):
+        train(tmp_path, train_steps=6)
+
+
+def test_targets_with_a_schedule_go_back_on_it_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, ConsistencyTraining(max_steps=8), train_steps=6)
+    train(tmp_path, ConsistencyTraining(max_steps=8), train_steps=12, quiet=False)
+    assert "the targets are those of 50% of the training where they were of 100%" in capsys.readouterr().err
+
+
+def test_stages_are_made_longer_only_where_the_teachers_stay_the_same(tmp_path: Path) -> None:
+    teacher = train(tmp_path / "teacher", FlowMatching(max_steps=8), train_steps=2)
+    progressive = functools.partial(train, objective=ProgressiveDistillation(max_steps=8), teacher=teacher)
+    progressive(tmp_path / "run", train_steps=6)  # three stages of two steps
+    before = tree(tmp_path / "run")
+    with pytest.raises(UserError, match=r"6 of 6 steps, and is in stage 3 of 3, .* of 12 steps that would be stage 2"):
+        progressive(tmp_path / "run", train_steps=12)
+    assert tree(tmp_path / "run") == before
+    progressive(tmp_path / "run", train_steps=7)  # its last stage still holds step 6
 
 
 def test_a_damaged_newest_checkpoint_costs_only_time(tmp_path: Path) -> None:

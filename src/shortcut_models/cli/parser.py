@@ -6,16 +6,16 @@ module of tyro that is not public yet, `tyro._errors`: no public interface tells
 """
 
 import dataclasses
-import difflib
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 import tyro
 from tyro import _errors
-from tyro.conf import OmitArgPrefixes, PositionalMetavarFromFieldName, SuppressFixed, arg
+from tyro.conf import OmitArgPrefixes, Positional, PositionalMetavarFromFieldName, SuppressFixed, arg
 from tyro.constructors import (
     ConstructorRegistry,
     PrimitiveConstructorSpec,
@@ -25,10 +25,12 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
-from ..config import UNIONS, check, kind_text, options, word
+from ..config import UNIONS, check, closest, did_you_mean, kind_text, options, word
 from ..errors import UserError
+from .suggestions import options_meant
 
-METAVARS = {int: "N", float: "X", str: "TEXT"}
+METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
+SHOWN = 60  # characters of a wrong value that a message shows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,7 @@ class Part(NamedTuple):
 
     def flags(self) -> list[str]:
         """Return the names of its options."""
-        found = [option for option in options(self.config) if option.settable]
+        found = [option for option in options(self.config) if option.settable and not _is_positional(option.hint)]
         negative = [option.flag(self.prefix, False) for option in found if option.kind is bool]
         return [option.flag(self.prefix) for option in found] + negative
 
@@ -81,6 +83,11 @@ def parse(
 
     without: options that the command does not have, and why; others: ignore options of other parts, and `--help`.
     """
+    for option in options(parts[0].config):
+        if _is_positional(option.hint) and option.flag() in [each.partition("=")[0] for each in words]:
+            raise UserError(
+                f"{option.flag()} is not an option here: give {option.name.upper()} without it (see `{prog} --help`)"
+            )
     registry = ConstructorRegistry()
     registry.primitive_rule(_primitive)
 
@@ -157,10 +164,15 @@ def _one_word(metavar: str, read: Callable[[str], Any]) -> PrimitiveConstructorS
 
 
 def _converted(kind: Any, text: str) -> Any:
+    if kind in (str, Path) and not text.strip():
+        raise ValueError("needs a value, and this one is empty")
     try:
-        return kind(text)
+        return Path(text).expanduser() if kind is Path else kind(text)
+    except RuntimeError:  # the home of a user that does not exist
+        return Path(text)
     except ValueError:
-        raise ValueError(f"must be {kind_text(kind)}, not {text!r}") from None
+        shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+        raise ValueError(f"must be {kind_text(kind)}, not {shown!r}") from None
 
 
 def _several(item: PrimitiveConstructorSpec[Any], words: list[str]) -> list[Any]:
@@ -178,7 +190,10 @@ def _complaint(event: _errors.ParseErrorEvent, parts: Sequence[Part], without: M
             *names, last = (_name(context.arg) for context in missing)
             return f"{', '.join(names)} and {last} are missing" if names else f"{last} is missing"
         case _errors.InvalidChoice(argument=argument, value=value, choices=choices):
-            return f"{_name(argument)} must be one of {', '.join(choices)}, not {value!r}"
+            hint = did_you_mean(closest(value, choices))
+            return f"{_name(argument)} must be one of {', '.join(choices)}, not {value!r}" + (
+                f": {hint}" if hint else ""
+            )
         case _errors.BadValue(argument=argument):
             return f"{_name(argument)} needs a value"
         case _errors.InstantiationFailure(argument=argument, message=message) if argument is not None:
@@ -193,9 +208,13 @@ def _of_unknown(words: Sequence[str], parts: Sequence[Part], without: Mapping[st
         return f"{name} is not an option here: {without[name]}"
     if not name.startswith("-"):
         return f"unexpected argument {name!r}: remove it"
-    flags = {flag for part in parts for flag in part.flags() if ("no-" in flag) == ("no-" in name)} - set(without)
-    close = difflib.get_close_matches(name, sorted(flags), 1)
-    return f"there is no option {name}" + (f": did you mean {close[0]}?" if close else "")
+    flags = {flag for part in parts for flag in part.flags()} - set(without)
+    hint = did_you_mean(options_meant(name, flags))
+    return f"there is no option {name}" + (f": {hint}" if hint else "")
+
+
+def _is_positional(hint: Any) -> bool:
+    return typing.get_args(Positional[str])[1] in typing.get_args(hint)
 
 
 def _name(argument: Any) -> str:

@@ -21,7 +21,8 @@ class Train(RecipeCommand):
     """trained run or model file, for objectives that learn from one (default: half of the steps train one)"""
     init_from: Path | None = None
     """trained run or model file whose weights the network starts with, a flow-matching model for instance"""
-
+    overwrite: bool = False
+    """start from scratch where the directory holds a run: what was trained there is removed"""
     minutes: Annotated[float, at.Gt(0)] | None = None
     """time to fit the training to, on this machine: it chooses the sizes and numbers of steps that no option gives"""
 
@@ -33,8 +34,9 @@ class Train(RecipeCommand):
     def __call__(self) -> None:
         run = self.run or Path("runs") / self.name
         trained = train_recipe(
-            self.name, self.recipe, run, self.teacher, init_from=self.init_from, minutes=self.minutes, keep=self.given
-        )
+            self.name, self.recipe, run, self.teacher, init_from=self.init_from, overwrite=self.overwrite,
+            minutes=self.minutes, keep=self.given,
+        )  # fmt: skip
         tries = [f"sample {run} --steps 1 4 --out samples.npz", f"evaluate {run}"]
         if isinstance(trained.task, Imitation):
             tries = [f"rollout {run} --steps 1 4" if trained.task.environment else f"report {run}", f"evaluate {run}"]

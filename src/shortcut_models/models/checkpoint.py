@@ -37,6 +37,11 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("[0-9]*") if path.name.isdecimal() and path.is_dir()), key=step_of)
 
 
+def newest_step(folder: Path) -> int:
+    """Return the step of a run's newest checkpoint, 0 where it has none."""
+    return max(map(step_of, list_checkpoints(folder)), default=0)
+
+
 def save(
     folder: Path, step: int, model: Mapping[str, Tensor], state: Mapping[str, Tensor], header: dict[str, Any], keep: int
 ) -> Path:

@@ -8,17 +8,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..data.images.hugging_face import PREFIX
 from ..errors import UserError
 from ..system.files import locked, write_atomically, write_json
 from .legacy import upgrade_config
 
-FREE_TO_CHANGE = frozenset(
-    {"checkpoint_every", "keep", "log_every", "heldout_every", "sample_every", "side_share", "workers"}
-)
-FREE_TO_CHANGE |= {"device", "tensorboard", "parallel", "accumulate"}
-"""Training options that may change when a run resumes: they do not affect the weights, or depend on the machines."""
+FREE_TO_CHANGE = frozenset({"checkpoint_every", "keep", "log_every", "heldout_every", "sample_every", "side_share"})
+FREE_TO_CHANGE |= {"workers", "device", "tensorboard", "parallel", "accumulate", "train_steps"}
+"""Training options that may change when a run resumes: they do not affect the weights, or depend on the machines; what
+another number of train_steps means, `training.saving` knows"""
 OTHER_RUN = "choose another directory with --run"
 PARTS = ("task", "network", "objective", "training")  # of a configuration
+PLACES = ("data", "vae")  # fields of a task that name files: two spellings of one path are the same
+WRITTEN = (
+    "metrics.jsonl", "evaluation.json", "fid.json", "fid", "samples", "snapshots", "checkpoints", "pairs", "rollouts",
+    "tensorboard", "report.html", "config.json",
+)  # fmt: skip
+"""all that commands write into a run; config.json, by which a run is known, last"""
 
 
 class Run:
@@ -36,31 +42,49 @@ class Run:
         self.checkpoints = self.path / "checkpoints"
         self.pairs = self.path / "pairs"
         self.rollouts = self.path / "rollouts"
+        self.lock = self.path / ".lock"
 
-    def check(self, config: dict[str, Any]) -> None:
-        """Raise UserError if the directory holds anything but this very run."""
+    def check(self, config: dict[str, Any], *, overwrite: bool = False) -> None:
+        """Raise UserError if the directory holds anything but this very run; to overwrite, but some run."""
         if self.config.exists():
-            refuse_other_run(self.path, self.read_config(), config)
+            earlier = self.read_config()
+            if not overwrite:
+                refuse_other_run(self.path, earlier, config)
         elif self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file: {OTHER_RUN}")
-        elif self.path.is_dir() and any(not name.startswith(".") for name in os.listdir(self.path)):
-            raise UserError(f"{self.path} is not empty and is not a run directory: choose another with --run")
+        elif self.path.is_dir():
+            found = [name for name in os.listdir(self.path) if not name.startswith(".")]
+            cleared = self.lock.exists() and not {*found} & {*WRITTEN}  # a run's, with the user's files that stayed
+            if found and not cleared:
+                raise UserError(f"{self.path} is not empty and is not a run directory: choose another with --run")
+
+    def clear(self) -> None:
+        """Remove what commands wrote into the directory of a run; other files, and what links lead to, stay."""
+        for name in WRITTEN:
+            found = self.path / name
+            if found.is_dir() and not found.is_symlink():
+                shutil.rmtree(found)
+            else:
+                found.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def hold(self, config: dict[str, Any]) -> Iterator[None]:
-        """Make the directory, or check that it holds this very run, and keep other processes from training in it."""
+    def hold(self, config: dict[str, Any], *, overwrite: bool = False) -> Iterator[None]:
+        """Make the directory, or check that it holds this very run, and keep other processes from training in it.
+
+        overwrite: another run may be there; `clear` removes it.
+        """
         with contextlib.ExitStack() as stack:
             try:
-                self.check(config)
+                self.check(config, overwrite=overwrite)
                 self.path.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(locked(self.path / ".lock"))
+                stack.enter_context(locked(self.lock))
             except BlockingIOError:
                 raise UserError(f"{self.path} is being trained by another process: wait, or {OTHER_RUN}") from None
             except OSError as error:
                 raise UserError(
                     f"cannot use {error.filename or self.path}: {error.strerror}: fix this, or {OTHER_RUN}"
                 ) from None
-            self.check(config)  # another process may have started in the meantime
+            self.check(config, overwrite=overwrite)  # another process may have started in the meantime
             for left in [*self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")]:  # of a process that was killed
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
             yield
@@ -113,10 +137,8 @@ def refuse_other_run(path: Path, earlier: dict[str, Any], config: dict[str, Any]
         before, now = earlier[part], config[part]
         # The images read so far are the same with and without skip_damaged.
         free = {"training": FREE_TO_CHANGE, "task": frozenset({"skip_damaged"})}.get(part, frozenset())
-        if part == "training" and now["schedule"] == "constant" and not config["has_schedule"]:
-            free |= {"train_steps"}
         for name in sorted({*before, *now} - free, key=lambda name: (name != "name", name)):
-            if before.get(name) == now.get(name):
+            if before.get(name) == now.get(name) or (name in PLACES and _place(before.get(name)) == _place(now[name])):
                 continue
             option = part if name == "name" else f"{part}.{name}".removeprefix("training.").replace("_", "-")
             if isinstance(before.get(name), list) or name.endswith("_sha256"):  # too long for a message
@@ -126,3 +148,9 @@ def refuse_other_run(path: Path, earlier: dict[str, Any], config: dict[str, Any]
                 f"{path} was started with --{option} {before.get(name)}, not {now.get(name)}: "
                 f"use the same options to resume, or {OTHER_RUN}"
             )
+
+
+def _place(name: Any) -> list[str]:
+    """Return the files that an option names, by their absolute paths; names on the Hub stay as they are."""
+    each = [] if name is None else str(name).split(",")
+    return [text if text.startswith(PREFIX) else os.path.realpath(os.path.expanduser(text)) for text in each]

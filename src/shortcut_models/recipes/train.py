@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +17,10 @@ from ..objectives import FlowMatching, with_shared_options
 from ..randomness import seed_of
 from ..system.distributed import process_group
 from ..system.torchrun import DAY
+from ..training.callbacks import Callback
 from ..training.fit import fit, run_config
 from ..training.options import Training
+from ..training.trainer import Trainer
 from ..training.warm_start import check_objective
 from .library import Recipe
 from .minutes import TimeLimit, fit_to_minutes
@@ -31,16 +33,24 @@ def train_recipe(
     teacher: Path | None = None,
     *,
     init_from: Path | None = None,
+    overwrite: bool = False,
     minutes: float | None = None,
     keep: Collection[str] = (),
+    callbacks: Sequence[Callback] = (),
     quiet: bool = False,
 ) -> Model:
     """Train a recipe, or resume a run of it that was stopped; raises as `fit`.
 
     teacher, init_from: trained runs or model files, for objectives that learn from a model, or start with its weights.
+    overwrite: start from scratch where the directory holds a run, which is removed. callbacks: as those of `fit`.
     Without a teacher that is needed, half of the steps first train one by flow matching, in `RUN-teacher`.
     minutes: fit the recipe, but for what `keep` names, to this time, and stop when it is over: see `fit_to_minutes`.
     """
+    for option, path in (("--teacher", teacher), ("--init-from", init_from)):
+        if overwrite and path is not None and run.resolve() in (path.resolve(), *path.resolve().parents):
+            raise UserError(
+                f"{option} {path} is in the run that --overwrite removes: choose another directory with --run"
+            )
     begin, limits = time.monotonic(), []
     if init_from is not None:
         check_objective(recipe.objective)  # before a teacher is trained
@@ -59,13 +69,15 @@ def train_recipe(
         elif recipe.objective.requires != "data":
             of_teacher, recipe = two_phases(recipe)
             beside = run.with_name(f"{run.name}-teacher")
-            processes.run_on_main(lambda: _check_runs(name, of_teacher, recipe, task, Run(beside), Run(run)))
-            trained = train_recipe(name, of_teacher, beside, quiet=quiet)
+            check = lambda: _check_runs(name, of_teacher, recipe, task, Run(beside), Run(run), overwrite=overwrite)
+            processes.run_on_main(check)
+            clear = (_Clear(Run(run)),) if overwrite else ()
+            trained = train_recipe(name, of_teacher, beside, overwrite=overwrite, callbacks=clear, quiet=quiet)
         torch.manual_seed(seed_of(recipe.training.seed))  # of the first weights; `fit` seeds everything else
         network = recipe.network.build(task.shape, task.conditions)
         return fit(
             network, recipe.objective, task, recipe.training, run, recipe=name, teacher=trained, init=init,
-            callbacks=limits, quiet=quiet,
+            callbacks=[*limits, *callbacks], overwrite=overwrite, quiet=quiet,
         )  # fmt: skip
 
 
@@ -87,8 +99,25 @@ def two_phases(recipe: Recipe) -> tuple[Recipe, Recipe]:
     return teacher_of(recipe, steps // 2), rest
 
 
-def _check_runs(name: str, of_teacher: Recipe, of_student: Recipe, task: Task, teacher: Run, student: Run) -> None:
+class _Clear(Callback):
+    """Removes the old run of a student when its new teacher has taken a step: then nothing can be wrong any more."""
+
+    def __init__(self, student: Run) -> None:
+        self.student = student
+
+    def on_step(self, trainer: Trainer) -> None:
+        if trainer.step == 1 and trainer.state.processes.main:
+            with self.student.hold({}, overwrite=True):
+                self.student.clear()
+
+
+def _check_runs(
+    name: str, of_teacher: Recipe, of_student: Recipe, task: Task, teacher: Run, student: Run, *, overwrite: bool
+) -> None:
     """Raise UserError, before a teacher is trained, where a directory holds another run than that of its phase."""
+    if overwrite:
+        with teacher.hold({}, overwrite=True), student.hold({}, overwrite=True):
+            return
     if student.config.exists() and not teacher.config.exists() and "teacher" in student.read_config():
         raise UserError(f"{student.path} learned from a model that is not in {teacher.path}: pass it with --teacher")
     if teacher.config.exists():

@@ -12,6 +12,7 @@ from .._version import __version__
 from ..base import Dataset, Network, NetworkConfig, Objective, Task
 from ..config import to_dict
 from ..errors import UserError
+from ..models.checkpoint import newest_step
 from ..models.loading import describe
 from ..models.model import Model
 from ..models.run import Run
@@ -34,7 +35,7 @@ from .warm_start import describe_teacher, init_from_teacher, load_initial_weight
 def fit(
     network: Network, objective: Objective, task: Task, training: Training, run: Path | str, *,
     recipe: str = "", teacher: Model | None = None, init: Model | None = None,
-    callbacks: Sequence[Callback] = (), quiet: bool = False,
+    callbacks: Sequence[Callback] = (), overwrite: bool = False, quiet: bool = False,
 ) -> Model:  # fmt: skip
     """Train a network, or continue a run that was stopped: to resume, call it again with the same arguments.
 
@@ -50,6 +51,7 @@ def fit(
         teacher: a trained model, for methods that learn from one; a network of the same sizes begins with its weights.
         init: a trained model whose weights the network begins with: see `warm_start.load_initial_weights`.
         callbacks: what else is done while the network trains.
+        overwrite: start from scratch where the directory holds a run, which is removed.
         quiet: no progress bar, and no plan of what it will do and how long that takes.
 
     Returns:
@@ -66,21 +68,24 @@ def fit(
         device = processes.run_on_all(lambda: torch_device(training.device))
         ready = lambda: prepare(network, objective, task, training, teacher, init, device, processes.world)
         data = processes.with_timeout(DAY).run_on_all(ready)  # machines that share no cache each read the data
-        processes.run_on_main(lambda: held.enter_context(files.hold(config)))
+        config["data"] = task.describe_data()
+        processes.run_on_main(lambda: held.enter_context(files.hold(config, overwrite=overwrite)))
         processes.run_on_main(lambda: say(config["data"]) if config["data"] and not quiet else None)
+        plan, teacher_network = Plan(config, training, device, processes), None if teacher is None else teacher.network
+        if not quiet:  # before the state takes its memory
+            done = 0 if overwrite else newest_step(files.checkpoints)
+            plan.measure(network, objective, task, data["train"], teacher_network, done)
+        in_one_piece = copy.deepcopy(network) if processes.world > 1 and training.parallel == "fsdp" else None
+        state = State.new(network, objective, training, device, teacher_network, processes)
+        if overwrite:  # all that could be wrong has been checked
+            processes.run_on_main(files.clear)
         if teacher is not None and objective.requires == "pairs":
             # Written before the pairs: a directory in which only they were made would not be a run.
             processes.run_on_main(lambda: None if files.config.exists() else files.write_config(config))
             teacher.network.to(device)
             examples, seed = data["train"], training.seed
             data = make_pairs(teacher, objective, examples, files.pairs, seed, stop, processes, quiet=quiet)
-        plan = Plan(config, training, device, processes)
-        if not quiet:  # before the state takes its memory
-            plan.measure(network, objective, task, data["train"], None if teacher is None else teacher.network, files)
-        in_one_piece = copy.deepcopy(network) if processes.world > 1 and training.parallel == "fsdp" else None
-        teacher_network = None if teacher is None else teacher.network
-        state = State.new(network, objective, training, device, teacher_network, processes)
-        resume(state, files, training)
+        resume(state, files, training, quiet=quiet)
         if not quiet:
             plan.announce(state)
         if training.compile == "on" or (training.compile == "auto" and device.type == "cuda"):
@@ -152,7 +157,6 @@ def run_config(
         "network": describe(config if isinstance(config, NetworkConfig) else network),
         "objective": describe(objective),
         "training": {"name": "training", **to_dict(training)},
-        "data": task.describe_data(),
         "has_schedule": objective.has_schedule or objective.stages > 1,
         **{part: describe_teacher(model) for part, model in models.items() if model is not None},
     }

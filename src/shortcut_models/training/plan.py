@@ -10,8 +10,6 @@ from typing import Any
 import torch
 
 from ..base import Batch, Dataset, Network, Objective, Task
-from ..models import checkpoint
-from ..models.run import Run
 from ..system.distributed import Processes
 from ..system.machine import keep_freed_memory
 from ..system.progress import say
@@ -90,8 +88,8 @@ def measure(
 class Plan(Callback):
     """Says what a training will do and how long it takes.
 
-    A training on a CPU is measured before it starts. On a GPU, where a second copy might not fit, and with several
-    processes, its own first steps are measured.
+    A training on a CPU is measured before it starts. On a GPU, where a second copy might not fit, with several
+    processes, and where pairs have yet to be made, its own first steps are measured.
     """
 
     def __init__(self, config: dict[str, Any], training: Training, device: torch.device, processes: Processes) -> None:
@@ -100,10 +98,11 @@ class Plan(Callback):
         self._since, self._until = 0.0, -1
 
     def measure(
-        self, network: Network, objective: Objective, task: Task, data: Dataset, teacher: Network | None, run: Run
+        self, network: Network, objective: Objective, task: Task, data: Dataset, teacher: Network | None, done: int
     ) -> None:
-        """Measure a step, if that can be done before the training, and steps are left."""
-        done = max(map(checkpoint.step_of, checkpoint.list_checkpoints(run.checkpoints)), default=0)
+        """Measure a step after `done` ones, if that is possible before the training, and steps are left."""
+        if objective.requires == "pairs":  # which have yet to be made
+            return
         if self.device.type != "cpu" or self.processes.world > 1 or done >= self.training.train_steps:
             return
         order = getattr(data, "order", None)

@@ -1,6 +1,7 @@
 """When a run is saved and how it resumes, with its state in one piece or sharded over processes."""
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from torch import Tensor
 from ..errors import UserError
 from ..models import checkpoint
 from ..models.run import Run
+from ..path import stage_of
+from ..system.progress import say
 from . import sharded_checkpoint
 from .options import Training
 from .sharding import full_tensor
@@ -54,8 +57,11 @@ def whole_weights(state: State, *, keep: bool = True) -> dict[str, Tensor]:
     return found
 
 
-def resume(state: State, run: Run, training: Training) -> None:
-    """Go back to the newest checkpoint that is whole, if there is one. All processes must call it."""
+def resume(state: State, run: Run, training: Training, *, quiet: bool = True) -> None:
+    """Go back to the newest checkpoint that is whole, if there is one. All processes must call it.
+
+    quiet: do not say what another number of steps than before means for the schedules.
+    """
     found = checkpoint.first_whole(run.checkpoints, lambda path: _look(path, state))
     if found is not None:
         path, (ema, tensors) = found
@@ -68,8 +74,43 @@ def resume(state: State, run: Run, training: Training) -> None:
             f"not all processes see the checkpoints of {run.path}: choose a directory that all machines share"
         )
     if state.step > training.train_steps:
-        raise UserError(f"{run.path} has been trained for {state.step} steps already: ask for more --train-steps")
+        raise UserError(
+            f"{run.path} has been trained for {state.step} steps already, more than --train-steps "
+            f"{training.train_steps}: ask for at least as many, or start from scratch with --overwrite"
+        )
+    said = state.processes.run_on_main(lambda: new_end(state, run, training))
+    if said and not quiet:
+        state.processes.run_on_main(lambda: say(said))
     state.processes.run_on_main(lambda: run.forget_after(state.step))
+
+
+def new_end(state: State, run: Run, training: Training) -> str:
+    """Describe what another number of steps than before means for a run that resumes; "" where it is the same.
+
+    Raises:
+        UserError: the objective's stages would begin at other steps than those that have been taken.
+    """
+    earlier = run.read_config()["training"].get("train_steps") if run.config.exists() else None
+    done, steps = state.step, training.train_steps
+    if not done or earlier in (None, steps):
+        return ""
+    before, stages = dataclasses.replace(training, train_steps=earlier), state.stages
+    # The step taken last is looked at, as at the first of a stage its teacher has not been replaced yet.
+    was, now = (stage_of((done - 1) / each, stages) + 1 for each in (earlier, steps))
+    if was != now:
+        raise UserError(
+            f"{run.path} has been trained for {done} of {earlier} steps, and is in stage {was} of {stages}, whose "
+            f"teacher came out of the stage before; of {steps} steps that would be stage {now}, with another teacher: "
+            f"pass --train-steps {earlier}, or start from scratch with --overwrite"
+        )
+    rates = (f"{each.learning_rate_at(done, stages):.3g}" for each in (training, before))
+    text = f"{run.path}: train-steps is now {steps:,}, and was {earlier:,}; at step {done:,} the learning rate is "
+    text += "{} where it was {}".format(*rates) if training.schedule != "constant" else f"{next(rates)} as before"
+    if state.objective.has_schedule and stages == 1:
+        text += (
+            f", and the targets are those of {done / steps:.0%} of the training where they were of {done / earlier:.0%}"
+        )
+    return text
 
 
 def _look(path: Path, state: State) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:

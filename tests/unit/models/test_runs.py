@@ -19,7 +19,7 @@ from shortcut_models.models.run import FREE_TO_CHANGE, Run
 from shortcut_models.networks import DiTConfig, MLPConfig
 from shortcut_models.objectives import ConsistencyTraining, FlowMatching, ProgressiveDistillation, Shortcut
 from shortcut_models.system.files import write_atomically
-from shortcut_models.tasks import Digits, Images, Toy
+from shortcut_models.tasks import Digits, Images, Latents, Toy
 from shortcut_models.training.fit import run_config
 from shortcut_models.training.options import Training
 
@@ -113,28 +113,72 @@ def test_other_parts_are_refused(tmp_path: Path, parts: dict[str, Any], message:
     assert tree(tmp_path) == before
 
 
-def test_only_a_constant_rate_can_be_trained_for_longer(tmp_path: Path) -> None:
-    longer = dataclasses.replace(TRAINING, train_steps=200)
-    run = begin(tmp_path / "cosine")
-    with pytest.raises(UserError, match="--train-steps 100, not 200"):
-        run.check(config(training=longer))
-    constant = dataclasses.replace(TRAINING, schedule="constant")
-    run = begin(tmp_path / "constant", training=constant)
-    longer = dataclasses.replace(constant, train_steps=200)
-    run = begin(tmp_path / "constant", training=longer)
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+@pytest.mark.parametrize("objective", [Shortcut(), ProgressiveDistillation(), ConsistencyTraining()])
+def test_another_number_of_steps_is_the_same_run(tmp_path: Path, objective: Any, schedule: Any) -> None:
+    """Whether a run can resume with it depends on the steps taken: see `training.saving.new_end`."""
+    training = dataclasses.replace(TRAINING, schedule=schedule)
+    run = begin(tmp_path, objective=objective, training=training)
+    begin(tmp_path, objective=objective, training=dataclasses.replace(training, train_steps=200))
     assert run.read_config()["training"]["train_steps"] == 200
 
 
-@pytest.mark.parametrize("objective", [ProgressiveDistillation(), ConsistencyTraining()])
-def test_a_method_with_a_schedule_of_its_own_cannot_be_trained_for_longer(tmp_path: Path, objective: Any) -> None:
-    """Stages that were over would begin again, with another source."""
-    constant = dataclasses.replace(TRAINING, schedule="constant")
-    run = begin(tmp_path, objective=objective, training=constant)
-    with pytest.raises(
-        UserError, match="--train-steps 100, not 200: use the same options to resume, or choose another"
-    ):
-        run.check(config(objective=objective, training=dataclasses.replace(constant, train_steps=200)))
-    run.check(config(objective=objective, training=dataclasses.replace(constant, checkpoint_every=1)))
+SPELLINGS = ("f/", "./f", "f/.", "g/../f", "f//", "{here}/f", "{here}/link", "link", "~/f")
+
+
+@pytest.mark.parametrize("spelled", SPELLINGS)
+@pytest.mark.parametrize("name", ["data", "vae"])
+def test_another_spelling_of_a_path_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, spelled: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder in ("f", "g"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "link").symlink_to("f")
+    run = begin(tmp_path / "run", task=Latents(**{name: "f"}))
+    run.check(config(task=Latents(**{name: spelled.format(here=tmp_path)})))
+    with pytest.raises(UserError, match=rf"was started with --task\.{name} f, not g: use the same options"):
+        run.check(config(task=Latents(**{name: "g"})))
+
+
+def test_several_places_and_patterns_are_compared_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for one, other in (("a,b", f"./a,{tmp_path}/b"), ("s/{000..003}.tar", "./s/{000..003}.tar")):
+        begin(tmp_path / one[0], task=Images(one)).check(config(task=Images(other)))
+    with pytest.raises(UserError, match=r"was started with --task\.data a,b, not b,a"):
+        Run(tmp_path / "a").check(config(task=Images("b,a")))
+
+
+def test_names_on_the_hub_are_no_paths(tmp_path: Path) -> None:
+    run = begin(tmp_path, task=Images("hf:a/b"))
+    for other in ("hf:./a/b", "a/b", "hf:a/b:c"):
+        with pytest.raises(UserError, match=f"was started with --task.data hf:a/b, not {other}"):
+            run.check(config(task=Images(other)))
+
+
+def test_only_what_commands_wrote_into_a_run_is_cleared(tmp_path: Path) -> None:
+    run, elsewhere = begin(tmp_path / "run"), tmp_path / "elsewhere"
+    for path in (run.checkpoints / "00000004", run.samples, run.path / "mine", elsewhere):
+        path.mkdir(parents=True)
+    for path in (run.checkpoints / "00000004" / "x", run.metrics, run.path / "notes.txt", elsewhere / "precious"):
+        path.touch()
+    (run.path / "pairs").symlink_to(elsewhere)
+    with run.hold(config(recipe="other"), overwrite=True):
+        run.clear()
+    assert {path.name for path in run.path.iterdir()} == {".lock", "mine", "notes.txt"}
+    assert (elsewhere / "precious").exists()
+    begin(run.path, recipe="other")  # a new run can start beside the user's own files
+
+
+def test_what_is_not_a_run_is_never_overwritten(tmp_path: Path) -> None:
+    for name, content in (("notes.txt", ""), ("config.json", "{}"), ("config.json", "not json")):
+        folder = tmp_path / f"{name}{len(content)}"
+        folder.mkdir()
+        (folder / name).write_text(content)
+        with pytest.raises(UserError), Run(folder).hold(config(), overwrite=True):
+            raise AssertionError
+        assert (folder / name).read_text() == content
 
 
 def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
