@@ -89,8 +89,8 @@ EXPECTED = {
                  "largest)", "--num N number of samples for each number of steps, >= 1 (default: 1000)",
                  "--fid-stats PATH", "--inception TEXT"],
     "fid-stats": ["--out PATH file of the statistics, .npz, with arrays mu, sigma, and more (required)",
-                  "--split {train,test,all} part of the images: all, those to train on, or those held out (default: "
-                  "all)",
+                  "--split {train,test,all} part of the images: all, those to train on, or those held out "
+                  "(default: all)",
                   "--task.channels {1,3} number of channels; 1 is grey, 3 is colour (default: that of the data)",
                   "--keep N number of images whose features are kept too, for KID and neighbourhoods, >= 0 (default: "
                   "10000)"],

@@ -110,6 +110,11 @@ class Run:
         if not self.config.exists() or self.read_config() != config:
             write_json(self.config, config)
 
+    def begin(self, config: dict[str, Any]) -> None:
+        """Write the configuration of a new run before anything else: a directory without one would not be a run."""
+        if not self.config.exists():
+            self.write_config(config)
+
     def read_metrics(self) -> list[dict[str, Any]]:
         """Return the lines of the log, without a line that a crash cut short."""
         lines = []

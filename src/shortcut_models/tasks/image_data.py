@@ -20,8 +20,9 @@ _EXAMPLES, _CLASSES = 8, 40  # images of a class, and classes, in a picture of t
 
 def describe_images(task: Any, train: int, test: int, notes: Sequence[str]) -> str:
     """Return a line on images: their number, size and classes; notes: more to say of them."""
-    size, colour = task.image_size, "grey" if getattr(task, "channels", 3) == 1 else "colour"
-    facts = [f"{train:,} to train on", f"{test:,} held out", f"{size}x{size}", colour, _describe_classes(task)]
+    size = f"{task.image_size}x{task.image_size}"
+    colour = ["grey" if task.channels == 1 else "colour"] if hasattr(task, "channels") else []
+    facts = [f"{train:,} to train on", f"{test:,} held out", size, *colour, _describe_classes(task)]
     return f"{task.data}: " + "; ".join([", ".join(facts), *notes])
 
 

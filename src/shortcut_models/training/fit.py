@@ -18,7 +18,7 @@ from ..models.model import Model
 from ..models.run import Run
 from ..system.distributed import process_group
 from ..system.machine import keep_freed_memory, torch_device
-from ..system.progress import StopRequest, say
+from ..system.progress import StopRequest
 from ..system.torchrun import DAY
 from .callbacks import Callback, Checkpoints, Logging, Previews, Stopping
 from .log import Log, require_tensorboard
@@ -70,25 +70,23 @@ def fit(
         data = processes.with_timeout(DAY).run_on_all(ready)  # machines that share no cache each read the data
         config["data"] = task.describe_data()
         processes.run_on_main(lambda: held.enter_context(files.hold(config, overwrite=overwrite)))
-        processes.run_on_main(lambda: say(config["data"]) if config["data"] and not quiet else None)
-        plan, teacher_network = Plan(config, training, device, processes), None if teacher is None else teacher.network
-        if not quiet:  # before the state takes its memory
-            done = 0 if overwrite else newest_step(files.checkpoints)
-            plan.measure(network, objective, task, data["train"], teacher_network, done)
+        done = 0 if overwrite else newest_step(files.checkpoints)
+        teacher_network = None if teacher is None else teacher.network
+        plan = Plan(config, training, device, processes, quiet=quiet)
+        plan.measure(network, objective, task, data["train"], teacher_network, done)  # before the state takes memory
         in_one_piece = copy.deepcopy(network) if processes.world > 1 and training.parallel == "fsdp" else None
         state = State.new(network, objective, training, device, teacher_network, processes)
         if overwrite:  # all that could be wrong has been checked
             processes.run_on_main(files.clear)
         if teacher is not None and objective.requires == "pairs":
-            # Written before the pairs: a directory in which only they were made would not be a run.
-            processes.run_on_main(lambda: None if files.config.exists() else files.write_config(config))
+            processes.run_on_main(lambda: files.begin(config))
             teacher.network.to(device)
-            examples, seed = data["train"], training.seed
-            data = make_pairs(teacher, objective, examples, files.pairs, seed, stop, processes, quiet=quiet)
+            data = make_pairs(
+                teacher, objective, data["train"], files.pairs, training.seed, stop, processes, quiet=quiet
+            )  # fmt: skip
         resume(state, files, training, quiet=quiet)
-        if not quiet:
-            plan.announce(state)
-        if training.compile == "on" or (training.compile == "auto" and device.type == "cuda"):
+        plan.announce(state)
+        if training.compiles(device):
             state.compile()
         processes.run_on_main(lambda: files.write_config(config))
         model, saver = Model(state.ema, objective, task, state.step, recipe), Saver(files, training.keep, state)
@@ -99,7 +97,7 @@ def fit(
         if in_one_piece is not None:  # the network itself stays sharded
             in_one_piece.load_state_dict(whole_weights(state))
             model.network = in_one_piece.to(device).eval()
-    return model
+        return model
 
 
 @contextmanager

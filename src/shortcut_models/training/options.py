@@ -109,6 +109,10 @@ class Training:
             return frozenset({self.train_steps} if self.snapshots else ())
         return frozenset(round(self.train_steps ** (i / (self.snapshots - 1))) for i in range(self.snapshots))
 
+    def compiles(self, device: torch.device) -> bool:
+        """Return whether the network is compiled on this device."""
+        return self.compile == "on" or (self.compile == "auto" and device.type == "cuda")
+
     def bfloat16(self, device: torch.device) -> bool:
         """Return whether the network computes in bfloat16 on this device."""
         if self.precision != "auto":

@@ -92,8 +92,10 @@ class Plan(Callback):
     processes, and where pairs have yet to be made, its own first steps are measured.
     """
 
-    def __init__(self, config: dict[str, Any], training: Training, device: torch.device, processes: Processes) -> None:
-        self.config, self.training, self.device, self.processes = config, training, device, processes
+    def __init__(
+        self, config: dict[str, Any], training: Training, device: torch.device, processes: Processes, *, quiet: bool
+    ) -> None:
+        self.config, self.training, self.device, self.processes, self.quiet = config, training, device, processes, quiet
         self.seconds: float | None = None  # of a step
         self._since, self._until = 0.0, -1
 
@@ -101,7 +103,7 @@ class Plan(Callback):
         self, network: Network, objective: Objective, task: Task, data: Dataset, teacher: Network | None, done: int
     ) -> None:
         """Measure a step after `done` ones, if that is possible before the training, and steps are left."""
-        if objective.requires == "pairs":  # which have yet to be made
+        if self.quiet or objective.requires == "pairs":  # which have yet to be made
             return
         if self.device.type != "cpu" or self.processes.world > 1 or done >= self.training.train_steps:
             return
@@ -114,9 +116,13 @@ class Plan(Callback):
         )  # fmt: skip
 
     def announce(self, state: State) -> None:
-        """Say what is to be done, from the state that training begins with."""
+        """Say what the data holds, and what is to be done from the state that training begins with."""
         left = self.training.train_steps - state.step
-        if not self.processes.main or not left:
+        if self.quiet or not self.processes.main:
+            return
+        if self.config["data"]:
+            say(self.config["data"])
+        if not left:
             return
         parameters = sum(parameter.numel() for parameter in state.network.parameters())
         say(describe(self.config, parameters, self.training, left))

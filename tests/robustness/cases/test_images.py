@@ -16,6 +16,7 @@ from PIL import Image
 
 from helpers.image_files import contents, make_folder, make_npz, make_tar, pack, pictures, png, some_labels
 from helpers.runs import refusal, shortcut, train
+from shortcut_models.data.images import hugging_face
 from shortcut_models.tasks import Images
 
 COUNT = 24
@@ -408,6 +409,23 @@ def test_data_replaced_by_files_of_the_same_size_and_time_is_read_again(
         for path in (data, *data.glob("*")):
             os.utime(path, (1, 1))
         batch = Images(str(data), reading=reading).resolve().dataset("train").__getitems__([0])
+        assert batch.data.float().mean() == value
+
+
+@pytest.mark.needs_extra
+def test_parquet_replaced_by_a_file_of_the_same_time_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf")
+    for value in (0, 200):
+        pixels = np.full((COUNT, 8, 8), value, np.uint8)
+        datasets.Dataset.from_dict({"image": [Image.fromarray(each) for each in pixels]}).to_parquet(tmp_path / "a.new")
+        os.replace(tmp_path / "a.new", tmp_path / "a.parquet")
+        os.utime(tmp_path / "a.parquet", (1, 1))
+        hugging_face.open_tables.cache_clear()  # as in another process
+        batch = Images(str(tmp_path / "a.parquet")).resolve().dataset("train").__getitems__([0])
         assert batch.data.float().mean() == value
 
 

@@ -143,7 +143,7 @@ def _odd_names(folders: list[str]) -> str:
     if len(folders) > 1 and all(len(name) >= _BUCKET_DIGITS for name in folders):
         first = ", ".join(folders[:2])
         return f"the classes are the folders {first}, ...: pass --task.classes 0 if they are not classes"
-    if sorted(folders, key=int) != folders:
-        odd = next(number for number, name in enumerate(folders) if int(name) != sorted(map(int, folders))[number])
+    if (by_number := sorted(folders, key=int)) != folders:
+        odd = next(number for number, name in enumerate(folders) if name != by_number[number])
         return f"class folders are sorted as text, so class {odd} is the folder {folders[odd]}"
     return ""

@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image
 
 from ...errors import UserError, first_line
+from ...system.files import file_stamp
+from .cache import cache_key
 from .examples import Examples, ImageFiles, count_classes
 from .labels import LABEL_NAMES, check_labels, named, numbered
 from .notes import Notes
@@ -33,7 +35,10 @@ def open_tables(data: str | tuple[Path, ...]) -> Mapping[str, Any]:
     try:
         if isinstance(data, tuple):
             where, hint = f"{data[0]} or one beside it", "a file is damaged, copy it again"
-            found = datasets.Dataset.from_parquet([str(path) for path in data])
+            # Its own cache knows files by their times, which a copy may keep.
+            stamps = cache_key([(str(path), *file_stamp(path)) for path in data])
+            cache = Path(datasets.config.HF_DATASETS_CACHE) / "shortcut-models" / stamps
+            found = datasets.Dataset.from_parquet([str(path) for path in data], cache_dir=str(cache))
         elif data.startswith(PREFIX):
             hint = "check the name and the connection"
             name, _, config = data.removeprefix(PREFIX).partition(":")

@@ -112,12 +112,15 @@ def _visible(folder: Path, left_out: Counter[str] | None = None) -> tuple[list[P
     with os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
+        path = Path(entry.path)
+        # Of a path, as an entry raises an error for a link to itself.
+        is_folder = path.is_dir() if entry.is_symlink() else entry.is_dir()
         if is_leftover(entry.name):
-            note_leftover(entry.name, entry.is_dir(), left_out)
-        elif entry.is_dir():
-            folders.append(Path(entry.path))
-        elif entry.is_file() or entry.is_symlink():  # a link that leads nowhere is a damaged image
-            files.append(Path(entry.path))
+            note_leftover(entry.name, is_folder, left_out)
+        elif is_folder:
+            folders.append(path)
+        elif (path.is_file() or not path.exists()) if entry.is_symlink() else entry.is_file():
+            files.append(path)  # a link that leads nowhere is a damaged image
         else:
             left_out["special file(s)"] += 1  # reading a pipe would wait for ever
     return folders, files
@@ -204,7 +207,7 @@ def _contents(folder: Path, *, by_name: bool = True) -> dict[str, ImageFiles]:
     left_out: Counter[str] = Counter()
     walked = list(_walk(folder, left_out))
     labels = [path for path in walked if LABEL_FILE.fullmatch(path.name)]
-    found["folder"] = [path for path in walked if path not in set(labels)]
+    found["folder"] = [path for path in walked if not LABEL_FILE.fullmatch(path.name)]
     kinds = [kind for kind, paths in found.items() if paths]
     held = [_KINDS[kind][0] for kind in kinds]
     if not kinds:

@@ -15,8 +15,8 @@ IMAGE = re.compile(
 """what the name of an image ends in"""
 _DOCUMENT = re.compile(r"(readme|licen[cs]e|copying|citation|changelog|\w*sums)\b", re.IGNORECASE)
 _LEFTOVERS = frozenset((
-    "__macosx", "@eadir", "lost+found", "$recycle.bin", "#recycle", "#snapshot", "__pycache__",
-    "system volume information",
+    "__macosx", "@eadir", "@recycle", "@recently-snapshot", "@tmp", "lost+found", "$recycle.bin", "#recycle",
+    "#snapshot", "__pycache__", "system volume information",
 ))  # fmt: skip
 """folders that systems and programs leave behind, in lower case"""
 _OTHERS = frozenset((".git", ".github", ".svn", ".hg", ".dvc", ".cache", ".huggingface"))

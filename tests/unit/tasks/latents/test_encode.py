@@ -18,7 +18,7 @@ from helpers.runs import assert_refused, die_at, fork, shortcut, tree
 from helpers.vaes import LATENT, SIDE, photos, save_kl, save_tiny
 from shortcut_models import UserError
 from shortcut_models.system.distributed import Processes
-from shortcut_models.tasks import Images
+from shortcut_models.tasks import Images, Latents
 from shortcut_models.tasks.latents.autoencoder import open_vae
 from shortcut_models.tasks.latents.encode import encode
 from shortcut_models.tasks.latents.shards import LatentDataset, read_index
@@ -40,6 +40,25 @@ def encoded(place: Path, out: Path, *, vae: str = "kl", **options: object) -> Pa
     images = Images(str(place / "photos"), channels=3, **options)  # type: ignore[arg-type]
     encode(images, open_vae(str(place / vae)), out, shard_size=8, quiet=True)
     return out
+
+
+def test_what_the_images_were_is_said_when_they_are_encoded_and_later(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "photos", tmp_path / "photos")
+    (tmp_path / "photos" / "1.heic").write_bytes(b"x")
+    words = ("encode", "--data", tmp_path / "photos", "--vae", place / "kl", "--out", tmp_path / "out")
+    done = shortcut(*words)
+    size = f"27 to train on, 3 held out, {SIDE}x{SIDE}"
+    held = size + "{}, 3 classes (0 ant, 1 bee, 2 cow); {}left out: 1 .heic file"
+    assert f"{tmp_path / 'photos'}: {held.format(', colour', '')}" in done.err.splitlines()
+    line = f"{tmp_path / 'out'}: {held.format('', f'latents {chr(120).join(map(str, LATENT))}; ')}"
+    with pytest.warns(UserWarning, match="left out: 1 .heic file"):
+        images = Latents(str(tmp_path / "photos"), str(place / "kl")).resolve()
+    assert images.describe_data() == line.replace(str(tmp_path / "out"), str(tmp_path / "photos"))
+    assert Latents(str(tmp_path / "out")).resolve().describe_data() == line
+    assert shortcut("inspect", tmp_path / "out", "--out", tmp_path / "examples.png") == (0, line + "\n", "")
+    assert (tmp_path / "examples.png").read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "photos" / "1.heic").unlink()
+    assert shortcut(*words).code == 0, "it resumes"
 
 
 def test_shards_hold_the_posterior_of_each_image_and_of_its_mirror_image(place: Path, tmp_path: Path) -> None:
