@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
+from .system.threads import prepare as _prepare_threads
 
 if TYPE_CHECKING:
     from .base import Batch, Frames, Label, Losses, Network, NetworkConfig, Objective, Task, Vector
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from .training.callbacks import Callback
     from .training.fit import fit
     from .training.options import Training
+
+_prepare_threads()  # before any module imports torch
 
 _MODULES = {
     "base": ("Batch", "Frames", "Label", "Losses", "Network", "NetworkConfig", "Objective", "Task", "Vector"),

@@ -27,7 +27,10 @@ from shortcut_models.errors import UserError
 from shortcut_models.models import checkpoint
 
 NETWORK = ("--network", "mlp", "--network.width", 16, "--network.depth", 1)
-OPTIONS = (*NETWORK, "--batch-size", 32, "--warmup", 3, "--train-steps", 12, "--device", "cpu", "--precision", "fp32")
+OPTIONS = (
+    *NETWORK, "--batch-size", 32, "--warmup", 3, "--train-steps", 12, "--device", "cpu", "--precision", "fp32",
+    "--side-share", 1,
+)  # fmt: skip
 DIGITS = ("train", "digits", *OPTIONS)
 POINTS = ("train", "four-gaussians", *OPTIONS, "--task.size", 500, "--snapshots", 0, "--objective.max-steps", 8)
 COMMANDS = (

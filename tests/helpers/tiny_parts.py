@@ -20,7 +20,9 @@ from shortcut_models.models.model import Model
 from shortcut_models.training.fit import fit
 from shortcut_models.training.options import Training
 
-TRAINING = Training(train_steps=12, batch_size=8, learning_rate=0.05, warmup=4, precision="fp32", device="cpu")
+TRAINING = Training(
+    train_steps=12, batch_size=8, learning_rate=0.05, warmup=4, precision="fp32", device="cpu", side_share=1.0
+)  # fmt: skip
 
 
 class Scale(Network):

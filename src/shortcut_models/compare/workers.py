@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..errors import Stopped, UserError
+from ..system.threads import COUNT, threads_of_one
 from .comparison import Comparison, Trial
 
 
@@ -40,12 +41,11 @@ class Workers(contextlib.AbstractContextManager["Workers"]):
 
     def start(self, trial: Trial) -> None:
         """Start a process for a trial, with its share of the cores."""
-        threads = os.environ.get("OMP_NUM_THREADS") or str(max((os.cpu_count() or 1) // self.count, 1))
         self.running[trial.name] = subprocess.Popen(
             [*this_program(["compare", *self.words]), "compare", *self.words, "--trial", trial.name],
             text=True,
             stderr=subprocess.PIPE,
-            env=os.environ | {"OMP_NUM_THREADS": threads},
+            env=os.environ | {COUNT: threads_of_one(self.count)},
             start_new_session=True,  # Ctrl-C reaches this process alone, which then signals the others once
         )
 

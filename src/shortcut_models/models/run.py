@@ -12,7 +12,9 @@ from ..errors import UserError
 from ..system.files import locked, write_atomically, write_json
 from .legacy import upgrade_config
 
-FREE_TO_CHANGE = frozenset({"checkpoint_every", "keep", "log_every", "heldout_every", "sample_every", "workers"})
+FREE_TO_CHANGE = frozenset(
+    {"checkpoint_every", "keep", "log_every", "heldout_every", "sample_every", "side_share", "workers"}
+)
 FREE_TO_CHANGE |= {"device", "tensorboard", "parallel", "accumulate"}
 """Training options that may change when a run resumes: they do not affect the weights, or depend on the machines."""
 OTHER_RUN = "choose another directory with --run"

@@ -3,7 +3,7 @@
 import io
 import math
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from ..system.progress import StopRequest
 from ..text import format_steps
 from .log import Line, Log, measures
 from .saving import Saver
-from .step import MAX_BAD_STEPS
+from .side_work import HELDOUT, PREVIEW, SNAPSHOT, SideWork
+from .step import MAX_BAD_STEPS, heldout_examples
 from .trainer import Trainer
 
 SNAPSHOT_POINTS = 256  # noises whose ends a snapshot holds
+PREVIEW_SECONDS = 60  # the longest time for which one preview adds samples in more steps
 
 
 class Callback:
@@ -79,7 +81,9 @@ class Logging(Callback):
 
     def on_step(self, trainer: Trainer) -> None:
         self.log.add(trainer.figures)
-        heldout = trainer.is_due(trainer.training.heldout_every)
+        heldout = trainer.is_due(trainer.training.heldout_every) and trainer.side.is_affordable(
+            HELDOUT, heldout_examples(len(trainer.heldout_data), trainer.training)
+        )
         if trainer.saving or heldout or trainer.step % trainer.training.log_every == 0:
             figures: Line = {**measures(trainer.state, trainer.training), **trainer.batches.figures()}
             if heldout:
@@ -91,18 +95,24 @@ class Logging(Callback):
 
 
 class Previews(Callback):
-    """Draws pictures of samples, and takes snapshots for an animation."""
+    """Draws pictures of samples, and takes snapshots for an animation, as far as their share of the time allows."""
 
     def __init__(self, snapshot_steps: Collection[int]) -> None:
         self.snapshot_steps = snapshot_steps
 
     def on_step(self, trainer: Trainer) -> None:
-        state, run, name = trainer.state, trainer.run, f"step_{trainer.step:08d}"
+        model, side, run = trainer.model, trainer.side, trainer.run
         try:
             if trainer.is_due(trainer.training.sample_every):
-                picture(trainer.model, run.samples / f"{name}.png", write=state.processes.main)
-            if trainer.step in self.snapshot_steps and state.processes.main:
-                snapshot(state.network, trainer.model, run.snapshots / f"{name}.npz")
+                counts = preview_counts(model)
+                if side.is_affordable(PREVIEW, sum(counts) * model.task.preview_grid[0]):
+                    with side.timed(PREVIEW):
+                        picture(model, run.samples / f"step_{trainer.step:08d}.png", counts, side)
+            if trainer.step in self.snapshot_steps:
+                passes = 3 * model.objective.max_steps  # in 1, 2, 4, ... steps, and by the raw weights in the most
+                if side.is_affordable(SNAPSHOT, passes * SNAPSHOT_POINTS) and trainer.state.processes.main:
+                    with side.timed(SNAPSHOT):
+                        snapshot(trainer.state.network, model, run.snapshots / f"step_{trainer.step:08d}.npz")
         except UserError as error:  # samples of a network that diverges do not stop it
             warnings.warn(f"no picture of step {trainer.step}: {error}", stacklevel=2)
 
@@ -124,18 +134,32 @@ class Checkpoints(Callback):
         self.saver.finish()
 
 
-def picture(model: Model, path: Path, *, write: bool = True) -> None:
-    """Draw samples of one noise in 1, 4 and at most 128 steps. All processes make them, and one may write."""
+def preview_counts(model: Model) -> list[int]:
+    """Return the numbers of steps of a preview: 1, 4 and at most 128."""
+    return sorted({min(steps, model.objective.max_steps) for steps in (1, 4, 128)})
+
+
+def picture(model: Model, path: Path, step_counts: Sequence[int], side: SideWork) -> None:
+    """Draw samples of one noise at several numbers of steps. All processes make them, and the main one writes.
+
+    What would probably take a preview beyond its longest time is left out; samples in the first number of steps stay.
+    """
     from ..drawing.png import save_png
     from ..drawing.sheets import stack
 
-    step_counts = sorted({min(steps, model.objective.max_steps) for steps in (1, 4, 128)})
     num, columns = model.task.preview_grid
-    samples = [model.sample(num, steps=steps) for steps in step_counts]
-    if not write:
-        return
-    drawn = [model.task.draw(made, columns) for made in samples]
-    save_png(path, stack([format_steps(steps) for steps in step_counts], drawn))
+    start, made = side.clock(), {}
+    for steps in step_counts:
+        begin = side.clock()
+        made[steps] = model.sample(num, steps=steps)
+        now = side.clock()
+        following = next((other for other in step_counts if other > steps), 0)
+        expected = now - start + (now - begin) / steps * following
+        if side.state.processes.all_reduce_max(int(expected > PREVIEW_SECONDS)):
+            break
+    if side.state.processes.main:
+        drawn = [model.task.draw(samples, columns) for samples in made.values()]
+        save_png(path, stack([format_steps(steps) for steps in made], drawn))
 
 
 def snapshot(network: Network, model: Model, path: Path) -> None:

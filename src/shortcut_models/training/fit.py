@@ -25,6 +25,7 @@ from .options import Training
 from .pairs import make_pairs
 from .plan import Plan
 from .saving import Saver, resume, whole_weights
+from .side_work import SideWork
 from .state import State
 from .trainer import Trainer
 from .warm_start import describe_teacher, init_from_teacher, load_initial_weights
@@ -87,9 +88,10 @@ def fit(
             state.compile()
         processes.run_on_main(lambda: files.write_config(config))
         model, saver = Model(state.ema, objective, task, state.step, recipe), Saver(files, training.keep, state)
-        with Log(files, training, state.step, processes, quiet=quiet) as log, saver:
+        with Log(files, training, state.step, state.seconds, processes, quiet=quiet) as log, saver:
             first = (Stopping(stop), plan, Logging(log), Previews(training.snapshot_steps()))
-            Trainer(state, model, data, training, files, [*first, *callbacks, Checkpoints(saver, config)]).train()
+            side, every = SideWork(state, training, log.show), [*first, *callbacks, Checkpoints(saver, config)]
+            Trainer(state, model, data, training, files, every, side).train()
         if in_one_piece is not None:  # the network itself stays sharded
             in_one_piece.load_state_dict(whole_weights(state))
             model.network = in_one_piece.to(device).eval()

@@ -4,7 +4,6 @@ import contextlib
 import importlib.util
 import json
 import math
-import time
 from collections import defaultdict
 from typing import Any
 
@@ -46,7 +45,9 @@ class Log(contextlib.AbstractContextManager["Log"]):
     The means are over all processes; the main one writes them and has the bar.
     """
 
-    def __init__(self, run: Run, training: Training, start: int, processes: Processes, *, quiet: bool) -> None:
+    def __init__(
+        self, run: Run, training: Training, start: int, seconds: float, processes: Processes, *, quiet: bool
+    ) -> None:  # fmt: skip
         self.run, self.processes = run, processes
         self.writer: Any = None
         if training.tensorboard and processes.main:
@@ -54,7 +55,7 @@ class Log(contextlib.AbstractContextManager["Log"]):
 
             self.writer = SummaryWriter(str(run.path / "tensorboard"), purge_step=start + 1)
         self.pending: dict[str, list[Tensor]] = defaultdict(list)
-        self.since, self.since_step = time.perf_counter(), start
+        self.since, self.since_step = seconds, start
         self.bar = progress(training.train_steps, "step", quiet=quiet or not processes.main, initial=start)
 
     def add(self, figures: dict[str, Tensor]) -> None:
@@ -65,10 +66,10 @@ class Log(contextlib.AbstractContextManager["Log"]):
 
     def line(self, step: int, figures: Line) -> Line:
         """Return a line: the means since the last one, and these figures. All processes must call it."""
-        means, now = self._means(), time.perf_counter()
-        rate = (step - self.since_step) / (now - self.since)
-        self.since, self.since_step = now, step
-        return {"step": step, **means, **figures, "steps_per_second": rate}
+        seconds = figures["seconds"]
+        rate = (step - self.since_step) / max(seconds - self.since, 1e-9)
+        self.since, self.since_step = seconds, step
+        return {"step": step, **self._means(), **figures, "steps_per_second": rate}
 
     def write(self, step: int, line: Line) -> None:
         """Write a line, in the main process."""
@@ -82,6 +83,10 @@ class Log(contextlib.AbstractContextManager["Log"]):
                 self.writer.add_scalar(name, value, step)
         if "loss" in line:
             self.bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
+
+    def show(self, name: str) -> None:
+        """Show on the bar what is done beside the steps; the next step takes the name away."""
+        self.bar.set_description(name, refresh=bool(name))
 
     def _means(self) -> dict[str, float]:
         """Return the mean of all that is pending, over all processes, which may have seen different numbers of it."""

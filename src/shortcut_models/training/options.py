@@ -68,6 +68,8 @@ class Training:
     """steps between pictures of samples"""
     snapshots: Annotated[int, at.Ge(0), at.Le(1000)] = 0
     """number of snapshots for `shortcut animate`, denser at the start; for 2-D tasks"""
+    side_share: Annotated[float, at.Ge(0), at.Le(1)] = 0.05
+    """largest share of the steps' time for previews, held-out losses and snapshots; the last are always made; 1: all"""
     tensorboard: bool = False
     """log to TensorBoard too (needs the extra: pip install 'shortcut-models[tensorboard]')"""
 

@@ -75,11 +75,16 @@ def update(state: State, loss: Tensor, training: Training) -> dict[str, Tensor]:
     return {"loss": torch.where(bad, nan, loss), "gradient_norm": torch.where(bad, nan, norm)}
 
 
+def heldout_examples(available: int, training: Training) -> int:
+    """Return how many examples the held-out loss is of; in a short training, a twentieth of those trained on."""
+    return min(available, HELD_OUT, max(training.batch_size, training.train_steps * training.batch_size // 20))
+
+
 @torch.no_grad()
 def heldout_loss(state: State, dataset: Dataset, task: Task, training: Training) -> float:
     """Return the sampling EMA's loss on held-out examples, with the same draws every time, shared by all processes."""
     device, processes = state.skipped.device, state.processes
-    rows, total = range(min(len(dataset), HELD_OUT)), torch.zeros((), dtype=torch.float64)
+    rows, total = range(heldout_examples(len(dataset), training)), torch.zeros((), dtype=torch.float64)
     size = training.part_size(processes.world)
     begins = rows[::size]
     progress = max(state.step - 1, 0) / training.train_steps  # as in the step just made: its stage, its teacher

@@ -1,6 +1,5 @@
 """The trainer: it takes steps, and calls what is done beside them. It knows nothing of what it trains."""
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from ..models.model import Model
 from ..models.run import Run
 from .batches import batches
 from .options import Training
+from .side_work import HELDOUT, SideWork
 from .state import State
 from .step import heldout_loss, train_step
 
@@ -33,7 +33,7 @@ class Trainer:
 
     def __init__(
         self, state: State, model: Model, data: dict[str, Dataset], training: Training, run: Run,
-        callbacks: "Sequence[Callback]",
+        callbacks: "Sequence[Callback]", side: SideWork,
     ) -> None:  # fmt: skip
         self.state, self.model, self.training, self.run, self.callbacks = state, model, training, run, callbacks
         train, self.heldout_data = (resident(data[split], state.skipped.device) for split in ("train", "test"))
@@ -41,6 +41,7 @@ class Trainer:
             train, training.batch_size, training.seed, state.step, training.train_steps, training.workers,
             state.processes.rank, state.processes.world,
         )  # fmt: skip
+        self.side = side
         self.figures, self.saving, self.stopping, self.signal_number = {}, False, False, 0
         self._heldout: float | None = None
 
@@ -60,10 +61,12 @@ class Trainer:
 
     def train(self) -> None:
         """Take the steps that are left. Raise Stopped where a signal ended them; the state has been saved."""
-        earlier, start = self.state.seconds, time.perf_counter()
+        side = self.side
+        earlier, start = self.state.seconds + side.seconds, side.clock()
         for batch in self.batches:
             self.figures = train_step(self.state, batch, self.model.task, self.training)
-            self.state.seconds, self.model.step = earlier + time.perf_counter() - start, self.step
+            self.state.seconds = earlier + side.clock() - start - side.seconds
+            self.model.step = self.step
             self.saving, self._heldout = self.is_due(self.training.checkpoint_every), None
             for callback in self.callbacks:
                 callback.on_step(self)
@@ -81,5 +84,6 @@ class Trainer:
     def heldout_loss(self) -> float:
         """Return the held-out loss after this step, measured once; all processes must call it."""
         if self._heldout is None:
-            self._heldout = heldout_loss(self.state, self.heldout_data, self.model.task, self.training)
+            with self.side.timed(HELDOUT):
+                self._heldout = heldout_loss(self.state, self.heldout_data, self.model.task, self.training)
         return self._heldout
