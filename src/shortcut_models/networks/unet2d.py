@@ -131,9 +131,7 @@ class UNet2d(ConditionedNetwork):
         c, (height, width) = self.conditioning(t, d, context), x.shape[2:]
         # Zeros below and on the right, as those that convolutions see, until the coarsest level has whole places.
         multiple = 2 ** (self.config.levels - 1)
-        h = F.pad(x, (0, -width % multiple, 0, -height % multiple))
-        # With the channels of a pixel side by side, normalisations and convolutions need no copies.
-        h = self.proj_in(h.contiguous(memory_format=torch.channels_last))
+        h = self.proj_in(F.pad(x, (0, -width % multiple, 0, -height % multiple)))
         across = []
         for level, blocks in enumerate(self.down):
             h = blocks(h, c)
