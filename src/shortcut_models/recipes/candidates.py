@@ -35,8 +35,8 @@ CANDIDATES: Mapping[type[Task], tuple[Candidate, ...]] = {
         Candidate(10_000, DiTConfig(width=256, depth=6, heads=4, patch_size=4), batch_size=64),
     ),
     Digits: (
-        Candidate(0, MLPConfig(width=128, depth=3), batch_size=256),
-        Candidate(1500, MLPConfig(width=256, depth=4), batch_size=512),
+        Candidate(0, MLPConfig(width=64, depth=3), batch_size=256),
+        Candidate(800, MLPConfig(width=128, depth=4), batch_size=512),
     ),
     Toy: (
         Candidate(0, MLPConfig(width=64, depth=3), batch_size=256),

@@ -22,7 +22,7 @@ from ..models.run import Run
 from ..system.machine import torch_device
 from ..system.progress import say
 from ..tasks import Images
-from ..training.callbacks import Callback
+from ..training.callbacks import PREVIEW_SECONDS, Callback
 from ..training.options import Training
 from ..training.plan import measure
 from ..training.trainer import Trainer
@@ -30,8 +30,7 @@ from .candidates import CANDIDATES, Candidate
 from .commands import changes
 from .library import Recipe
 
-SHARE = 0.9  # of the time that is planned with: pictures, checkpoints and a machine that gets busier take the rest
-LAST_PICTURE = 60.0  # seconds at most that are kept for the last picture, which is always drawn
+SHARE = 0.9  # of the time that is planned with: previews, checkpoints and a machine that gets busier take the rest
 ASKED_EVERY = 10  # steps after which several processes agree on whether the time is over
 CHOSEN = ("train_steps", "batch_size", "warmup", "ema", "checkpoint_every", "heldout_every", "sample_every")
 """options of the training that are chosen, beside the network and the size of images"""
@@ -144,11 +143,11 @@ def _choose(recipe: Recipe, end: float, keep: Collection[str], world: int) -> Re
 
 
 def _affordable(option: Recipe, seconds: float, end: float) -> int:
-    """Return how many steps of so many seconds are done until a moment, with the last picture."""
+    """Return how many steps of so many seconds are done until a moment, with the last preview, which is always made."""
     left, (pictures, _) = max(0.0, end - time.monotonic()), option.task.preview_grid
     passes = pictures * (1 + 4 + min(128, option.objective.max_steps))
-    picture = min(LAST_PICTURE, passes * seconds / option.training.batch_size / option.objective.nfe_per_example)
-    return int(max(left / 2, left - picture) * SHARE / seconds)
+    preview = min(PREVIEW_SECONDS, passes * seconds / option.training.batch_size / option.objective.nfe_per_example)
+    return int(max(left / 2, left - preview) * SHARE / seconds)
 
 
 def _options(recipe: Recipe, keep: Collection[str]) -> list[tuple[int, Recipe]]:

@@ -24,7 +24,6 @@ from .trainer import Trainer
 ENOUGH = 2.0  # seconds after which measuring ends
 FIRST_ROWS = 8  # of a batch, in the first step that is measured
 LONG = 3600.0  # seconds from which on a training on a CPU is warned of
-ASIDE = 0.05  # share of a training that pictures and held-out losses take at most
 STEPS_BEFORE, STEPS_MEASURED = 5, 20  # of a training whose own first steps are measured, as they compile and allocate
 
 
@@ -146,7 +145,7 @@ class Plan(Callback):
     def _say_time(self, left: int) -> None:
         assert self.seconds is not None
         where = "this CPU" if self.device.type == "cpu" else "this GPU"
-        say(describe_time(self.seconds, left, where))
+        say(describe_time(self.seconds, left, self.training.side_share, where))
         if self.device.type == "cpu" and left * self.seconds > LONG:
             warnings.warn(advice(left * self.seconds, self.config["task"], self.config["network"]), stacklevel=4)
 
@@ -160,12 +159,13 @@ def describe(config: dict[str, Any], parameters: int, training: Training, left: 
     )
 
 
-def describe_time(seconds: float, left: int, where: str) -> str:
+def describe_time(seconds: float, left: int, side_share: float, where: str) -> str:
     """Return in one line how long so many steps of so many seconds take."""
-    whole, aside = seconds * left, format_duration(ASIDE * seconds * left)
+    whole = seconds * left
+    most = f" at most {format_duration(side_share * whole)}" if side_share < 1 else ""
     return (
-        f"time on {where}: about {format_duration(whole)}, {format_duration(seconds)} a step; pictures and held-out "
-        f"losses at most {aside} more"
+        f"time on {where}: about {format_duration(whole)}, {format_duration(seconds)} a step; previews and held-out "
+        f"losses take{most} more"
     )
 
 

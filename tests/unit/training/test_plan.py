@@ -68,9 +68,9 @@ def test_texts() -> None:
     assert "; 5 of 12 steps left, batch 8" in describe(config(), 10, TRAINING, 5)
     own = {**config(), "network": {"name": None, "class": "mine.Net"}}
     assert "network mine.Net," in describe(own, 10, TRAINING, 5)
-    assert describe_time(86.0, 20_000, "this CPU") == (
-        "time on this CPU: about 477 h 46 min, 1 min 26 s a step; pictures and held-out losses at most 23 h 53 min more"
-    )
+    said = "time on this CPU: about 477 h 46 min, 1 min 26 s a step; previews and held-out losses take"
+    assert describe_time(86.0, 20_000, 0.05, "this CPU") == f"{said} at most 23 h 53 min more"
+    assert describe_time(86.0, 20_000, 1.0, "this CPU") == f"{said} more"
 
 
 @pytest.mark.parametrize(
