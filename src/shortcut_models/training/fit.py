@@ -16,7 +16,7 @@ from ..models.checkpoint import newest_step
 from ..models.loading import describe
 from ..models.model import Model
 from ..models.run import Run
-from ..system.distributed import process_group
+from ..system.distributed import Processes, process_group
 from ..system.machine import keep_freed_memory, torch_device
 from ..system.progress import StopRequest
 from ..system.torchrun import DAY
@@ -39,13 +39,12 @@ def fit(
 ) -> Model:  # fmt: skip
     """Train a network, or continue a run that was stopped: to resume, call it again with the same arguments.
 
-    Called in each of the processes that torchrun started, it trains one network with all of them.
+    All processes that torchrun started call it, and train one network together.
 
     Args:
         network: a fresh network for `task.shape` and `task.conditions`, trained in place. Seed its first weights.
-        objective: the method.
+        objective, training: the method, and the trainer's options.
         task: the data, resolved.
-        training: the trainer's options.
         run: the run's directory; made where it does not exist.
         recipe: a name for the run's records.
         teacher: a trained model, for methods that learn from one; a network of the same sizes begins with its weights.
@@ -66,14 +65,13 @@ def fit(
     files, config = Run(run), run_config(network, objective, task, training, recipe, teacher=teacher, init=init)
     with _disk(files), process_group(training.device) as processes, ExitStack() as held, StopRequest() as stop:
         device = processes.run_on_all(lambda: torch_device(training.device))
-        ready = lambda: prepare(network, objective, task, training, teacher, init, device, processes.world)
-        data = processes.with_timeout(DAY).run_on_all(ready)  # machines that share no cache each read the data
+        data = prepare(network, objective, task, training, teacher, init, device, processes)
         config["data"] = task.describe_data()
         processes.run_on_main(lambda: held.enter_context(files.hold(config, overwrite=overwrite)))
-        done = 0 if overwrite else newest_step(files.checkpoints)
         teacher_network = None if teacher is None else teacher.network
         plan = Plan(config, training, device, processes, quiet=quiet)
-        plan.measure(network, objective, task, data["train"], teacher_network, done)  # before the state takes memory
+        begin = 0 if overwrite else newest_step(files.checkpoints)
+        plan.measure(network, objective, task, data["train"], teacher_network, begin)  # before the state takes memory
         in_one_piece = copy.deepcopy(network) if processes.world > 1 and training.parallel == "fsdp" else None
         state = State.new(network, objective, training, device, teacher_network, processes)
         if overwrite:  # all that could be wrong has been checked
@@ -81,9 +79,8 @@ def fit(
         if teacher is not None and objective.requires == "pairs":
             processes.run_on_main(lambda: files.begin(config))
             teacher.network.to(device)
-            data = make_pairs(
-                teacher, objective, data["train"], files.pairs, training.seed, stop, processes, quiet=quiet
-            )  # fmt: skip
+            examples, seed = data["train"], training.seed
+            data = make_pairs(teacher, objective, examples, files.pairs, seed, stop, processes, quiet=quiet)
         resume(state, files, training, quiet=quiet)
         plan.announce(state)
         if training.compiles(device):
@@ -91,13 +88,17 @@ def fit(
         processes.run_on_main(lambda: files.write_config(config))
         model, saver = Model(state.ema, objective, task, state.step, recipe), Saver(files, training.keep, state)
         with Log(files, training, state.step, state.seconds, processes, quiet=quiet) as log, saver:
-            first = (Stopping(stop), plan, Logging(log), Previews(training.snapshot_steps()))
-            side, every = SideWork(state, training, log.show), [*first, *callbacks, Checkpoints(saver, config)]
+            first = [Stopping(stop), plan, Logging(log), Previews(training.snapshot_steps())]
+            every, side = [*first, *callbacks, Checkpoints(saver, config)], SideWork(state, training, log.show)
             Trainer(state, model, data, training, files, every, side).train()
-        if in_one_piece is not None:  # the network itself stays sharded
-            in_one_piece.load_state_dict(whole_weights(state))
-            model.network = in_one_piece.to(device).eval()
-        return model
+        return model if in_one_piece is None else _gathered(model, in_one_piece, state)
+
+
+def _gathered(model: Model, in_one_piece: Network, state: State) -> Model:
+    """Return the model with the weights of its sharded network in one that is whole."""
+    in_one_piece.load_state_dict(whole_weights(state))
+    model.network = in_one_piece.to(model.device).eval()
+    return model
 
 
 @contextmanager
@@ -114,19 +115,23 @@ def _disk(run: Run) -> Iterator[None]:
 
 def prepare(
     network: Network, objective: Objective, task: Task, training: Training, teacher: Model | None, init: Model | None,
-    device: torch.device, world: int,
+    device: torch.device, processes: Processes,
 ) -> dict[str, Dataset]:  # fmt: skip
     """Check that all parts fit each other, give the network its first weights, and return the data."""
-    if device.type == "cpu":
-        keep_freed_memory()
-    if training.tensorboard:
-        require_tensorboard()
-    data = {split: task.dataset(split) for split in ("train", "test")}
-    check_parts(objective, training, data, world)
-    init_from_teacher(network, objective, task, teacher)
-    if init is not None:
-        load_initial_weights(network, objective, init)
-    return data
+
+    def ready() -> dict[str, Dataset]:
+        if device.type == "cpu":
+            keep_freed_memory()
+        if training.tensorboard:
+            require_tensorboard()
+        data = {split: task.dataset(split) for split in ("train", "test")}
+        check_parts(objective, training, data, processes.world)
+        init_from_teacher(network, objective, task, teacher)
+        if init is not None:
+            load_initial_weights(network, objective, init)
+        return data
+
+    return processes.with_timeout(DAY).run_on_all(ready)  # machines that share no cache each read the data
 
 
 def check_parts(objective: Objective, training: Training, data: dict[str, Dataset], world: int) -> None:
