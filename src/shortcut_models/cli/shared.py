@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 
 from ..config import NonNegativeInt, PositiveInt
 from ..errors import UserError
+from ..text import quote
 from .parser import Command
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ class OfModel(OnDevice):
         model = self.model()
         if isinstance(model.task, Imitation):
             raise UserError(
-                f"{self.run} is a policy, and its samples are actions: evaluate it with `shortcut rollout {self.run}`, "
-                f"or watch it with `shortcut race {self.run}`"
+                f"{self.run} is a policy, and its samples are actions: evaluate it with `shortcut rollout "
+                f"{quote(self.run)}`, or watch it with `shortcut race {quote(self.run)}`"
             )
         return model
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from ..recipes.train import train_recipe
 from ..system.torchrun import once_per_job
 from ..tasks import Imitation
+from ..text import quote
 from .recipe import RecipeCommand
 
 
@@ -22,7 +23,8 @@ class Train(RecipeCommand):
         run = self.run or Path("runs") / self.name
         train_recipe(self.name, self.recipe, run, self.teacher, init_from=self.init_from)
         acts = isinstance(self.recipe.task, Imitation)
-        next_one = f"rollout {run} --steps 1 4" if acts else f"sample {run} --steps 1 4 --out samples.npz"
-        done = f"{run} is trained: try `shortcut {next_one}` or `shortcut evaluate {run}`"
+        word = quote(run)
+        next_one = f"rollout {word} --steps 1 4" if acts else f"sample {word} --steps 1 4 --out samples.npz"
+        done = f"{run} is trained: try `shortcut {next_one}` or `shortcut evaluate {word}`"
         if once_per_job(done):
             print(done)

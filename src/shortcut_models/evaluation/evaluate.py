@@ -5,10 +5,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..base import Task, X
 from ..models.model import Model
+from ..system.defaults import torch_defaults
 from ..system.machine import machine
 from ..system.progress import progress
 
@@ -25,9 +27,10 @@ def data_deviation(task: Task, device: torch.device | str = "cpu") -> float:
     return float((x - x.mean(0)).square().mean().sqrt())
 
 
+@torch_defaults()
 def evaluate(
     model: Model,
-    step_counts: Sequence[int],
+    step_counts: Sequence[int] | int,
     num: int,
     *,
     seed: int = 0,
@@ -35,7 +38,7 @@ def evaluate(
     batch_size: int = 250,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Judge `num` samples at each number of steps, all from the same noises and with the classes in turn.
+    """Judge `num` samples at one or more numbers of steps, all from the same noises and with the classes in turn.
 
     Returns a JSON-able dict; under "steps", for each number of steps, the task's metrics and:
 
@@ -46,6 +49,7 @@ def evaluate(
 
     Raises UserError if a number is out of its range.
     """
+    step_counts = np.atleast_1d(step_counts).tolist()
     model.check_request(num, seed, guidance, batch_size, encoded=len(step_counts) + 2)
     labels = model.labels(num)
     most = model.objective.max_steps

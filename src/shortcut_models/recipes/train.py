@@ -12,6 +12,7 @@ from ..models.model import Model
 from ..models.run import Run
 from ..objectives import FlowMatching, with_shared_options
 from ..randomness import seed_of
+from ..system.defaults import torch_defaults
 from ..system.distributed import process_group
 from ..system.torchrun import DAY
 from ..training.fit import fit, run_config
@@ -20,6 +21,7 @@ from ..training.warm_start import check_objective
 from .library import Recipe
 
 
+@torch_defaults(gradients=True)
 def train_recipe(
     name: str,
     recipe: Recipe,
