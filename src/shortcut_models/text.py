@@ -1,6 +1,7 @@
 """Numbers, names and tables as people read them."""
 
 import math
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,6 +18,11 @@ def format_steps(steps: int) -> str:
 def format_name(name: str) -> str:
     """Return a name from the code as words."""
     return name.replace("_", " ")
+
+
+def quote(path: object) -> str:
+    """Return a path as a shell takes it."""
+    return shlex.quote(str(path))
 
 
 def format_value(value: Any) -> str:

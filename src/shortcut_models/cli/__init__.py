@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .._version import __version__
 from ..errors import PeerLost, Stopped, UserError
+from ..system.streams import STDERR, complete_streams, silence
 from ..system.torchrun import is_distributed, once_per_job
 
 if TYPE_CHECKING:
@@ -60,11 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     It is 0; 1 where another process was lost; 2 for wrong input; or 128 + the signal that stopped a training.
     """
+    complete_streams()
     code = _run(sys.argv[1:] if arguments is None else arguments)
     if is_distributed():
         # The threads that carried messages may abort a process that ends in the ordinary way, after all is done.
         sys.stdout.flush()
-        sys.stderr.flush()
+        STDERR.flush()
         os._exit(code)
     return code
 
@@ -88,12 +90,14 @@ def read(words: Sequence[str]) -> "Command":
 def _run(words: Sequence[str]) -> int:
     warnings.showwarning = lambda message, *rest, **more: _say(f"warning: {' '.join(str(message).split())}")
     try:
-        read(words)()
-        sys.stdout.flush()
+        try:
+            read(words)()
+        finally:
+            sys.stdout.flush()  # here, where a reader that is gone is no error; help ends with SystemExit
     except UserError as error:
         return _complain(str(error))
     except BrokenPipeError:  # the reader, `head` for one, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         return 128 + 13  # SIGPIPE, which Windows does not have
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
@@ -123,7 +127,7 @@ def _say(message: str) -> None:
     """
     if once_per_job(message):
         shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-        print(f"shortcut: {shown}", file=sys.stderr)
+        print(f"shortcut: {shown}", file=STDERR, flush=True)
 
 
 def _complain(message: str) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from ..text import quote
 from .parser import Command
 
 
@@ -30,4 +31,4 @@ class ImportOriginal(Command):
             self.file, self.out, num_heads=self.num_heads, image_size=self.image_size, ema=not self.raw,
             objective=self.objective,
         )  # fmt: skip
-        print(f"{found}: try `shortcut sample {self.out} --steps 1 4 128 --out samples.npz`")
+        print(f"{found}: try `shortcut sample {quote(self.out)} --steps 1 4 128 --out samples.npz`")

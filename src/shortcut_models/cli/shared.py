@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 
 from ..config import NonNegativeInt, PositiveInt
 from ..errors import UserError
+from ..text import quote
 from .parser import Command
 
 if TYPE_CHECKING:
@@ -61,9 +62,10 @@ class OfModel(OnDevice):
 
         model = self.model()
         if isinstance(model.task, Imitation):
-            ways = f"evaluate it with `shortcut rollout {self.run}`, or watch it with `shortcut race {self.run}`"
+            name = quote(self.run)
+            ways = f"evaluate it with `shortcut rollout {name}`, or watch it with `shortcut race {name}`"
             if not model.task.environment:
-                ways = f"measure it on held-out episodes with `shortcut evaluate {self.run}`, or act from Python"
+                ways = f"measure it on held-out episodes with `shortcut evaluate {name}`, or act from Python"
             raise UserError(f"{self.run} is a policy, and its samples are actions: {ways}")
         return model
 

@@ -10,6 +10,7 @@ from ..errors import UserError
 from ..recipes.train import train_recipe
 from ..system.torchrun import once_per_job
 from ..tasks import Imitation
+from ..text import quote
 from .recipe import RecipeCommand
 
 
@@ -37,9 +38,10 @@ class Train(RecipeCommand):
             self.name, self.recipe, run, self.teacher, init_from=self.init_from, overwrite=self.overwrite,
             minutes=self.minutes, keep=self.given,
         )  # fmt: skip
-        tries = [f"sample {run} --steps 1 4 --out samples.npz", f"evaluate {run}"]
+        name = quote(run)
+        tries = [f"sample {name} --steps 1 4 --out samples.npz", f"evaluate {name}"]
         if isinstance(trained.task, Imitation):
-            tries = [f"rollout {run} --steps 1 4" if trained.task.environment else f"report {run}", f"evaluate {run}"]
+            tries[0] = f"rollout {name} --steps 1 4" if trained.task.environment else f"report {name}"
         done = f"{run} is trained: try {' or '.join(f'`shortcut {words}`' for words in tries)}"
         if once_per_job(done):
             print(done)

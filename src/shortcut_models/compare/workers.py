@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..errors import Stopped, UserError
+from ..system.progress import OTHERS
 from ..system.threads import COUNT, threads_of_one
 from .comparison import Comparison, Trial
 
@@ -23,21 +24,26 @@ class Workers(contextlib.AbstractContextManager["Workers"]):
         """Prepare so many processes; words: those after `shortcut compare`."""
         self.count, self.words = count, list(words)
         self.running: dict[str, subprocess.Popen[str]] = {}
-        self._earlier: Any = None
+        self._earlier: dict[int, Any] = {}
 
     def __enter__(self) -> "Workers":
-        self._earlier = signal.signal(signal.SIGTERM, self._stop)
+        for number in (signal.SIGTERM, *OTHERS):
+            if number == signal.SIGTERM or signal.getsignal(number) is signal.SIG_DFL:
+                self._earlier[number] = signal.signal(number, self._stop)
         return self
 
     def _stop(self, number: int, frame: Any) -> None:
         raise Stopped("stopped, and saved", number)
 
     def __exit__(self, *exception: object) -> None:
-        signal.signal(signal.SIGTERM, self._earlier)
+        for number, handler in self._earlier.items():
+            signal.signal(number, signal.SIG_IGN if number in OTHERS else handler)  # a terminal closes twice
         for process in self.running.values():
             process.terminate()
         for process in self.running.values():
             process.wait()
+        for number, handler in self._earlier.items():
+            signal.signal(number, handler)
 
     def start(self, trial: Trial) -> None:
         """Start a process for a trial, with its share of the cores."""

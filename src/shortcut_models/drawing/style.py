@@ -2,11 +2,15 @@
 
 import contextlib
 import math
+import os
+import sys
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, ImageColor
+
+from ..errors import UserError, first_line
 
 Colour = tuple[float, float, float]
 
@@ -28,9 +32,34 @@ def colour_of(steps: int, most: int) -> Colour:
     return rainbow(1001)[round(1000 * math.log(steps, most)) if most > 1 else 0]
 
 
+def _import_matplotlib() -> None:
+    """Import matplotlib, even where the backend that the user has asked for is not installed, as no figure needs it."""
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"matplotlib cannot read its settings, a file matplotlibrc ({first_line(error)}): remove it"
+        ) from None
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
+
+
+def to_hex(colour: Colour) -> str:
+    """Return a colour as a page of HTML names it."""
+    return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
+
+
 @contextlib.contextmanager
 def styled() -> Iterator[None]:
     """Draw in our style, whatever the user's own settings are. Also a decorator."""
+    _import_matplotlib()
     import matplotlib.style
 
     with matplotlib.style.context("shortcut_models.drawing.shortcut", after_reset=True):
@@ -39,6 +68,7 @@ def styled() -> Iterator[None]:
 
 def new_figure(width: int, height: int, layout: Literal["constrained"] | None = "constrained") -> Any:
     """Return a matplotlib figure of so many pixels, outside pyplot: nothing to close, no display needed."""
+    _import_matplotlib()
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout=layout)

@@ -5,10 +5,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..base import Task, X
 from ..models.model import Model
+from ..system.defaults import torch_defaults
 from ..system.machine import machine
 from ..system.progress import progress
 
@@ -25,9 +27,10 @@ def data_deviation(task: Task, device: torch.device | str = "cpu") -> float:
     return float((x - x.mean(0)).square().mean().sqrt())
 
 
+@torch_defaults()
 def evaluate(
     model: Model,
-    step_counts: Sequence[int],
+    step_counts: Sequence[int] | int,
     num: int,
     *,
     seed: int = 0,
@@ -35,7 +38,7 @@ def evaluate(
     batch_size: int = 250,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Judge `num` samples at each number of steps, all from the same noises and with the classes in turn.
+    """Judge `num` samples at one or more numbers of steps, all from the same noises and with the classes in turn.
 
     Returns a JSON-able dict; under "steps", for each number of steps, the task's metrics and:
 
@@ -46,10 +49,11 @@ def evaluate(
 
     Raises UserError if a number is out of its range.
     """
-    model.check_request(num, seed, guidance, batch_size, encoded=len(step_counts) + 2)
+    wanted: list[int] = np.atleast_1d(step_counts).tolist()
+    model.check_request(num, seed, guidance, batch_size, encoded=len(wanted) + 2)
     labels = model.labels(num)
     most = model.objective.max_steps
-    made = sorted({*step_counts, most})
+    made = sorted({*wanted, most})
     deviation = data_deviation(model.task, model.device)
     ends: dict[int, X] = {}
     seconds: dict[int, float] = {}
@@ -61,7 +65,7 @@ def evaluate(
                 bar.update(len(noise) * steps)
             ends[steps], seconds[steps] = torch.cat(parts), time.perf_counter() - begin
     results = {}
-    for steps in sorted(set(step_counts)):
+    for steps in sorted(set(wanted)):
         measures = model.task.evaluate(model.task.decode(ends[steps].to(model.device)), labels)
         if deviation:
             measures["distance_to_finest"] = float((ends[steps] - ends[most]).flatten(1).norm(dim=1).mean()) / deviation

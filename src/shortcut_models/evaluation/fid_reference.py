@@ -21,6 +21,7 @@ from ..errors import UserError
 from ..metrics import Moments
 from ..system.files import cache_folder, writing
 from ..system.progress import progress
+from ..text import quote
 
 BLOCK = 256  # images of a file in the cache
 KEEP = 10_000  # images whose features a file of statistics holds: KID and neighbourhoods need features, not moments
@@ -78,13 +79,15 @@ def read_reference(path: Path) -> Reference:
             known = {field.name for field in dataclasses.fields(Reference)} - {"source"}
             held: dict[str, np.ndarray] = {name: file[name] for name in known & set(file.files)}
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist: make it with `shortcut fid-stats --data D --out {path}`") from None
-    except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error):
+        raise UserError(
+            f"{path} does not exist: make it with `shortcut fid-stats --data D --out {quote(path)}`"
+        ) from None
+    except (ValueError, EOFError, AttributeError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error):
         raise UserError(f"{path} is damaged or not an .npz file: make it with `shortcut fid-stats`") from None
     for name in ("mu", "sigma"):
         if name not in held:
             raise UserError(f"{path} does not have the array {name}: statistics have mu [k] and sigma [k, k]")
-    mu, sigma = held["mu"], held["sigma"]
+    mu, sigma = held.pop("mu"), held.pop("sigma")
     if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):
         shapes = f"mu {list(mu.shape)} and sigma {list(sigma.shape)}"
         raise UserError(f"{shapes} in {path} do not fit: they must be [k] and [k, k]")
@@ -92,10 +95,30 @@ def read_reference(path: Path) -> Reference:
         raise UserError(f"mu and sigma in {path} must be finite numbers: make them again with `shortcut fid-stats`")
     if np.abs(sigma - sigma.T).max() > 1e-3 * np.abs(sigma).max():
         raise UserError(f"sigma in {path} is not symmetric, so not a covariance: make it with `shortcut fid-stats`")
-    plain: dict[str, Any] = {name: tuple(held[name].tolist()) for name in ("pixels", "image_shape") if name in held}
-    plain |= {name: kind(held[name]) for name, kind in (("count", int), ("network", str)) if name in held}
-    moments = mu.astype(np.float64), sigma.astype(np.float64)
-    return Reference(*moments, features=held.get("features"), source=str(path), **plain)
+    if sigma.size and sigma.diagonal().min() < 0:
+        raise UserError(f"sigma in {path} has negative variances: make it again with `shortcut fid-stats`")
+    return Reference(mu.astype(np.float64), sigma.astype(np.float64), source=str(path), **_others(path, held, len(mu)))
+
+
+def _others(path: Path, held: dict[str, np.ndarray], size: int) -> dict[str, Any]:
+    """Return what a file has besides its moments. What another tool calls by the same names is left out."""
+    found: dict[str, Any] = {}
+    for name, array in held.items():
+        numbers = array.dtype.kind in "iuf" and bool(np.isfinite(array).all())
+        whole = numbers and bool((array >= 1).all() and (array % 1 == 0).all())
+        if name == "count" and whole and array.size == 1:
+            found[name] = int(array.item())
+        elif name == "image_shape" and whole and array.shape == (3,):
+            found[name] = tuple(map(int, array))
+        elif name == "pixels" and numbers and array.shape == (2,):
+            found[name] = tuple(map(float, array))
+        elif name == "network" and array.dtype.kind == "U" and array.size == 1:
+            found[name] = array.item()
+        elif name == "features" and numbers and array.dtype.kind == "f" and array.ndim == 2 and array.shape[1] == size:
+            found[name] = array
+        else:
+            warnings.warn(f"{name} in {path} is not as `shortcut fid-stats` writes it, and is ignored", stacklevel=3)
+    return found
 
 
 def image_shape(task: Task) -> tuple[int, int, int]:

@@ -22,6 +22,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..system.defaults import torch_defaults
 from ..system.files import cache_folder
 from ..system.hashing import hash_tensors
 from .fid_reference import Features, Images
@@ -111,6 +112,7 @@ class _Layers:
 class Inception:
     """Images -> features: float32 [n, 2048], the averages of the last block's output ("pool3")."""
 
+    @torch_defaults()
     def __init__(
         self,
         file: Path | str | None = None,
@@ -143,6 +145,7 @@ class Inception:
             raise UserError(f"{path} is not the Inception network of 2015 ({error}): {OTHERWISE}") from None
 
     @torch.inference_mode()
+    @torch_defaults()
     def __call__(self, images: Images) -> Features:
         parts = []
         for begin in range(0, len(images), AT_ONCE):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..text import format_steps, format_table
+from ..text import format_steps, format_table, quote
 
 MODEL = ("step", "weights", "autoencoder")  # entries of a result that identify the model
 
@@ -23,7 +23,7 @@ def read_result(path: Path, run: Path) -> dict[str, Any] | None:
             return found
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
-    raise UserError(f"{path} is damaged: run `shortcut evaluate {run}` again")
+    raise UserError(f"{path} is damaged: run `shortcut evaluate {quote(run)}` again")
 
 
 def describe_better_existing(path: Path, result: dict[str, Any]) -> str:

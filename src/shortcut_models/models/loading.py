@@ -15,6 +15,7 @@ from ..config import from_dict, to_dict
 from ..errors import UserError
 from ..networks import NETWORKS
 from ..objectives import OBJECTIVES
+from ..system.defaults import torch_defaults
 from ..tasks import TASKS
 from . import checkpoint
 from .legacy import upgrade
@@ -64,6 +65,7 @@ def read_layout(folder: Path) -> checkpoint.Content:
         raise UserError(f"{folder} is damaged ({error}): choose another") from None
 
 
+@torch_defaults(gradients=True)
 def assemble(
     weights: dict[str, Tensor], header: dict[str, Any], where: Path, *, device: str | torch.device, **given: Any
 ) -> Model:
@@ -101,7 +103,8 @@ def load(
     folder in the Hub's layout (see `hub.HubModel`).
 
     Args:
-        path: a run directory, a file, or a folder of `config.json` and `model.safetensors`.
+        path: a run directory, a checkpoint (`RUN/checkpoints/STEP`), a file, or a folder of `config.json` and
+            `model.safetensors`.
         device: where the network goes.
         network, objective, task: in place of those that the file names; needed where they are your own.
 
@@ -119,6 +122,8 @@ def find(path: Path) -> tuple[Path, checkpoint.Content]:
     """
     if all((path / name).is_file() for name in LAYOUT):
         return path, read_layout(path)
+    if (path / checkpoint.MODEL).is_file():  # the folder of a checkpoint
+        path /= checkpoint.MODEL
     if path.is_dir():
         run = Run(path)
         run.read_config()

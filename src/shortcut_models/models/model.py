@@ -15,6 +15,7 @@ import torch
 from ..base import Cond, Label, Network, Objective, Task, X
 from ..errors import UserError
 from ..randomness import sample_noise
+from ..system.defaults import torch_defaults
 
 Precision = Literal["fp32", "bf16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -64,6 +65,7 @@ class Model:
             return {"label": torch.as_tensor(labels)}
         return self.task.default_cond(rows)
 
+    @torch_defaults()
     def sample_from(
         self, noise: X, steps: int, cond: Cond | None = None, guidance: float = 1.0, *, decode: bool = True
     ) -> Any:
@@ -96,6 +98,7 @@ class Model:
             raise UserError("the samples are not finite: lower guidance, or use weights from before they diverged")
         return self.task.decode(x) if decode else x
 
+    @torch_defaults()
     def sample(
         self,
         num: int,
@@ -132,6 +135,7 @@ class Model:
             yield sample_noise(seed, rows, self.task.shape), self.conditions(rows, labels[rows.start : rows.stop])
 
     @functools.cached_property
+    @torch_defaults()
     def sample_size(self) -> int:
         """Bytes of one sample in the task's own units; latents become images of many times theirs."""
         return self.task.decode(torch.zeros(1, *self.task.shape, device=self.device)).nbytes

@@ -10,6 +10,7 @@ import torch
 from ..base import Condition, NetworkConfig, T, X
 from ..config import PositiveInt
 from ..errors import UserError
+from ..system.defaults import torch_defaults
 from .dit import Transformer, position_features
 from .layers import add_skip, check_chunk
 from .observation import ObservationSizes
@@ -28,6 +29,7 @@ class ChunkDiTConfig(ObservationSizes, NetworkConfig):
     mlp_ratio: Annotated[float, at.Gt(0)] = 4.0
     """hidden units of the MLP, as a multiple of width"""
 
+    @torch_defaults()
     def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> "ChunkDiT":
         check_chunk("a chunk DiT", shape)
         if self.width % self.heads:

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from ..base import Condition, Network, NetworkConfig, T, X
 from ..config import PositiveInt
 from ..errors import UserError
+from ..system.defaults import torch_defaults
 from .layers import (
     ConditionedNetwork,
     ConditionEmbedding,
@@ -53,6 +54,7 @@ class DiTConfig(NetworkConfig):
         """
         return cls(width, depth, heads, patch_size, mlp_ratio, variant="original")
 
+    @torch_defaults()
     def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> "DiT":
         if len(shape) != 3:
             raise UserError(

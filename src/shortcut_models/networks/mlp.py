@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..base import Condition, NetworkConfig, T, X
 from ..config import PositiveInt
+from ..system.defaults import torch_defaults
 from .layers import ConditionedNetwork, ConditionEmbedding, TimeStepEmbedding, add_skip, modulate, zeroed
 from .observation import ObservationSizes
 
@@ -26,6 +27,7 @@ class MLPConfig(ObservationSizes, NetworkConfig):
     condition_width: PositiveInt = 128
     """length of the vector that carries time, step size and conditions to every block"""
 
+    @torch_defaults()
     def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> "MLP":
         return MLP(self, shape, conditions)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..base import Condition, NetworkConfig, T, X
 from ..config import PositiveInt, Rule
+from ..system.defaults import torch_defaults
 from .layers import ConditionedNetwork, ConditionEmbedding, TimeStepEmbedding, add_skip, check_chunk, zeroed
 from .observation import ObservationSizes, group_norm
 
@@ -29,6 +30,7 @@ class UNet1dConfig(ObservationSizes, NetworkConfig):
     condition_width: PositiveInt = 256
     """length of the vector that carries time, step size and conditions to every block"""
 
+    @torch_defaults()
     def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> "UNet1d":
         check_chunk("a 1-D U-Net", shape)
         return UNet1d(self, shape, conditions)

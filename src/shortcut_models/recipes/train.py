@@ -15,6 +15,7 @@ from ..models.model import Model
 from ..models.run import Run
 from ..objectives import FlowMatching, with_shared_options
 from ..randomness import seed_of
+from ..system.defaults import torch_defaults
 from ..system.distributed import process_group
 from ..system.torchrun import DAY
 from ..training.callbacks import Callback
@@ -26,6 +27,7 @@ from .library import Recipe
 from .minutes import TimeLimit, fit_to_minutes
 
 
+@torch_defaults(gradients=True)
 def train_recipe(
     name: str,
     recipe: Recipe,

@@ -7,14 +7,13 @@ from typing import Any
 
 import jinja2
 import numpy as np
-from matplotlib.colors import to_hex
 from PIL import Image
 
 from .._version import __version__
 from ..drawing.curves import quality_curves
 from ..drawing.losses import loss_curves, step_size_losses
 from ..drawing.png import encode_png
-from ..drawing.style import RAINBOW, colour_of
+from ..drawing.style import RAINBOW, colour_of, to_hex
 from ..errors import UserError
 from ..evaluation.results import guidance_of, guided, precision_of, read_result
 from ..metrics.catalogue import metric, quality_measures

@@ -12,6 +12,7 @@ from ..evaluation.results import guidance_of, guided, precision_of, read_result
 from ..metrics.catalogue import quality_measures
 from ..models.loading import load
 from ..models.run import Run
+from ..text import quote
 
 Results = Mapping[str, dict[str, Any]]  # results of `shortcut evaluate`, by the names of runs
 
@@ -32,7 +33,7 @@ def results_of(runs: Mapping[str, Path]) -> Results:
     for name, run in files.items():
         found = read_result(run.fid_result if all_fid else run.evaluation, run.path)
         if found is None:
-            raise UserError(f"{run.path} has not been evaluated: run `shortcut evaluate {run.path}` first")
+            raise UserError(f"{run.path} has not been evaluated: run `shortcut evaluate {quote(run.path)}` first")
         results[name] = found
     for option, (fact, words) in COMPARED.items():
         (first, one), *others = ((name, found) for name, found in results.items())

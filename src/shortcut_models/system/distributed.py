@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..errors import PeerLost, UserError
-from .torchrun import TIME_LIMIT, is_distributed, rendezvous_store
+from .torchrun import TIME_LIMIT, check_environment, is_distributed, rendezvous_store
 
 Value = TypeVar("Value")
 
@@ -116,6 +116,7 @@ def process_group(device: str, limit: datetime.timedelta = TIME_LIMIT) -> Iterat
     if dist.is_initialized():
         yield Processes(dist.get_rank(), dist.get_world_size())
         return
+    check_environment()
     if not is_distributed():
         yield ALONE
         return

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 import platformdirs
 
 NO_FILE = (errno.ENOENT, errno.ELOOP)  # errors of a link that leads nowhere
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of a file system without locks
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOTTY, errno.EINVAL}
+"""errors of a file system without locks"""
 
 
 def cache_folder(kind: str = "images") -> Path:

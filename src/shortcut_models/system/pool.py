@@ -14,6 +14,7 @@ import pebble
 import torch
 
 from ..errors import UserError
+from .progress import ignore_stop_signals
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -77,8 +78,7 @@ def run_jobs(
 
 
 def _begin(prepare: Callable[[], Any], threads: int, ready: Any) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # the parent ends this process
-        signal.signal(number, signal.SIG_IGN)
+    ignore_stop_signals()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     _process.update(prepare=prepare, ready=ready)

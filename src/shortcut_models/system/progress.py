@@ -2,28 +2,52 @@
 
 import contextlib
 import signal
-import sys
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 from tqdm import tqdm
 
+from .streams import STDERR
+
 LIVE, LOGGED = 0.2, 15.0  # seconds between two updates in a terminal, and in a file
+FIRST_ONLY = (signal.SIGINT, signal.SIGTERM)  # the second one acts as usual
+OTHERS = [getattr(signal, name) for name in ("SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+"""a terminal that closes, which may say so twice, and schedulers that announce the end of a job"""
 
 
 def progress(total: int | None, unit: str, *, quiet: bool = False, **options: Any) -> tqdm:
     """Return a bar of tqdm, with its options, that is live in a terminal, and writes a line now and then to a file."""
-    interval = LIVE if sys.stderr.isatty() else LOGGED
-    return tqdm(total=total, unit=unit, **{"disable": quiet, "mininterval": interval, "dynamic_ncols": True, **options})
+    interval = LIVE if is_terminal() else LOGGED
+    usual = {"disable": quiet, "mininterval": interval, "dynamic_ncols": True, "file": STDERR}
+    return tqdm(total=total, unit=unit, **{**usual, **options})
+
+
+def is_terminal() -> bool:
+    """Return whether stderr is a terminal."""
+    try:
+        return bool(STDERR.isatty())
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return False
 
 
 def say(text: str) -> None:
     """Print a line on stderr; above a progress bar, where there is one."""
-    tqdm.write(text, file=sys.stderr)
+    tqdm.write(text, file=STDERR)
+
+
+def ignore_stop_signals() -> None:
+    """Leave signals to the process that started this one, which ends it."""
+    for number in (*FIRST_ONLY, *OTHERS):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class StopRequest(contextlib.AbstractContextManager["StopRequest"]):
-    """Turn the first SIGINT or SIGTERM into a request to save and stop; the second one acts as usual."""
+    """Turn signals that end a process into a request to save and stop.
+
+    Of SIGINT and SIGTERM, the second one acts as usual. The others are left alone where the program has its own
+    handler for them, or ignores them, as after `nohup`.
+    """
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
@@ -31,15 +55,18 @@ class StopRequest(contextlib.AbstractContextManager["StopRequest"]):
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            unused = [number for number in OTHERS if signal.getsignal(number) is signal.SIG_DFL]
+            for number in (*FIRST_ONLY, *unused):
                 self._earlier[number] = signal.signal(number, self._ask)
         return self
 
     def _ask(self, number: int, frame: Any) -> None:
-        self.signal_number = number
-        self.__exit__()
+        self.signal_number = self.signal_number or number
+        self._restore(FIRST_ONLY)
+
+    def _restore(self, numbers: Iterable[int]) -> None:
+        for number in set(numbers) & set(self._earlier):
+            signal.signal(number, self._earlier.pop(number))
 
     def __exit__(self, *exception: object) -> None:
-        for number, handler in self._earlier.items():
-            signal.signal(number, handler)
-        self._earlier = {}
+        self._restore(list(self._earlier))

@@ -1,10 +1,9 @@
 """The order of the training examples, as a function of (seed, step), and reading them in that order."""
 
-import signal
 import sys
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +15,7 @@ from ..base import Batch, Dataset
 from ..data.arrays import ArrayDataset
 from ..errors import UserError
 from ..randomness import generator
+from ..system.progress import ignore_stop_signals
 
 Order = Callable[[torch.Generator], Int64[Tensor, "n"]]
 """A generator -> the rows of one pass over the data: each once, a function of the generator's seed."""
@@ -84,7 +84,7 @@ class Batches:
         self.dataset, self.loader = dataset, loader
         self._waited, self._since = 0.0, time.perf_counter()
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch, None, None]:
         fetched = iter(self.loader)
         try:
             while (found := self._next(fetched)) is not None:
@@ -95,7 +95,7 @@ class Batches:
                 assert found.batch is not None
                 yield found.batch
         finally:
-            del fetched  # ends its processes, which an error's traceback would keep, and Python wait for at exit
+            _end_processes(fetched)
 
     def _next(self, fetched: Iterator[_Fetched]) -> _Fetched | None:
         begin = time.perf_counter()
@@ -112,6 +112,15 @@ class Batches:
         return {"waiting_per_second": share} | ({"damaged": damaged} if damaged else {})
 
 
+def _end_processes(fetched: Any) -> None:
+    """End the processes that read, which an error's traceback would keep, and Python would wait for at exit."""
+    workers = getattr(fetched, "_workers", [])  # without processes there are none
+    if workers:
+        fetched._shutdown_workers()
+    for worker in workers:
+        worker.kill()  # one that is still within a batch; they ignore SIGTERM
+
+
 def _whole(batch: Any) -> Any:
     """Return the batch as it is: the data set has put it together already."""
     return batch
@@ -119,8 +128,7 @@ def _whole(batch: Any) -> Any:
 
 def _prepare_worker(worker: int) -> None:
     """Leave signals to the trainer, and end in silence after it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    ignore_stop_signals()
     sys.excepthook = _report_unless_disconnected
 
 

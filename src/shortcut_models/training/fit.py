@@ -16,6 +16,7 @@ from ..models.checkpoint import newest_step
 from ..models.loading import describe
 from ..models.model import Model
 from ..models.run import Run
+from ..system.defaults import torch_defaults
 from ..system.distributed import Processes, process_group
 from ..system.machine import keep_freed_memory, torch_device
 from ..system.progress import StopRequest
@@ -32,6 +33,7 @@ from .trainer import Trainer
 from .warm_start import describe_teacher, init_from_teacher, load_initial_weights
 
 
+@torch_defaults(gradients=True)
 def fit(
     network: Network, objective: Objective, task: Task, training: Training, run: Path | str, *,
     recipe: str = "", teacher: Model | None = None, init: Model | None = None,
@@ -126,6 +128,9 @@ def prepare(
             require_tensorboard()
         data = {split: task.dataset(split) for split in ("train", "test")}
         check_parts(objective, training, data, processes.world)
+        if any(parameter.is_inference() for parameter in network.parameters()):
+            raise UserError("the network was made in torch.inference_mode: make it outside")
+        network.float()  # it may be made under another default dtype of torch
         init_from_teacher(network, objective, task, teacher)
         if init is not None:
             load_initial_weights(network, objective, init)

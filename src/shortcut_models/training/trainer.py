@@ -1,5 +1,6 @@
 """The trainer: it takes steps, and calls what is done beside them. It knows nothing of what it trains."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -63,15 +64,16 @@ class Trainer:
         """Take the steps that are left. Raise Stopped where a signal ended them; the state has been saved."""
         side = self.side
         earlier, start = self.state.seconds + side.seconds, side.clock()
-        for batch in self.batches:
-            self.figures = train_step(self.state, batch, self.model.task, self.training)
-            self.state.seconds = earlier + side.clock() - start - side.seconds
-            self.model.step = self.step
-            self.saving, self._heldout = self.is_due(self.training.checkpoint_every), None
-            for callback in self.callbacks:
-                callback.on_step(self)
-            if self.stopping:
-                break
+        with contextlib.closing(iter(self.batches)) as batches:  # also after an error within a step
+            for batch in batches:
+                self.figures = train_step(self.state, batch, self.model.task, self.training)
+                self.state.seconds = earlier + side.clock() - start - side.seconds
+                self.model.step = self.step
+                self.saving, self._heldout = self.is_due(self.training.checkpoint_every), None
+                for callback in self.callbacks:
+                    callback.on_step(self)
+                if self.stopping:
+                    break
         for callback in self.callbacks:
             callback.on_end(self)
         if self.stopping and self.signal_number:

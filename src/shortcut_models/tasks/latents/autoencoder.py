@@ -18,10 +18,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ...errors import UserError, first_line
+from ...system.defaults import torch_defaults
 from ...system.hashing import hash_tensors
 
 KINDS = ("AutoencoderKL", "AutoencoderTiny")
 PIXELS_AT_ONCE = 2**20  # in a batch, 16 images of 256x256: this bounds the memory, and does not change results
+WEIGHTS, VARIANT = "diffusion_pytorch_model.safetensors", r"diffusion_pytorch_model\.(\w+)\.safetensors"
 ACCEPTED = "pass --vae with the folder of an AutoencoderKL or AutoencoderTiny, or its name on the Hugging Face Hub"
 
 Images = UInt8[Tensor, "b c height width"]
@@ -74,6 +76,7 @@ class Vae:
         side = image_size // self.factor
         return (self.latent_channels, side, side)
 
+    @torch_defaults()
     @torch.no_grad()
     def encode(self, images: Images) -> tuple[Latents, Latents]:
         """Return mean and standard deviation, float32, on the images' device. Raises UserError if they do not fit."""
@@ -95,6 +98,7 @@ class Vae:
             return found.latents, torch.zeros_like(found.latents)
         return found.latent_dist.mean, found.latent_dist.std
 
+    @torch_defaults()
     @torch.no_grad()
     def decode(self, latents: Latents) -> UInt8[np.ndarray, "b height width c"]:
         """Return the images of latents, computed on their device. Raises UserError for latents of other channels."""
@@ -125,6 +129,7 @@ def open_vae(name: str) -> Vae:
 
 
 @functools.lru_cache(maxsize=2)
+@torch_defaults(gradients=True)
 def _open(name: str) -> Vae:
     try:
         import diffusers
@@ -132,15 +137,13 @@ def _open(name: str) -> Vae:
         raise UserError("latents need an extra: pip install 'shortcut-models[diffusion]'") from None
     if os.path.isfile(name):
         raise UserError(f"{name} is a file: {ACCEPTED}")
-    on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith(".")
+    on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+(/[\w.-]+)?", name) and not name.startswith(".")
     if not os.path.isdir(name) and not on_hub:
         raise UserError(f"there is no VAE in {name}: {ACCEPTED}")
-    kind = _kind_of(name)
+    kind, place = _find(name)
     with _quiet():
         try:
-            network, found = getattr(diffusers, kind).from_pretrained(
-                name, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
-            )
+            network, found = _read_network(getattr(diffusers, kind), place)
         except (OSError, ValueError, RuntimeError, TypeError, safetensors.SafetensorError) as error:
             raise UserError(f"the VAE {name} cannot be read ({first_line(error)}): {ACCEPTED}") from None
     odd = [*found["missing_keys"], *found["mismatched_keys"], *found["unexpected_keys"]]
@@ -149,15 +152,22 @@ def _open(name: str) -> Vae:
     return Vae(network, name)
 
 
-def _kind_of(name: str) -> str:
-    from diffusers import AutoencoderKL
-
+def _read_network(cls: Any, place: dict[str, str]) -> tuple[Any, dict[str, Any]]:
+    """Return a network in float32, and what did not fit, from a place on the Hub with half-precision weights, too."""
+    how = place | {"use_safetensors": True, "low_cpu_mem_usage": False, "output_loading_info": True}
     try:
-        if os.path.isdir(name):
-            config = json.loads((Path(name) / "config.json").read_bytes())
-        else:
-            with _quiet():
-                config = AutoencoderKL.load_config(name)
+        network, found = cls.from_pretrained(**how)
+    except OSError:
+        if os.path.isdir(place["pretrained_model_name_or_path"]):
+            raise
+        network, found = cls.from_pretrained(**how, variant="fp16")
+    return network.float(), found
+
+
+def _find(name: str) -> tuple[str, dict[str, str]]:
+    """Return the kind of a VAE, and where diffusers finds it: in a whole pipeline, or a subfolder of one, too."""
+    try:
+        config, place = _in_folder(Path(name)) if os.path.isdir(name) else _on_hub(name)
         kind = config["_class_name"]
     except FileNotFoundError:
         raise UserError(f"{name} does not have a config.json: {ACCEPTED}") from None
@@ -165,7 +175,33 @@ def _kind_of(name: str) -> str:
         raise UserError(f"the VAE {name} does not exist or cannot be read ({first_line(error)}): {ACCEPTED}") from None
     if kind not in KINDS:
         raise UserError(f"{name} is of the kind {kind}: {ACCEPTED}")
-    return str(kind)
+    return str(kind), place
+
+
+def _in_folder(folder: Path) -> tuple[Any, dict[str, str]]:
+    if not (folder / "config.json").exists() and (folder / "vae" / "config.json").exists():
+        folder /= "vae"
+    place, names = {"pretrained_model_name_or_path": str(folder)}, {path.name for path in folder.glob("*.safetensors")}
+    variants = [found[1] for name in sorted(names) if (found := re.fullmatch(VARIANT, name))]
+    if WEIGHTS not in names and variants:
+        place["variant"] = variants[0]
+    return json.loads((folder / "config.json").read_bytes()), place
+
+
+def _on_hub(name: str) -> tuple[Any, dict[str, str]]:
+    from diffusers import AutoencoderKL
+
+    owner, repository, *subfolder = name.split("/")
+    place = {"pretrained_model_name_or_path": f"{owner}/{repository}"}
+    places = [place | {"subfolder": subfolder[0]}] if subfolder else [place, place | {"subfolder": "vae"}]
+    errors = []
+    for each in places:
+        try:
+            with _quiet():
+                return AutoencoderKL.load_config(**each), each
+        except OSError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 @contextlib.contextmanager

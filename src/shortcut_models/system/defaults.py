@@ -1,0 +1,28 @@
+"""Torch's global settings, which a program around the package may have changed."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+KINDS = ("cpu", "cuda")  # of devices that may compute in another precision
+
+
+@contextlib.contextmanager
+def torch_defaults(*, gradients: bool = False) -> Iterator[None]:
+    """Use torch's own default dtype and device, without autocast, during the block. Also a decorator.
+
+    gradients: enable them, too, also where the program works in inference mode.
+    """
+    with contextlib.ExitStack() as stack:
+        if (dtype := torch.get_default_dtype()) != torch.float32:
+            torch.set_default_dtype(torch.float32)
+            stack.callback(torch.set_default_dtype, dtype)
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        for kind in filter(torch.is_autocast_enabled, KINDS):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        if gradients:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+        yield
