@@ -274,7 +274,10 @@ ODD = {
     "captions": (as_metadata("metadata.csv", "file_name,label", [f"a {i}" for i in range(COUNT)]),
                  "the 24 different labels in metadata.csv are not used as classes"),
     "other names": (as_metadata("metadata.csv", "file_name,label", NUMBERS, ".jpg"),
-                    "metadata.csv names 24 images that are not here"),
+                    "metadata.csv names 24 images not found here"),
+    "nothing": (as_metadata("metadata.csv", "file_name,label", [""] * COUNT),
+                "the column label of metadata.csv is empty"),
+    "empty texts": (as_json("label", [""] * COUNT), "24 .json members without a label"),
     "vectors": (as_edm([[0.5, 1.0]] * COUNT), "labels in dataset.json are vectors"),
     "none": (as_edm(None), "the folders 00000, 00001, ... number the images in turn, so they are not used as classes"),
 }  # fmt: skip

@@ -74,6 +74,8 @@ def read_label_files(paths: Sequence[Path], images: Sequence[Path]) -> tuple[lis
             held, trouble = _of_dataset(path) if path.suffix.lower() == ".json" else _of_table(path)
         except (ValueError, AttributeError, TypeError, csv.Error) as error:
             raise UserError(f"{path} is damaged ({' '.join(str(error).split())}): repair it or move it away") from None
+        if any(isinstance(label, (list, dict)) for label in held.values()):
+            held, trouble = {}, f"labels in {path.name} are vectors, so they are not used as classes"
         places = {posixpath.normpath(f"{path.parent.as_posix()}/{name}"): label for name, label in held.items()}
         found |= places
         remarks += [trouble] * bool(trouble)
@@ -82,7 +84,7 @@ def read_label_files(paths: Sequence[Path], images: Sequence[Path]) -> tuple[lis
     labels = [found.get(name) for name in wanted]
     known = sum(label is not None for label in labels)
     if missing := len(found) - len(found.keys() & set(wanted)):
-        remarks.append(f"{' and '.join(sources)} names {missing:,} images that are not here")
+        remarks.append(f"{' and '.join(sources)} names {missing:,} image{'s' * (missing > 1)} not found here")
     if 0 < known < len(images):
         bare = images[next(row for row, label in enumerate(labels) if label is None)]
         raise UserError(f"{bare} has no label in {sources[0]}, but other images have: add it, or move the file away")
@@ -95,8 +97,6 @@ def _of_dataset(path: Path) -> tuple[dict[str, Any], str]:
     if not isinstance(content, dict) or "labels" not in content:
         return {}, f"{path.name} does not have labels"
     held = {name.replace("\\", "/"): label for name, label in dict(content["labels"] or {}).items()}
-    if any(isinstance(label, (list, dict)) for label in held.values()):
-        return {}, f"labels in {path.name} are vectors, so they are not used as classes"
     return held, ""
 
 
@@ -115,4 +115,5 @@ def _of_table(path: Path) -> tuple[dict[str, Any], str]:
         wanted = "images, such as file_name" if file is None else "labels, such as label"
         return {}, f"{path.name} has no column of {wanted} (its columns are {', '.join(columns) or 'none'})"
     held = {str(row.get(file)).replace("\\", "/"): row.get(label) for row in rows}
-    return {name: value for name, value in held.items() if value not in (None, "")}, ""
+    filled = {name: value for name, value in held.items() if value not in (None, "")}
+    return filled, "" if filled else f"the column {label} of {path.name} is empty"

@@ -233,7 +233,7 @@ def _read_label(found: _Shard, key: str, content: bytes, name: str) -> None:
         raise UserError(f"{name} is not JSON: pack it again, or leave it out") from None
     called = named(LABEL_NAMES, entry) if isinstance(entry, dict) else None
     value = entry[called] if called else None
-    if isinstance(value, str):
+    if isinstance(value, str) and value:
         found.labels.setdefault(key, value)
     elif isinstance(value, (int, float)):
         found.labels.setdefault(key, _label(f"{value:g}".encode() if value % 1 else b"%d" % value, name))
