@@ -146,7 +146,7 @@ class Imitation(Task):
         train, held_out = found.split(self.validation_fraction, self._least)
         if not train or not held_out:
             usable = len(train) + len(held_out)
-            marked = "" if found.held_out is None else f", {len(held_out)} of them marked as held out"
+            marked = "" if found.held_out is None else f", {len(held_out)} of them held out by the data itself"
             raise UserError(
                 f"{usable} of {len(found)} episodes in {self.data} have {self._least} frames or more{marked}; one to "
                 f"train on and one to hold out are needed: pass a smaller --task.chunk, or longer episodes"

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -69,7 +70,7 @@ EXACT: dict[str, tuple[np.ndarray, np.ndarray]] = {
     "half floats from 0 to 255": (whole.astype(np.float16), whole),
     "int64 from 0 to 255": (whole.astype(np.int64), whole),
     "uint16 below 256": (whole.astype(np.uint16), whole),
-    "a black camera of floats": (np.zeros_like(whole, np.float64), np.zeros_like(whole)),
+    "an almost black camera": ((whole > 254).astype(np.int64), (whole > 254).astype(np.uint8)),
 }
 SCALED: dict[str, tuple[np.ndarray, np.ndarray]] = {
     "float32 of 1/255": ((whole / 255).astype(np.float32), whole),
@@ -256,8 +257,16 @@ def test_a_short_episode_is_never_the_one_that_is_held_out(short: int, tmp_path:
     [
         ([1, 30, 2], [], "1 of 3 episodes in .* have 5 frames or more; one to train on and one to hold out are needed"),
         ([1, 1, 2], [], "0 of 3 episodes in .* have 5 frames or more"),
-        ([1, 30, 30], [0], "2 of 3 episodes in .* have 5 frames or more, 0 of them marked as held out; one to train"),
-        ([30, 1, 1], [0], "1 of 3 episodes in .* have 5 frames or more, 1 of them marked as held out; one to train"),
+        (
+            [1, 30, 30],
+            [0],
+            "2 of 3 episodes in .* have 5 frames or more, 0 of them held out by the data itself; one to train",
+        ),
+        (
+            [30, 1, 1],
+            [0],
+            "1 of 3 episodes in .* have 5 frames or more, 1 of them held out by the data itself; one to train",
+        ),
     ],
 )
 def test_too_few_episodes_with_windows(lengths: list[int], held_out: list[int], message: str, tmp_path: Path) -> None:
@@ -406,3 +415,250 @@ def test_the_advice_after_training_works(environment: str, tmp_path: Path, monke
         assert words.startswith("rollout") or shortcut(*shlex.split(words)).code == 0
     refused = shortcut("sample", run, "--out", tmp_path / "s.npz")
     assert ("shortcut evaluate" in refused.err) == (not environment)
+
+
+def store_vectors(root: Path, **arrays: Any) -> Path:
+    """A file of robomimic with four episodes of 12 frames; an array may be a function of the episode's number."""
+    given = {"actions": actions(12), "state": states(12)} | arrays
+    with h5py.File(root / "demo.hdf5", "w") as file:
+        for number in range(4):
+            for name, array in given.items():
+                place = "actions" if name == "actions" else f"obs/{name}"
+                file[f"data/demo_{number}/{place}"] = array(number) if callable(array) else array
+    return root / "demo.hdf5"
+
+
+VECTORS: dict[str, tuple[dict[str, Any], str]] = {
+    "NaN actions": (
+        {"actions": lambda n: np.where((actions(12) == 3) & (n == 2), np.nan, actions(12))},
+        "action of episode 2 is NaN or infinite at frame 6"),
+    "other widths": ({"actions": lambda n: np.zeros((12, 2 + n))}, "action is 3 in demo_1 and 2 in demo_0: use one"),
+    "numbers beyond float32": (
+        {"actions": actions(12).astype(np.float64) * 1e300}, "demo_0: action holds numbers beyond .*: rescale it"),
+    "actions without numbers": ({"actions": np.zeros((12, 0))}, "the frames of action hold no numbers"),
+    "states without numbers": ({"state": np.zeros((12, 0))}, "the frames of state hold no numbers"),
+    "text": ({"state": np.array([b"pick"] * 12)}, "state holds .S4, not numbers: choose --task.observations"),
+    "a record": ({"state": np.zeros(12, [("a", "f4")])}, "not numbers: choose --task.observations without it"),
+    "a method's name": ({"forward": states(12)}, "is called 'forward', as a method of networks: rename it, or choose"),
+    "an attribute's name": ({"training": states(12)}, "is called 'training', as a method of networks"),
+    "a dot": ({"arm.pos": states(12)}, "without dots and brackets, or choose --task.observations without it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_odd_numbers_are_refused(name: str, tmp_path: Path) -> None:
+    arrays, message = VECTORS[name]
+    demos.refused(store_vectors(tmp_path, **arrays), message)
+
+
+def test_numbers_that_float32_rounds_are_told(tmp_path: Path) -> None:
+    times = 1_700_000_000_000_000_000 + np.arange(12)[:, None] * 100
+    with pytest.warns(UserWarning, match="1 of 1 numbers of time vary too little .* for float32, and are rounded"):
+        read(store_vectors(tmp_path, time=times))
+
+
+@pytest.mark.filterwarnings("error")
+def test_constant_large_and_tiny_numbers_are_read_and_described(tmp_path: Path) -> None:
+    odd = np.stack([np.arange(12) * 1e-9, np.full(12, 1e6), np.tile([-3e38, 3e38], 6)], 1)
+    line = Imitation(str(store_vectors(tmp_path, actions=odd)), chunk=4, execute=2).resolve().describe_data()
+    assert "action 3 numbers from -3e+38 to 3e+38 (1 constant, 1 not scaled, varying by less than 0.0001)" in line
+
+
+def own(root: Path) -> Path:
+    native.prepare_folder(root / "n", "", {})
+    for seed in range(4):
+        native.write_episode(root / "n", seed, {"state": states(12)}, actions(12), 0.0)
+    return root / "n"
+
+
+def spoil(change: Callable[[bytearray], None]) -> demos.Maker:
+    def make(root: Path) -> Path:
+        file = own(root) / "episode_00000001.npz"
+        content = bytearray(file.read_bytes())
+        change(content)
+        file.write_bytes(content)
+        return file.parent
+
+    return make
+
+
+def with_bytes(marker: bytes, offset: int, value: int) -> Callable[[bytearray], None]:
+    def change(content: bytearray) -> None:
+        place = content.find(marker)
+        while place >= 0:
+            content[place + offset] = value
+            place = content.find(marker, place + 1)
+
+    return change
+
+
+def pointer(make: demos.Maker, pattern: str) -> demos.Maker:
+    """Files as Git LFS leaves them until it is asked for their content."""
+
+    def change(root: Path) -> Path:
+        path = make(root)
+        for file in [path] if path.is_file() else path.rglob(pattern):
+            file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 123\n")
+        return path
+
+    return change
+
+
+def objects(root: Path) -> Path:
+    arrays: dict[str, Any] = {"observation.state": np.array([[1, None]] * 12), "action": actions(12)}
+    np.savez(own(root) / "episode_00000000.npz", **{"return": 0.0, "seed": 0}, **arrays)
+    return root / "n"
+
+
+def same_seed(root: Path) -> Path:
+    shutil.copy(own(root) / "episode_00000001.npz", root / "n/episode_00000007.npz")
+    return root / "n"
+
+
+def parent_of(make: demos.Maker) -> demos.Maker:
+    return lambda root: make(root).parent
+
+
+def pipe(root: Path) -> Path:
+    os.mkfifo(root / "demo.hdf5")
+    return root / "demo.hdf5"
+
+
+def link_to_nothing(place: str) -> demos.Maker:
+    def make(root: Path) -> Path:
+        path = store_vectors(root)
+        with h5py.File(path, "r+") as file:
+            if place in file:
+                del file[place]
+            file[place] = h5py.ExternalLink("gone.hdf5", "nothing")
+        return path
+
+    return make
+
+
+def empty(root: Path) -> Path:
+    (root / "demo.hdf5").write_bytes(b"")
+    return root / "demo.hdf5"
+
+
+FILES: dict[str, tuple[demos.Maker, str]] = {
+    "objects": (objects, "episode_00000000.npz holds Python objects: write numbers of one size"),
+    "one seed twice": (same_seed, "episode_00000001.npz and episode_00000007.npz have the same seed 1: remove one"),
+    "an unknown compression": (spoil(with_bytes(b"PK\1\2", 10, 99)), "episode_00000001.npz is damaged .*not supported"),
+    "an empty file": (empty, "this file does not hold demonstrations of a known format"),
+    "a pipe": (pipe, "this is neither a file nor a folder"),
+    "a device": (lambda root: Path("/dev/null"), "this is neither a file nor a folder"),
+    "the folder of a file": (parent_of(store_vectors), "this folder holds demo.hdf5, not .*: choose one of these"),
+    "the folder of a zip": (parent_of(demos.make_zarr_zip), "this folder holds buffer.zarr.zip, not .*: choose one"),
+    "the folder of a data set": (parent_of(demos.make_lerobot), "this folder holds lerobot, not .*: choose one"),
+    "a dead link to an episode": (link_to_nothing("data/demo_9"), "the file is damaged .*copy it again"),
+    "a dead link to an array": (link_to_nothing("data/demo_1/obs/state"), "the file is damaged .*copy it again"),
+    "pointers to tables": (pointer(demos.make_lerobot, "*.parquet"), "is a Git LFS pointer, not the data: run `git"),
+    "pointers to videos": (pointer(demos.make_lerobot, "*.mp4"), "file-00..mp4 is a Git LFS pointer"),
+    "a pointer to a file": (pointer(demos.make_robomimic, ""), "demo.hdf5 is a Git LFS pointer"),
+    "a pointer to an episode": (pointer(demos.make_native, "*101.npz"), "episode_00000101.npz is a Git LFS pointer"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_odd_files_are_refused(name: str, tmp_path: Path) -> None:
+    make, message = FILES[name]
+    demos.refused(make(tmp_path), message)
+
+
+def linked(make: demos.Maker, *places: str) -> demos.Maker:
+    """Demonstrations of which some parts are links."""
+
+    def change(root: Path) -> Path:
+        path = make(root)
+        for number, place in enumerate(places):
+            shutil.move(path / place, root / str(number))
+            (path / place).symlink_to((root / str(number)).resolve())
+        return path
+
+    return change
+
+
+def in_a_zip(root: Path) -> Path:
+    demos.make_zarr(root / "outer/inner")
+    return Path(shutil.make_archive(str(root / "named"), "zip", root / "outer")).rename(root / "no suffix")
+
+
+def version_3(root: Path) -> Path:
+    group = zarr.open_group(str(root / "three.zarr"), mode="w", zarr_format=3)
+    arrays = {"data/action": actions(), "data/state": states(), "data/img": pictures(), "meta/episode_ends": ENDS}
+    for name, array in arrays.items():
+        group.create_array(name, shape=array.shape, dtype=array.dtype)[...] = array
+    return root / "three.zarr"
+
+
+def in_unicode(root: Path) -> Path:
+    return demos.make_robomimic(root / "d\u00e9mos \u6a5f\u5668\u4eba, 2")
+
+
+def beside_files_of_macos(root: Path) -> Path:
+    path = demos.make_lerobot(root)
+    for folder in [path, *(folder for folder in path.rglob("*") if folder.is_dir())]:
+        (folder / "._file-000.parquet").write_bytes(b"x")
+        (folder / ".DS_Store").write_bytes(b"x")
+    return path
+
+
+def read_only(root: Path) -> Path:
+    path = demos.make_native(root)
+    path.chmod(0o555)
+    return path
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        linked(demos.make_zarr, "data/img", "data/state/0.0"),
+        linked(demos.make_lerobot, "data"),
+        linked(demos.make_lerobot, "data/chunk-000", "videos/observation.images.image/chunk-000", "meta"),
+        linked(demos.make_native, "episode_00000101.npz"),
+        in_a_zip,
+        version_3,
+        in_unicode,
+        beside_files_of_macos,
+        read_only,
+    ],
+)
+def test_odd_places_are_read_as_others(make: demos.Maker, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = read(make(tmp_path), ["image", "state"])
+    np.testing.assert_array_equal(found.observations["image"], pictures())
+    np.testing.assert_array_equal(found.observations["state"], states())
+    np.testing.assert_array_equal(found.actions, actions())
+
+
+def test_what_some_episodes_have_besides_is_told(tmp_path: Path) -> None:
+    path = store_vectors(tmp_path)
+    with h5py.File(path, "r+") as file:
+        file["data/demo_3/obs/extra"] = states(12)
+    native.write_episode(own(tmp_path), 3, {"state": states(12), "extra": states(12)}, actions(12), 0.0)
+    for each in (path, tmp_path / "n"):
+        assert read(each).left_out == ("observations extra",)
+
+
+@pytest.mark.parametrize("name", ["action", "img"])
+def test_missing_chunks_of_a_replay_buffer_are_told(name: str, tmp_path: Path) -> None:
+    path = demos.make_zarr(tmp_path)
+    next((path / "data" / name).glob("1.*")).unlink()
+    with pytest.warns(UserWarning, match=f"1 of 4 chunks of data/{name} are not there and are read as 0.0: copy"):
+        read(path)
+
+
+def test_masks_of_robomimic(tmp_path: Path) -> None:
+    path = store_vectors(tmp_path)
+    with h5py.File(path, "r+") as file:
+        file["mask/train"] = np.array([b"demo_0", b"demo_2"])
+    assert read(path).split(0.1) == ([0, 2], [1, 3])
+    with h5py.File(path, "r+") as file:
+        file["mask/valid"] = np.array([b"demo_1", b"demo_77"])
+    found = read(path)
+    assert found.split(0.1) == ([0, 2], [1])
+    neither, gone = found.left_out
+    assert neither == "1 episode in neither mask/train nor mask/valid"
+    assert gone == "episodes demo_77 of a mask, which are not in data"

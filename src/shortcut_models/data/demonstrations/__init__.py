@@ -1,5 +1,6 @@
 """Demonstrations, and the formats that hold them."""
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ ACCEPTED = (
     "a folder that `shortcut collect` wrote, a replay buffer of Diffusion Policy (.zarr or .zarr.zip), an HDF5 file of "
     "robomimic, or a LeRobot data set"
 )
+_SUFFIXES, _SHOWN = (".zarr", ".zip", ".hdf5", ".h5"), 4
+_POINTER, _POINTER_SIZE = b"version https://git-lfs", 1024  # a pointer is smaller
 Reader = Callable[[Path, Sequence[str]], Demonstrations]
 
 
@@ -45,6 +48,8 @@ def _read(path: str | Path, names: Sequence[str]) -> Demonstrations:
     try:
         return _find_reader(place)(place, names)
     except UserError as error:
+        if pointer := _find_pointer(place):
+            raise UserError(f"{path}: {pointer} is a Git LFS pointer, not the data: run `git lfs pull` there") from None
         raise UserError(f"{path}: {error}") from None
     except OSError as error:
         raise UserError(f"cannot read {error.filename or path}: {error.strerror or error}") from None
@@ -66,9 +71,15 @@ def _find_reader(path: Path) -> Reader:
                 return reader
         if any((path / name).is_file() for name in zarr.MARKERS):
             return zarr.read
+        if inside := _find_inside(path):
+            raise UserError(
+                f"this folder holds {', '.join(inside)}, not demonstrations of its own: choose one of these"
+            )
         raise UserError(f"this folder does not hold demonstrations of a known format: use {ACCEPTED}")
     if not path.exists():
         raise UserError(f"this does not exist: use {ACCEPTED}")
+    if not path.is_file():  # opening a pipe would wait
+        raise UserError(f"this is neither a file nor a folder: use {ACCEPTED}")
     with open(path, "rb") as file:
         head = file.read(8)
     if head.startswith(b"PK"):
@@ -76,6 +87,24 @@ def _find_reader(path: Path) -> Reader:
     if head == b"\x89HDF\r\n\x1a\n":
         return robomimic.read
     raise UserError(f"this file does not hold demonstrations of a known format: use {ACCEPTED}")
+
+
+def _find_inside(folder: Path) -> list[str]:
+    """Return what a folder holds that might be demonstrations, or a pattern and the first of many."""
+    found = [
+        entry.name for entry in sorted(folder.iterdir())
+        if entry.suffix in _SUFFIXES or any((entry / name).is_file() for name in (native.HEADER, lerobot.INFO))
+    ]  # fmt: skip
+    return [*found[:_SHOWN], *(["..."] if len(found) > _SHOWN else [])]
+
+
+def _find_pointer(path: Path) -> str:
+    """Return the name of a file of a set that Git LFS has not fetched yet, or ""."""
+    for file in [path] if path.is_file() else path.rglob("*") if path.is_dir() else []:
+        with contextlib.suppress(OSError):
+            if file.is_file() and file.stat().st_size < _POINTER_SIZE and file.read_bytes().startswith(_POINTER):
+                return file.name
+    return ""
 
 
 __all__ = ["ACCEPTED", "Demonstrations", "draw_episode", "is_demonstrations", "join", "read"]

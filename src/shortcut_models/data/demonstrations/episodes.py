@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int64, Shaped
 
 from ...errors import UserError
+
+_TAKEN = frozenset(dir(torch.nn.ModuleDict()))  # a network has a part for each observation, by its name
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,21 @@ class Demonstrations:
                 )
         for name, array in self.observations.items():
             if not name or set(name) & set(".[]"):  # the network names a part after it, and brackets mark a slice
-                raise UserError(f"an observation is called {name!r}: use a name without dots and brackets")
+                raise UserError(
+                    f"an observation is called {name!r}: use a name without dots and brackets, or choose "
+                    f"--task.observations without it"
+                )
+            if name in _TAKEN:
+                raise UserError(
+                    f"an observation is called {name!r}, as a method of networks: rename it, or choose "
+                    f"--task.observations without it"
+                )
             check_frames(name, array, len(self.actions))
             if array.ndim == 4 and array.dtype != np.uint8:
                 raise UserError(f"images of {name} are {array.dtype}, not uint8: convert them")
         for name, array in {"action": self.actions, **self.observations}.items():
+            if not array[0].size:
+                raise UserError(f"the frames of {name} hold no numbers: record some, or leave it out")
             if array.dtype != np.uint8:
                 self._check_finite(name, array)
 

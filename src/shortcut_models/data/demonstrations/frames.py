@@ -20,6 +20,7 @@ from ...errors import UserError
 from ...system.files import cache_folder, write_atomically, writing
 
 PIXEL_MAX = 255
+_MIN_STEPS = 256  # steps of float32 between least and most of a number, below which its rounding is told
 CACHE_VERSION = 2  # version of the conversion from files to frames; a change invalidates all cached files
 
 
@@ -41,13 +42,33 @@ def import_extra(name: str, what: str) -> Any:
 
 def stack_vectors(name: str, blocks: Iterable[Block]) -> Float[np.ndarray, "n size"]:
     """Return all frames of a vector, or of an array that is flattened, as float32 [n, size]; blocks are checked."""
-    found = []
+    found, bounds = [], []
     for where, _, array in _check(name, blocks):
         if array.dtype.kind not in "biuf":
-            raise UserError(f"{where}: {name} holds {array.dtype}, not numbers: leave it out of the observations")
+            raise UserError(f"{where}: {name} holds {array.dtype}, not numbers: choose --task.observations without it")
+        exact = array.reshape(len(array), math.prod(array.shape[1:]))
         with np.errstate(over="ignore"):  # Demonstrations reports infinite numbers
-            found.append(array.reshape(len(array), math.prod(array.shape[1:])).astype(np.float32))
+            found.append(exact.astype(np.float32))
+        if (np.isinf(found[-1]) & np.isfinite(exact)).any():
+            raise UserError(f"{where}: {name} holds numbers beyond those of float32: rescale it")
+        if len(exact):
+            bounds.append(np.stack([exact.min(0), exact.max(0)]).astype(np.float64))
+    if bounds:
+        _warn_of_rounding(name, np.min(bounds, 0)[0], np.max(bounds, 0)[1])
     return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
+
+
+def _warn_of_rounding(name: str, low: np.ndarray, high: np.ndarray) -> None:
+    """Warn of numbers that hardly vary beside their size, such as times since 1970: float32 makes steps of them."""
+    steps = (high - low) / (
+        np.maximum(np.abs(low), np.abs(high)) * np.finfo(np.float32).eps + np.finfo(np.float32).tiny
+    )
+    if few := int(((steps > 0) & (steps < _MIN_STEPS)).sum()):
+        warnings.warn(
+            f"{few} of {len(steps)} numbers of {name} vary too little beside their size for float32, and are rounded: "
+            f"subtract what they have in common",
+            stacklevel=3,
+        )
 
 
 def read_frames(name: str, array: Any, files: Sequence[Path], blocks: Callable[[], Iterable[Block]]) -> np.ndarray:

@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 from ...errors import UserError
 from .episodes import Demonstrations
 from .frames import Block, cache_images, cache_key, import_extra, names_left, select_names, stack_vectors
-from .parquet import Columns
+from .parquet import Columns, parquet_files
 
 INFO = "meta/info.json"
 _VIDEOS = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
@@ -52,7 +52,7 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
             camera = _Camera(folder, info, key, episodes.tolist(), lengths.tolist())
             observations[name] = cache_images(name, camera.key, camera.blocks)
         elif kind == "image":
-            files = sorted((folder / "data").rglob("*.parquet")) + table.image_files(key)
+            files = parquet_files(folder / "data") + table.image_files(key)
             blocks = lambda key=key: (Block(f"frame {row}", 1, table.image(key, row)[None]) for row in order.tolist())
             observations[name] = cache_images(name, cache_key(files, name), blocks)
         else:

@@ -26,7 +26,8 @@ from .frames import Block, as_uint8, check_filled, names_left, read_frames, sele
 HEADER = "demonstrations.json"
 FORMAT = 1
 PREFIX = "observation."
-_READ_ERRORS = (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+# Of zipfile, RuntimeError is encryption, and NotImplementedError an unknown compression.
+_READ_ERRORS = (ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def prepare_folder(folder: Path, environment: str, expert: Mapping[str, Any]) -> None:
@@ -111,6 +112,15 @@ def _seed_and_return(path: Path, episode: Mapping[str, np.ndarray]) -> tuple[int
     return int(episode["seed"].item()), float(episode["return"].item())
 
 
+def _names(path: Path) -> list[str]:
+    """Return the names of an episode's arrays."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return list(file.files)
+    except (*_READ_ERRORS, AttributeError) as error:  # np.load returns an array, which has no files, for .npy
+        raise UserError(f"{path.name} is damaged ({error}): remove it, or record it again") from None
+
+
 def _read_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """Return these arrays of an episode, or all where `names` is None."""
     try:
@@ -119,6 +129,8 @@ def _read_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np
             if not missing:
                 return {name: file[name] for name in (file.files if names is None else names)}
     except _READ_ERRORS as error:
+        if "Object arrays" in str(error):
+            raise UserError(f"{path.name} holds Python objects: write numbers of one size, or leave them out") from None
         raise UserError(f"{path.name} is damaged ({error}): remove it, or record it again") from None
     raise UserError(f"{path.name} lacks {missing[0]}: remove it, or record it again")
 
@@ -128,6 +140,8 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
     header, files = read_header(folder), episode_files(folder)
     if not files:
         raise UserError("it holds no episodes: collect some with `shortcut collect`")
+    # In the order of the first file; names that only others have are last.
+    held = dict.fromkeys(name for path in files for name in _names(path) if name.startswith(PREFIX))
     first = {name: array for name, array in _read_arrays(files[0]).items() if name.startswith(PREFIX)}
     scalars = [_read_arrays(path, ("action", "seed", "return")) for path in files]
     lengths = [len(np.atleast_1d(episode["action"])) for episode in scalars]
@@ -135,6 +149,10 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
     by_file = [Block(f.name, n, s["action"]) for f, n, s in zip(files, lengths, scalars, strict=True)]
     actions = stack_vectors("action", by_file)
     seeds, returns = zip(*map(_seed_and_return, files, scalars), strict=True)
+    if len(set(seeds)) < len(seeds):
+        twice = next(seed for seed in seeds if seeds.count(seed) > 1)
+        named = [path.name for path, seed in zip(files, seeds, strict=True) if seed == twice]
+        raise UserError(f"{named[0]} and {named[1]} have the same seed {twice}: remove one, or give it another seed")
     # Without images, so that mistakes in the rest are reported before the images are read.
     plain = Demonstrations(
         {}, actions, np.cumsum(lengths), np.array(returns), np.array(seeds, np.int64), header["environment"]
@@ -144,9 +162,10 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
         for path, length in zip(files, lengths, strict=True):
             yield Block(path.name, length, _read_arrays(path, [PREFIX + name])[PREFIX + name])
 
-    available = [name.removeprefix(PREFIX) for name in first]
-    wanted = select_names(names, available)
+    wanted = select_names(names, [name.removeprefix(PREFIX) for name in first])
     observations = {
         name: read_frames(name, first[PREFIX + name], files, functools.partial(blocks, name)) for name in wanted
     }
-    return dataclasses.replace(plain, observations=observations, left_out=names_left(available, wanted))
+    return dataclasses.replace(
+        plain, observations=observations, left_out=names_left((name.removeprefix(PREFIX) for name in held), wanted)
+    )

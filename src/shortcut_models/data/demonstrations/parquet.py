@@ -1,5 +1,6 @@
 """Reading columns of Parquet files as arrays."""
 
+import glob
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,11 @@ from .frames import import_extra
 _COLOURS = ("1", "L", "P", "RGB", "YCbCr", "CMYK")  # modes of Pillow that become RGB without a loss of depth or opacity
 
 
+def parquet_files(folder: Path) -> list[Path]:
+    """Return all Parquet files below a folder, also in folders that are links, in the order of their names."""
+    return sorted(folder / name for name in glob.glob("**/*.parquet", root_dir=folder, recursive=True))
+
+
 class Columns:
     """Some columns of all Parquet files below a folder, in the order of the files' names."""
 
@@ -21,7 +27,7 @@ class Columns:
         pyarrow = import_extra("pyarrow", "LeRobot data sets")
         from pyarrow import parquet
 
-        self.folder, files = folder, sorted(folder.rglob("*.parquet"))
+        self.folder, files = folder, parquet_files(folder)
         if not files:
             raise UserError(f"there are no .parquet files in {folder.name}: copy the data set again")
         tables = []

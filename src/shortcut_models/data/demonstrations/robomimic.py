@@ -25,7 +25,7 @@ def read(path: Path, names: Sequence[str] = ()) -> Demonstrations:
     try:
         with h5py.File(path, "r") as file:
             return _read(path, file, names)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError) as error:  # KeyError of a link that leads nowhere
         if isinstance(error, UserError):
             raise
         if "filter" in str(error):
@@ -47,8 +47,8 @@ def _read(path: Path, file: Any, names: Sequence[str]) -> Demonstrations:
 
     actions = stack_vectors("action", blocks("actions"))
     Demonstrations({}, actions, np.cumsum(lengths))  # reports mistakes before the images are read
-    available = list(_array(demos[0], "obs", is_group=True))
-    wanted, observations = select_names(names, available), {}
+    held = dict.fromkeys(name for demo in demos for name in _array(demo, "obs", is_group=True))
+    wanted, observations = select_names(names, list(_array(demos[0], "obs", is_group=True))), {}
     for name in wanted:
         arrays = [_array(demo, f"obs/{name}") for demo in demos]
         files = sorted({path, *(file for array in arrays for file in _files(path, array))})
@@ -59,7 +59,7 @@ def _read(path: Path, file: Any, names: Sequence[str]) -> Demonstrations:
         observations, actions, np.cumsum(lengths),
         returns=None if rewards is None else np.add.reduceat(rewards, np.cumsum([0, *lengths[:-1]])),
         environment=_environment(file), held_out=held_out, fps=_rate(file),
-        left_out=(*left_out, *names_left(available, wanted)),
+        left_out=(*left_out, *names_left(held, wanted)),
     )  # fmt: skip
 
 
@@ -84,6 +84,11 @@ def _episodes(file: Any) -> tuple[list[Any], np.ndarray | None, tuple[str, ...]]
         demos = kept
     if not demos:
         raise UserError("it holds no episodes: use a file with data/demo_0, data/demo_1, ...")
+    gone = sorted(set().union(*members.values()) - set(data))
+    if gone:
+        left_out = (*left_out, f"episodes {', '.join(gone)} of a mask, which are not in data")
+    if members.keys() == {"train"}:  # nothing else is trained on
+        members["valid"] = set(demos) - members["train"]
     held_out = [i for i, name in enumerate(demos) if name in members["valid"]] if "valid" in members else []
     return [data[name] for name in demos], np.array(held_out, np.int64) if held_out else None, left_out
 

@@ -43,9 +43,12 @@ def _array(name: str, array: np.ndarray) -> str:
         some = array[:: -(-len(array) // _IMAGES)]
         height, width, channels = array.shape[1:]
         return f"{name} {width}x{height}, {_count(channels, 'channel')}, from {some.min()} to {some.max()}"
-    constant = int((np.ptp(array, axis=0) < MIN_SPREAD).sum())
+    spread = array.max(0).astype(np.float64) - array.min(0)
+    constant, little = int((spread == 0).sum()), int(((spread > 0) & (spread < MIN_SPREAD)).sum())
+    notes = [f"{constant:,} constant"] * (constant > 0)
+    notes += [f"{little:,} not scaled, varying by less than {MIN_SPREAD:g}"] * (little > 0)
     numbers = f"{name} {_count(array.shape[1], 'number')} from {array.min():.4g} to {array.max():.4g}"
-    return numbers + (f" ({constant:,} constant)" if constant else "")
+    return numbers + (f" ({', '.join(notes)})" if notes else "")
 
 
 def draw_episode(demonstrations: Demonstrations, episode: int = 0) -> Image.Image:

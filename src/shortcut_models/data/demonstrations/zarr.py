@@ -7,6 +7,7 @@
 import contextlib
 import importlib
 import json
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -133,9 +134,20 @@ def _find_group(path: Path) -> str:
     return min(groups, key=lambda name: name.count("/")).rpartition("/")[0]
 
 
+def _warn_of_missing(array: Any) -> None:
+    """Warn of chunks that are not there: zarr reads them as its fill value."""
+    if missing := array.nchunks - array.nchunks_initialized:
+        warnings.warn(
+            f"{missing} of {array.nchunks} chunks of {array.path} are not there and are read as {array.fill_value}: "
+            f"copy the replay buffer again, unless they were never written",
+            stacklevel=2,
+        )
+
+
 def _read_all(name: str, array: Any) -> Block:
     if not getattr(array, "shape", ()):
         raise UserError(f"data/{name} has no frames: write it again, with one for each action")
+    _warn_of_missing(array)
     return Block(f"data/{name}", array.shape[0], _read_rows(f"data/{name}", array, ...))
 
 
@@ -153,5 +165,6 @@ def _observation(path: Path, name: str, array: Any) -> np.ndarray:
             rows = slice(start, min(start + step, array.shape[0]))
             yield Block(f"data/{name}", rows.stop - rows.start, _read_rows(f"data/{name}", array, rows))
 
+    _warn_of_missing(array)
     files = sorted(file for file in (path / array.path).rglob("*") if file.is_file()) if path.is_dir() else [path]
     return read_frames(name, array, files, blocks)
