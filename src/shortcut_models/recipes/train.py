@@ -19,9 +19,10 @@ from ..system.distributed import process_group
 from ..system.torchrun import DAY
 from ..training.fit import fit, run_config
 from ..training.options import Training
+from ..training.plan import TimeLimit
 from ..training.warm_start import check_objective
 from .library import Recipe
-from .minutes import TimeLimit, fit_to_minutes
+from .minutes import fit_to_minutes
 
 
 def train_recipe(

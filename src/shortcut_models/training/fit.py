@@ -23,7 +23,7 @@ from .callbacks import Callback, Checkpoints, Logging, Previews, Stopping
 from .log import Log, require_tensorboard
 from .options import Training
 from .pairs import make_pairs
-from .plan import Plan
+from .plan import Plan, TimeLimit
 from .saving import Saver, resume, whole_weights
 from .side_work import SideWork
 from .state import State
@@ -83,7 +83,7 @@ def fit(
         state = State.new(network, objective, training, device, teacher_network, processes)
         resume(state, files, training)
         if not quiet:
-            plan.announce(state)
+            plan.announce(state, is_limited=any(isinstance(each, TimeLimit) for each in callbacks))
         if training.compile == "on" or (training.compile == "auto" and device.type == "cuda"):
             state.compile()
         processes.run_on_main(lambda: files.write_config(config))

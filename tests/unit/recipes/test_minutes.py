@@ -23,6 +23,7 @@ from shortcut_models.recipes.library import RECIPES, Recipe
 from shortcut_models.recipes.minutes import fit_to_minutes
 from shortcut_models.recipes.train import train_recipe
 from shortcut_models.tasks import Images
+from shortcut_models.training.plan import TimeLimit
 
 SMALL = ("--task.size", 300, "--snapshots", 0, "--objective.max-steps", 8, "--device", "cpu", "--precision", "fp32")
 POINTS = ("train", "four-gaussians", *SMALL)
@@ -149,8 +150,8 @@ def test_the_command_line_says_which_options_were_given() -> None:
 def test_a_run_resumes_with_what_was_chosen(tmp_path: Path, machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     machine(lambda network, shape, batch: 0.1)
     words = (*POINTS, "--minutes", "0.05", "--run", tmp_path / "run", "--network.width", 16)
-    monkeypatch.setattr(minutes.TimeLimit, "__init__", lambda *args, **options: None)
-    monkeypatch.setattr(minutes.TimeLimit, "on_step", lambda limit, trainer: trainer.step == 7 and trainer.stop())
+    monkeypatch.setattr(TimeLimit, "__init__", lambda *args, **options: None)
+    monkeypatch.setattr(TimeLimit, "on_step", lambda limit, trainer: trainer.step == 7 and trainer.stop())
     first = shortcut(*words)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     steps = config["training"]["train_steps"]
@@ -159,7 +160,7 @@ def test_a_run_resumes_with_what_was_chosen(tmp_path: Path, machine: Any, monkey
     assert steps_of(tmp_path / "run")[-1] == 7
 
     machine(lambda network, shape, batch: pytest.fail("measured again"))
-    monkeypatch.setattr(minutes.TimeLimit, "on_step", lambda limit, trainer: None)
+    monkeypatch.setattr(TimeLimit, "on_step", lambda limit, trainer: None)
     assert shortcut(*words).code == 0
     assert steps_of(tmp_path / "run")[-1] == steps
     assert json.loads((tmp_path / "run" / "config.json").read_text()) == config
