@@ -152,7 +152,7 @@ LINES = {
                "--learning-rate X peak learning rate of AdamW, > 0 (default: 0.004)",
                "--ema-warmup, --no-ema-warmup shorten both averages at the start, when the weights are random "
                "(default: True)",
-               "--network.width N units of the residual stream, >= 1 (default: 512)",
+               "--network.width N units of the residual stream, >= 1 (default: 128)",
                "(default: none)"],
     "images": ["--task.image-size N side in pixels, >= 1; the shorter side is resized to it and the centre cropped; "
                "none: the images' own (default: none)",

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 COUNT = "OMP_NUM_THREADS"
-WAITING = {"GOMP_SPINCOUNT": "3000", "KMP_BLOCKTIME": "1"}
+WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 """GNU's and LLVM's names of how long a thread that waits keeps its core busy: turns of a loop, and milliseconds"""
 CHOSEN_BY = {**dict.fromkeys(WAITING, ("OMP_WAIT_POLICY", "KMP_LIBRARY", *WAITING)), COUNT: (COUNT, "OMP_THREAD_LIMIT")}
 """the variables of which each shows that the user has chosen, by what would be set here"""
@@ -48,7 +48,7 @@ def available_cores() -> int:
 def cpu_quota(root: Path = CGROUP) -> float:
     """Return how many cores' time the container has; infinity where there is no limit."""
     for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):  # versions 2 and 1
-        with contextlib.suppress(OSError, ValueError):  # "max" is no limit, and is not a number
+        with contextlib.suppress(OSError, ValueError):  # "max", without a limit, is not a number
             quota, period = map(int, " ".join((root / name).read_text() for name in files).split())
             if quota > 0 and period > 0:
                 return quota / period

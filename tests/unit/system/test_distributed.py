@@ -44,6 +44,7 @@ TRAINING = Training(
     device="cpu",
     log_every=1,
     sample_every=5,
+    side_share=1.0,
 )
 SHORTCUT = Shortcut(max_steps=8, bootstrap_fraction=0.4)
 SHARDED = replace(TRAINING, parallel="fsdp", train_steps=6, checkpoint_every=2)

@@ -215,7 +215,7 @@ def test_a_policy_is_trained_and_acts_after_its_data_is_gone(tmp_path: Path) -> 
     task = Imitation(walks(tmp_path / "walks"), observations=("state",), history=1, chunk=4, execute=2).resolve()
     training = Training(
         train_steps=250, batch_size=64, learning_rate=5e-3, warmup=20, weight_decay=0.0, device="cpu", sample_every=250,
-        heldout_every=125, checkpoint_every=250,
+        heldout_every=125, checkpoint_every=250, side_share=1.0,
     )  # fmt: skip
     network = MLPConfig(width=32, depth=2).build(task.shape, task.conditions)
     model = sm.fit(network, FlowMatching(max_steps=8), task, training, tmp_path / "run", quiet=True)

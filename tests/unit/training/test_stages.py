@@ -173,7 +173,7 @@ def test_the_objective_and_the_trainer_agree_on_where_a_stage_begins(max_steps: 
 def test_the_held_out_loss_at_a_boundary_is_of_the_stage_that_ends(tmp_path: Path) -> None:
     """Its target is made with the teacher that the stage had, in steps of the size that it learned."""
     teacher = Model(network(0), FlowMatching(max_steps=8), TASK)
-    training = replace(TRAINING, heldout_every=16, checkpoint_every=99, log_every=99)
+    training = replace(TRAINING, heldout_every=16, checkpoint_every=99, log_every=99, side_share=1.0)
     original = ProgressiveDistillation.draw
     levels: list[int] = []
 
@@ -185,5 +185,5 @@ def test_the_held_out_loss_at_a_boundary_is_of_the_stage_that_ends(tmp_path: Pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ProgressiveDistillation, "draw", draw)
         fit(network(1), OBJECTIVE, TASK, training, tmp_path, teacher=teacher, quiet=True)
-    batches = -(-200 // 16)
+    batches = -(-(47 * 16 // 20) // 16)  # of a twentieth of the examples that are trained on
     assert levels == [2] * batches + [1] * batches + [0] * batches
