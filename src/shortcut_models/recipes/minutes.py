@@ -22,39 +22,16 @@ from ..models.run import Run
 from ..system.machine import torch_device
 from ..system.progress import say
 from ..tasks import Images
-from ..training.callbacks import PREVIEW_SECONDS, Callback
+from ..training.callbacks import PREVIEW_SECONDS
 from ..training.options import Training
-from ..training.plan import measure
-from ..training.trainer import Trainer
+from ..training.plan import format_minutes, measure
 from .candidates import CANDIDATES, Candidate
 from .commands import changes
 from .library import Recipe
 
 SHARE = 0.9  # of the time that is planned with: previews, checkpoints and a machine that gets busier take the rest
-ASKED_EVERY = 10  # steps after which several processes agree on whether the time is over
 CHOSEN = ("train_steps", "batch_size", "warmup", "ema", "checkpoint_every", "heldout_every", "sample_every")
 """options of the training that are chosen, beside the network and the size of images"""
-
-
-class TimeLimit(Callback):
-    """Ends a training with a checkpoint when its time is over."""
-
-    def __init__(self, minutes: float, begin: float, *, quiet: bool) -> None:
-        self.minutes, self.end, self.quiet = minutes, begin + 60 * minutes, quiet
-
-    def on_step(self, trainer: Trainer) -> None:
-        processes, step = trainer.state.processes, trainer.step
-        if trainer.is_last or trainer.stopping or (processes.world > 1 and step % ASKED_EVERY):
-            return
-        over = processes.all_reduce_max(int(time.monotonic() > self.end))
-        if not over or int(trainer.state.bad_steps_in_a_row):  # weights that may be bad replace no checkpoint
-            return
-        trainer.stop()
-        if processes.main and not self.quiet:
-            say(
-                f"the {minutes_text(self.minutes)} are over, at step {step:,} of {trainer.training.train_steps:,}: the "
-                f"run is saved; run the same command again to train the rest"
-            )
 
 
 def fit_to_minutes(
@@ -90,13 +67,8 @@ def fit_to_minutes(
     if not quiet:
         parts = {part: describe(getattr(found, part)) for part in ("task", "network", "objective")}
         words = changes({**parts, "training": to_dict(found.training)}, recipe)
-        say(f"for {minutes_text(minutes)}: {' '.join(words or ()) or 'the recipe as it is'}")
+        say(f"for {format_minutes(minutes)}: {' '.join(words or ()) or 'the recipe as it is'}")
     return found
-
-
-def minutes_text(minutes: float) -> str:
-    """Return "10 minutes"."""
-    return f"{minutes:g} minute{'s' * (minutes != 1)}"
 
 
 def _as_started(name: str, recipe: Recipe, config: dict[str, Any], keep: Collection[str]) -> Recipe:

@@ -21,10 +21,11 @@ from ..system.torchrun import DAY
 from ..training.callbacks import Callback
 from ..training.fit import fit, run_config
 from ..training.options import Training
+from ..training.plan import TimeLimit
 from ..training.trainer import Trainer
 from ..training.warm_start import check_objective
 from .library import Recipe
-from .minutes import TimeLimit, fit_to_minutes
+from .minutes import fit_to_minutes
 
 
 @torch_defaults(gradients=True)

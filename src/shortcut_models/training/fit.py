@@ -25,7 +25,7 @@ from .callbacks import Callback, Checkpoints, Logging, Previews, Stopping
 from .log import Log, require_tensorboard
 from .options import Training
 from .pairs import make_pairs
-from .plan import Plan
+from .plan import Plan, TimeLimit
 from .saving import Saver, resume, whole_weights
 from .side_work import SideWork
 from .state import State
@@ -84,7 +84,7 @@ def fit(
             examples, seed = data["train"], training.seed
             data = make_pairs(teacher, objective, examples, files.pairs, seed, stop, processes, quiet=quiet)
         resume(state, files, training, quiet=quiet)
-        plan.announce(state)
+        plan.announce(state, is_limited=any(isinstance(each, TimeLimit) for each in callbacks))
         if training.compiles(device):
             state.compile()
         processes.run_on_main(lambda: files.write_config(config))

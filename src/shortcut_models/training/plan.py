@@ -24,6 +24,7 @@ from .trainer import Trainer
 ENOUGH = 2.0  # seconds after which measuring ends
 FIRST_ROWS = 8  # of a batch, in the first step that is measured
 LONG = 3600.0  # seconds from which on a training on a CPU is warned of
+ASKED_EVERY = 10  # steps after which several processes agree on whether the time is over
 STEPS_BEFORE, STEPS_MEASURED = 5, 20  # of a training whose own first steps are measured, as they compile and allocate
 
 
@@ -96,6 +97,7 @@ class Plan(Callback):
     ) -> None:
         self.config, self.training, self.device, self.processes, self.quiet = config, training, device, processes, quiet
         self.seconds: float | None = None  # of a step
+        self.is_limited = False
         self._since, self._until = 0.0, -1
 
     def measure(
@@ -114,8 +116,9 @@ class Plan(Callback):
             network, objective, task, self.training, read, self.device, teacher=teacher, first=done
         )  # fmt: skip
 
-    def announce(self, state: State) -> None:
-        """Say what the data holds, and what is to be done from the state that training begins with."""
+    def announce(self, state: State, *, is_limited: bool) -> None:
+        """Say what the data holds, and what is to be done from this state; is_limited: the time was chosen."""
+        self.is_limited = is_limited
         left = self.training.train_steps - state.step
         if self.quiet or not self.processes.main:
             return
@@ -136,7 +139,7 @@ class Plan(Callback):
             return
         if trainer.step in (self._until - STEPS_MEASURED, self._until):
             float(trainer.figures["loss"])  # waits for the device
-            now, earlier = time.perf_counter(), self._since
+            now, earlier = trainer.side.clock() - trainer.side.seconds, self._since
             self._since = now
             if trainer.step == self._until and not trainer.is_last:
                 self.seconds = (now - earlier) / STEPS_MEASURED
@@ -146,8 +149,35 @@ class Plan(Callback):
         assert self.seconds is not None
         where = "this CPU" if self.device.type == "cpu" else "this GPU"
         say(describe_time(self.seconds, left, self.training.side_share, where))
-        if self.device.type == "cpu" and left * self.seconds > LONG:
+        if self.device.type == "cpu" and left * self.seconds > LONG and not self.is_limited:
             warnings.warn(advice(left * self.seconds, self.config["task"], self.config["network"]), stacklevel=4)
+
+
+class TimeLimit(Callback):
+    """Ends a training with a checkpoint when its time is over: minutes, from `begin` on, by `time.monotonic`."""
+
+    def __init__(self, minutes: float, begin: float, *, quiet: bool = False) -> None:
+        self.minutes, self.end, self.quiet = minutes, begin + 60 * minutes, quiet
+
+    def on_step(self, trainer: Trainer) -> None:
+        processes, step = trainer.state.processes, trainer.step
+        if trainer.is_last or trainer.stopping or (processes.world > 1 and step % ASKED_EVERY):
+            return
+        over = processes.all_reduce_max(int(time.monotonic() > self.end))
+        if not over or int(trainer.state.bad_steps_in_a_row):  # weights that may be bad replace no checkpoint
+            return
+        trainer.stop()
+        if processes.main and not self.quiet:
+            whole = f"{trainer.training.train_steps:,}"
+            say(
+                f"the {format_minutes(self.minutes)} are over, at step {step:,} of {whole}: the run is saved; run the "
+                f"same command again to train the rest"
+            )
+
+
+def format_minutes(minutes: float) -> str:
+    """Return "10 minutes"."""
+    return f"{minutes:g} minute{'s' * (minutes != 1)}"
 
 
 def describe(config: dict[str, Any], parameters: int, training: Training, left: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from helpers import demonstrations, vaes
 from helpers.image_files import make_folder, pictures
 from helpers.runs import assert_refused, refusal, same, shortcut, steps_of, tensors
 from shortcut_models import cli
@@ -23,6 +24,7 @@ from shortcut_models.recipes.library import RECIPES, Recipe
 from shortcut_models.recipes.minutes import fit_to_minutes
 from shortcut_models.recipes.train import train_recipe
 from shortcut_models.tasks import Images
+from shortcut_models.training.plan import TimeLimit
 
 SMALL = ("--task.size", 300, "--snapshots", 0, "--objective.max-steps", 8, "--device", "cpu", "--precision", "fp32")
 POINTS = ("train", "four-gaussians", *SMALL)
@@ -149,8 +151,8 @@ def test_the_command_line_says_which_options_were_given() -> None:
 def test_a_run_resumes_with_what_was_chosen(tmp_path: Path, machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     machine(lambda network, shape, batch: 0.1)
     words = (*POINTS, "--minutes", "0.05", "--run", tmp_path / "run", "--network.width", 16)
-    monkeypatch.setattr(minutes.TimeLimit, "__init__", lambda *args, **options: None)
-    monkeypatch.setattr(minutes.TimeLimit, "on_step", lambda limit, trainer: trainer.step == 7 and trainer.stop())
+    monkeypatch.setattr(TimeLimit, "__init__", lambda *args, **options: None)
+    monkeypatch.setattr(TimeLimit, "on_step", lambda limit, trainer: trainer.step == 7 and trainer.stop())
     first = shortcut(*words)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     steps = config["training"]["train_steps"]
@@ -159,7 +161,7 @@ def test_a_run_resumes_with_what_was_chosen(tmp_path: Path, machine: Any, monkey
     assert steps_of(tmp_path / "run")[-1] == 7
 
     machine(lambda network, shape, batch: pytest.fail("measured again"))
-    monkeypatch.setattr(minutes.TimeLimit, "on_step", lambda limit, trainer: None)
+    monkeypatch.setattr(TimeLimit, "on_step", lambda limit, trainer: None)
     assert shortcut(*words).code == 0
     assert steps_of(tmp_path / "run")[-1] == steps
     assert json.loads((tmp_path / "run" / "config.json").read_text()) == config
@@ -171,6 +173,25 @@ def test_a_run_resumes_with_what_was_chosen(tmp_path: Path, machine: Any, monkey
 
     assert_refused([*words, "--batch-size", 17], "was started with --batch-size 256, not 17", tmp_path / "run")
     assert_refused([*words[:1], "moons", *words[2:]], "holds a run of recipe four-gaussians", tmp_path / "run")
+
+
+@pytest.mark.parametrize("kind", ["latents", "policy", "images", "digits"])
+def test_every_kind_of_task_is_measured_and_trained(kind: str, tmp_path: Path) -> None:
+    words: list[object] = {
+        "latents": lambda: ["afhq-cat-256", "--data", vaes.photos(tmp_path / "cats"),
+                            "--vae", vaes.save_tiny(tmp_path / "vae"),
+                            "--task.image-size", vaes.SIDE, "--task.classes", 3],
+        "policy": lambda: ["push-t", "--data", demonstrations.make_native(tmp_path), "--task.observations", "state",
+                           "--task.chunk", 4, "--task.execute", 2],
+        "images": lambda: ["images", "--data", make_folder(tmp_path / "photos", pictures(20, 9, colour=True), None)],
+        "digits": lambda: ["digits"],
+    }[kind]()  # fmt: skip
+    few = ("--batch-size", 8, "--objective.max-steps", 4, "--device", "cpu", "--precision", "fp32")
+    done = shortcut("train", *words, *few, "--minutes", "0.02", "--run", tmp_path / "run")
+    assert done.code == 0, done.err
+    steps = json.loads((tmp_path / "run" / "config.json").read_text())["training"]["train_steps"]
+    assert f" --train-steps {steps} " in done.err
+    assert 1 <= steps_of(tmp_path / "run")[-1] <= steps
 
 
 def test_it_ends_with_its_time_and_says_so(tmp_path: Path, machine: Any) -> None:

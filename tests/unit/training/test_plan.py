@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+import warnings
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,9 +17,10 @@ from helpers.runs import DIGITS, POINTS, Outcome, same, shortcut, tensors
 from helpers.tiny_parts import TRAINING, Line, Regress, Scale
 from shortcut_models.base import Batch
 from shortcut_models.models.run import Run
+from shortcut_models.system.distributed import ALONE
 from shortcut_models.training import plan
 from shortcut_models.training.fit import fit
-from shortcut_models.training.plan import ENOUGH, advice, describe, describe_time, seconds_of
+from shortcut_models.training.plan import ENOUGH, Plan, TimeLimit, advice, describe, describe_time, seconds_of
 
 
 class Machine:
@@ -134,6 +139,31 @@ def test_long_trainings_are_warned_of(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(plan, "measure", lambda *args, **options: 301.0)
     said = shortcut(*DIGITS, "--run", tmp_path).err
     assert "shortcut: warning: training takes about 1 h 0 min here: for less, pass --minutes N" in said
+
+
+def test_nothing_is_warned_of_where_the_time_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "measure", lambda *args, **options: 301.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(Scale(), Regress(), Line(), TRAINING, tmp_path, callbacks=[TimeLimit(200.0, time.monotonic())])
+
+
+def test_a_gpu_is_measured_by_its_own_first_steps(
+    capsys: pytest.CaptureFixture[str], annotations_unchecked: None
+) -> None:
+    training = replace(TRAINING, train_steps=1025)
+    announced = Plan(config(), training, torch.device("cuda"), ALONE)
+    announced.measure(Scale(), Regress(), Line(), Line().dataset("train"), None, Run("none"))
+    announced.announce(SimpleNamespace(step=0, network=Scale()), is_limited=False)  # type: ignore[arg-type]
+    assert "time on" not in capsys.readouterr().err
+    now, aside = 0.0, 0.0
+    for step in range(1, 100):
+        now += 60.0 if step == 1 else 0.25  # the first one compiles
+        aside += 10.0 if step == 7 else 0.0  # a preview
+        side = SimpleNamespace(clock=lambda now=now + aside: now, seconds=aside)
+        trainer = SimpleNamespace(step=step, side=side, figures={"loss": 0.0}, training=training, is_last=False)
+        announced.on_step(trainer)  # type: ignore[arg-type]
+    assert "time on this GPU: about 4 min 10 s, 250 ms a step;" in capsys.readouterr().err
 
 
 def test_quiet_is_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
