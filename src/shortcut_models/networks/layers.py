@@ -97,6 +97,12 @@ class ConditionEmbedding(nn.Module):
                 self.embed[name] = vector_encoder(condition.size, width)
             self.null[name] = nn.Parameter(0.02 * torch.randn(width))
 
+    def labels(self) -> Iterable[Tensor]:
+        """Return what stands for the classes of each label, and for none of them."""
+        for name, condition in self.conditions.items():
+            if isinstance(condition, Label):
+                yield from (*self.embed[name].parameters(), self.null[name])
+
     def forward(self, cond: Cond, drop: Bool[Tensor, "b"] | None = None) -> Float[Tensor, "b width"] | None:
         total = None
         for name, condition in self.conditions.items():

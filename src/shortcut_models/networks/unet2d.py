@@ -32,9 +32,11 @@ class UNet2dConfig(ObservationSizes, NetworkConfig):
     """Sizes of a U-Net for images or latents (channels, height, width), of any size."""
 
     width: PositiveInt = 32
-    """channels at the images' own resolution; each further level doubles them"""
+    """channels of the finest level; each further level doubles them"""
     levels: Annotated[int, at.Ge(1), at.Le(6)] = 3
-    """resolutions: the image in full, a half of it each way, a quarter, ..."""
+    """resolutions: the finest, a half of it each way, a quarter, ..."""
+    patch_size: PositiveInt = 2
+    """side of the square of pixels that makes a place of the finest level; 1 is the image's own resolution"""
     depth: PositiveInt = 1
     """residual blocks at each level on the way down, and as many on the way up"""
     attention: bool = True
@@ -108,19 +110,22 @@ class UNet2d(ConditionedNetwork):
     def __init__(self, config: UNet2dConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> None:
         super().__init__()
         self.config, channels = config, shape[0]
+        size = channels * config.patch_size**2  # numbers of a place
         widths = [config.width * 2**level for level in range(config.levels)]
         finer_first = list(itertools.pairwise(widths))
         blocks = lambda width: ResidualBlocks(config.depth, width, config.condition_width)
         self.embed = TimeStepEmbedding(config.condition_width)
         self.conditions = ConditionEmbedding(conditions, config.condition_width, config)
-        self.proj_in = convolution(channels, config.width)
+        for parameter in self.conditions.labels():
+            nn.init.normal_(parameter)  # as in Dhariwal and Nichol: smaller ones take thousands of steps to matter
+        self.proj_in = convolution(size, config.width)
         self.down = nn.ModuleList(map(blocks, widths))
         self.coarser = nn.ModuleList(convolution(fine, coarse, 2) for fine, coarse in finer_first)
         self.attention = Attention(widths[-1]) if config.attention else None
         self.up = nn.ModuleList(map(blocks, reversed(widths)))
         self.join = nn.ModuleList(nn.Conv2d(fine + coarse, fine, 1) for fine, coarse in reversed(finer_first))
         self.norm = group_norm(config.width)
-        self.proj_out = zeroed(convolution(config.width, channels))
+        self.proj_out = zeroed(convolution(config.width, size))
         self.skip = zeroed(nn.Linear(config.condition_width, channels))
         self.activation = nn.SiLU()
 
@@ -128,10 +133,10 @@ class UNet2d(ConditionedNetwork):
         return [module for module in self.modules() if isinstance(module, ResidualBlock)]
 
     def forward(self, x: X, t: T, d: T, context: Any = None) -> X:
-        c, (height, width) = self.conditioning(t, d, context), x.shape[2:]
+        c, (height, width), patch = self.conditioning(t, d, context), x.shape[2:], self.config.patch_size
         # Zeros below and on the right, as those that convolutions see, until the coarsest level has whole places.
-        multiple = 2 ** (self.config.levels - 1)
-        h = self.proj_in(F.pad(x, (0, -width % multiple, 0, -height % multiple)))
+        multiple = patch * 2 ** (self.config.levels - 1)
+        h = self.proj_in(F.pixel_unshuffle(F.pad(x, (0, -width % multiple, 0, -height % multiple)), patch))
         across = []
         for level, blocks in enumerate(self.down):
             h = blocks(h, c)
@@ -145,5 +150,5 @@ class UNet2d(ConditionedNetwork):
                 h = torch.cat([F.interpolate(h, scale_factor=2.0), across.pop()], 1)
                 h = self.join[level - 1](h)
             h = blocks(h, c)
-        v = self.proj_out(F.silu(self.norm(h)))[:, :, :height, :width]
-        return add_skip(v, self.skip(c)[:, :, None, None], x)
+        v = F.pixel_shuffle(self.proj_out(F.silu(self.norm(h))), patch)
+        return add_skip(v[:, :, :height, :width], self.skip(c)[:, :, None, None], x)

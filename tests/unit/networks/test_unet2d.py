@@ -16,11 +16,12 @@ from shortcut_models.base import Label
 from shortcut_models.errors import UserError
 from shortcut_models.networks import UNet2d, UNet2dConfig
 
-UNET = UNet2dConfig(width=4, levels=3, condition_width=12)
+UNET = UNet2dConfig(width=4, levels=3, patch_size=1, condition_width=12)
+PATCHES = replace(UNET, width=16, levels=2, depth=2, patch_size=2)
 LABEL = {"label": Label(3)}
 ROWS = 4
 every_config = pytest.mark.parametrize(
-    "config", [UNET, replace(UNET, levels=1, attention=False), replace(UNET, width=16, levels=2, depth=2)]
+    "config", [UNET, replace(UNET, levels=1, attention=False, patch_size=3), PATCHES]
 )
 
 
@@ -48,10 +49,11 @@ def awake(config: UNet2dConfig, shape: tuple[int, ...] = (3, 8, 12)) -> UNet2d:
 
 def by_hand(network: UNet2d, x: np.ndarray, c: np.ndarray) -> np.ndarray:
     """The forward pass for one image [C, H, W] and its conditioning vector, and a share of the image."""
-    levels, c, (height, width) = network.config.levels, silu(c), x.shape[1:]
-    multiple = 2 ** (levels - 1)
-    h = np.zeros((len(x), -(-height // multiple) * multiple, -(-width // multiple) * multiple))
-    h[:, :height, :width] = x
+    levels, c, (height, width), p = network.config.levels, silu(c), x.shape[1:], network.config.patch_size
+    multiple = p * 2 ** (levels - 1)
+    padded = np.zeros((len(x), -(-height // multiple) * multiple, -(-width // multiple) * multiple))
+    padded[:, :height, :width] = x
+    h = np.stack([image[i::p, j::p] for image in padded for i in range(p) for j in range(p)])
 
     def residual(block: Any, h: np.ndarray) -> np.ndarray:
         shift, scale = np.split(linear(block.modulation, c), 2)
@@ -75,8 +77,12 @@ def by_hand(network: UNet2d, x: np.ndarray, c: np.ndarray) -> np.ndarray:
             h = convolve(network.join[level - 1], h)  # type: ignore[arg-type]
         for block in network.up[level]:  # type: ignore[union-attr]
             h = residual(block, h)
-    made = convolve(network.proj_out, silu(group_norm(network.norm, h)))[:, :height, :width]
-    return made + linear(network.skip, c)[:, None, None] * x
+    pieces, made = iter(convolve(network.proj_out, silu(group_norm(network.norm, h)))), np.zeros_like(padded)
+    for image in made:
+        for i in range(p):
+            for j in range(p):
+                image[i::p, j::p] = next(pieces)
+    return made[:, :height, :width] + linear(network.skip, c)[:, None, None] * x
 
 
 @every_config
@@ -113,6 +119,15 @@ def test_a_new_network_answers_zero_and_every_input_makes_a_difference(config: U
     torch.testing.assert_close(kept[drop], changed["drop"][drop])
 
 
+def test_a_new_network_tells_classes_and_none_apart_as_well_as_times() -> None:
+    """Otherwise labels hardly matter for thousands of steps."""
+    network: Any = UNet2dConfig().build((3, 8, 8), LABEL)
+    none = network.encode({"label": torch.tensor([3])})
+    classes = torch.cat([network.encode({"label": torch.arange(3)}), none])
+    times = network.embed(torch.tensor([0.0, 0.5]), torch.zeros(2))
+    assert torch.nn.functional.pdist(classes).min() > (times[1] - times[0]).norm()
+
+
 @every_config
 def test_a_row_depends_on_nothing_of_the_others(config: UNet2dConfig) -> None:
     network = awake(config)
@@ -125,10 +140,10 @@ def test_a_row_depends_on_nothing_of_the_others(config: UNet2dConfig) -> None:
 
 
 @pytest.mark.parametrize("size", range(8, 34))
-@pytest.mark.parametrize("attention", [True, False])
-def test_every_size_of_image_is_taken_and_every_parameter_learns(size: int, attention: bool) -> None:
+@pytest.mark.parametrize("config", [UNET, replace(PATCHES, levels=3, attention=False)])
+def test_every_size_of_image_is_taken_and_every_parameter_learns(size: int, config: UNet2dConfig) -> None:
     shape = (3, size, size + 3)
-    network = awake(replace(UNET, attention=attention), shape)
+    network = awake(config, shape)
     x, *rest = inputs(shape)
     made = run(network, x, *rest)
     assert made.shape == x.shape
@@ -160,7 +175,7 @@ def test_the_answer_does_not_depend_on_the_layout_in_memory() -> None:
 
 
 def test_in_bfloat16_it_answers_nearly_the_same_as_in_float32() -> None:
-    network = awake(replace(UNET, width=16)).float()
+    network = awake(PATCHES).float()
     x, *rest = inputs()
     exact = run(network, x.float(), *rest)
     with torch.autocast("cpu", torch.bfloat16):
@@ -186,7 +201,8 @@ def test_shapes_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [({"width": 0}, "width must be >= 1"), ({"levels": 0}, "levels must be >= 1"),
-     ({"levels": 7}, "levels must be <= 6"), ({"depth": 0}, "depth must be >= 1")],
+     ({"levels": 7}, "levels must be <= 6"), ({"depth": 0}, "depth must be >= 1"),
+     ({"patch_size": 0}, "patch-size must be >= 1")],
 )  # fmt: skip
 def test_sizes_out_of_range_are_refused(sizes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
