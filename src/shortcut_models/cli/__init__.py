@@ -93,7 +93,7 @@ def _run(words: Sequence[str]) -> int:
         try:
             read(words)()
         finally:
-            sys.stdout.flush()  # here, where a reader that is gone is no error; help ends with SystemExit
+            sys.stdout.flush()  # here, where it does not matter that the reader is gone; help ends with SystemExit
     except UserError as error:
         return _complain(str(error))
     except BrokenPipeError:  # the reader, `head` for one, has closed the pipe

@@ -18,7 +18,7 @@ from ..base import Batch, Cond, Condition, Frames, Task, Vector, X
 from ..config import DERIVED, PositiveInt
 from ..data.demonstrations import ACCEPTED, Demonstrations, read
 from ..data.demonstrations.preprocessing import Normalisation, as_numbers, cropped, fit_normalization, parse, tensor_of
-from ..data.demonstrations.summary import summarize
+from ..data.demonstrations.summary import draw_episode, summarize
 from ..data.demonstrations.windows import Windows, as_conditions
 from ..errors import UserError
 
@@ -161,6 +161,10 @@ class Imitation(Task):
     def describe_data(self) -> str:
         found = self._demonstrations
         return f"{self.data}: {summarize(found, *self._split(found), self._least)}"
+
+    def draw_data(self) -> Image.Image:
+        """Draw the first episode: the frames of each camera in the course of time, and curves of all numbers."""
+        return draw_episode(self._demonstrations)
 
     def _windows_of(self, found: Demonstrations, episodes: Sequence[int]) -> Windows:
         return Windows(found, self.history, self.chunk, self.execute, episodes)
