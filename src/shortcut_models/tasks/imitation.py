@@ -147,9 +147,12 @@ class Imitation(Task):
         if not train or not held_out:
             usable = len(train) + len(held_out)
             marked = "" if found.held_out is None else f", {len(held_out)} of them held out by the data itself"
+            ways = "pass a smaller --task.chunk, or longer episodes"
+            if found.held_out is not None:
+                ways = f"{ways}, or let the data hold out others"
             raise UserError(
                 f"{usable} of {len(found)} episodes in {self.data} have {self._least} frames or more{marked}; one to "
-                f"train on and one to hold out are needed: pass a smaller --task.chunk, or longer episodes"
+                f"train on and one to hold out are needed: {ways}"
             )
         return train, held_out
 

@@ -20,7 +20,7 @@ from ...errors import UserError
 from ...system.files import cache_folder, write_atomically, writing
 
 PIXEL_MAX = 255
-_MIN_STEPS = 256  # steps of float32 between least and most of a number, below which a warning says so
+_MIN_STEPS = 256  # steps of float32 between least and most of a number, below which a warning is given
 CACHE_VERSION = 2  # version of the conversion from files to frames; a change invalidates all cached files
 
 
