@@ -90,9 +90,13 @@ def _run(words: Sequence[str]) -> int:
     warnings.showwarning = lambda message, *rest, **more: _say(f"warning: {' '.join(str(message).split())}")
     try:
         try:
+            os.getcwd()
+        except OSError:  # torch would end the process
+            raise UserError("the current directory does not exist any longer: change to another") from None
+        try:
             read(words)()
         finally:
-            sys.stdout.flush()  # here, where a reader that is gone is no error; help ends with SystemExit
+            sys.stdout.flush()  # within this block; help ends with SystemExit
     except UserError as error:
         return _complain(str(error))
     except BrokenPipeError:  # the reader, `head` for one, has closed the pipe
