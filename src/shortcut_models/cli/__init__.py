@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .._version import __version__
-from ..errors import PeerLost, Stopped, UserError
+from ..errors import PeerLost, Stopped, UserError, first_line
 from ..system.streams import STDERR, complete_streams, silence
 from ..system.torchrun import is_distributed, once_per_job
 
@@ -81,7 +81,11 @@ def read(words: Sequence[str]) -> "Command":
     from ..config import choose
 
     about = choose("command", name, COMMANDS)
-    module = importlib.import_module(f".{MODULES.get(name, name.replace('-', '_'))}", __name__)
+    try:
+        module = importlib.import_module(f".{MODULES.get(name, name.replace('-', '_'))}", __name__)
+    except ValueError as error:  # of TORCH_LOGS and TQDM_MININTERVAL, for two
+        reason = f"a library does not start ({first_line(error)})"
+        raise UserError(f"{reason}: unset the variable of the environment that this is about") from None
     command: type[Command] = getattr(module, name.title().replace("-", ""))
     return command.read(rest, f"shortcut {name}", about)
 

@@ -242,3 +242,10 @@ def test_a_directory_that_was_removed_is_one_line(tmp_path: Path) -> None:
 
 def test_hints_can_be_pasted() -> None:
     assert [quote(Path(name)) for name in ("run", "a b", "-r")] == ["run", "'a b'", "./-r"]
+
+
+@pytest.mark.parametrize("name", ["TORCH_LOGS", "TQDM_MININTERVAL"])
+def test_a_variable_that_a_library_refuses_is_one_line(name: str) -> None:
+    outcome = run("train", "four-gaussians", "--help", **{name: "nonsense"})
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+    assert "unset the variable of the environment" in outcome.complaint
