@@ -21,8 +21,9 @@ def format_name(name: str) -> str:
 
 
 def quote(path: object) -> str:
-    """Return a path as a shell takes it."""
-    return shlex.quote(str(path))
+    """Return a path as a shell and a command take it."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)  # an option begins with a dash
 
 
 def format_value(value: Any) -> str:

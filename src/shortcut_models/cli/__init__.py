@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .._version import __version__
-from ..errors import PeerLost, Stopped, UserError
+from ..errors import PeerLost, Stopped, UserError, first_line
 from ..system.streams import STDERR, complete_streams, silence
 from ..system.torchrun import is_distributed, once_per_job
 
@@ -82,7 +82,11 @@ def read(words: Sequence[str]) -> "Command":
     from ..config import choose
 
     about = choose("command", name, COMMANDS)
-    module = importlib.import_module(f".{MODULES.get(name, name.replace('-', '_'))}", __name__)
+    try:
+        module = importlib.import_module(f".{MODULES.get(name, name.replace('-', '_'))}", __name__)
+    except ValueError as error:  # of TORCH_LOGS and TQDM_MININTERVAL, for two
+        reason = f"a library does not start ({first_line(error)})"
+        raise UserError(f"{reason}: unset the variable of the environment that this is about") from None
     command: type[Command] = getattr(module, name.title().replace("-", ""))
     return command.read(rest, f"shortcut {name}", about)
 
@@ -91,9 +95,13 @@ def _run(words: Sequence[str]) -> int:
     warnings.showwarning = lambda message, *rest, **more: _say(f"warning: {' '.join(str(message).split())}")
     try:
         try:
+            os.getcwd()
+        except OSError:  # torch would end the process
+            raise UserError("the current directory does not exist any longer: change to another") from None
+        try:
             read(words)()
         finally:
-            sys.stdout.flush()  # here, where it does not matter that the reader is gone; help ends with SystemExit
+            sys.stdout.flush()  # within this block; help ends with SystemExit
     except UserError as error:
         return _complain(str(error))
     except BrokenPipeError:  # the reader, `head` for one, has closed the pipe

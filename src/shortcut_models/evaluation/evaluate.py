@@ -49,11 +49,11 @@ def evaluate(
 
     Raises UserError if a number is out of its range.
     """
-    wanted: list[int] = np.atleast_1d(step_counts).tolist()
-    model.check_request(num, seed, guidance, batch_size, encoded=len(wanted) + 2)
+    counts: list[int] = np.atleast_1d(step_counts).tolist()
+    model.check_request(num, seed, guidance, batch_size, encoded=len(counts) + 2)
     labels = model.labels(num)
     most = model.objective.max_steps
-    made = sorted({*wanted, most})
+    made = sorted({*counts, most})
     deviation = data_deviation(model.task, model.device)
     ends: dict[int, X] = {}
     seconds: dict[int, float] = {}
@@ -65,7 +65,7 @@ def evaluate(
                 bar.update(len(noise) * steps)
             ends[steps], seconds[steps] = torch.cat(parts), time.perf_counter() - begin
     results = {}
-    for steps in sorted(set(wanted)):
+    for steps in sorted(set(counts)):
         measures = model.task.evaluate(model.task.decode(ends[steps].to(model.device)), labels)
         if deviation:
             measures["distance_to_finest"] = float((ends[steps] - ends[most]).flatten(1).norm(dim=1).mean()) / deviation

@@ -18,6 +18,7 @@ import pytest
 
 from helpers.runs import DIGITS, POINTS, Outcome, command, environment, fork, refusal, steps_of
 from shortcut_models.system.torchrun import check_environment, is_distributed, once_per_job
+from shortcut_models.text import quote
 
 TINY = (*POINTS, "--train-steps", 8)
 
@@ -230,3 +231,21 @@ def _wait_for_log(path: Path, process: BaseProcess) -> None:
     while not (path / "metrics.jsonl").exists():
         assert process.is_alive()
         time.sleep(0.02)
+
+
+def test_a_directory_that_was_removed_is_one_line(tmp_path: Path) -> None:
+    program = 'mkdir gone && cd gone && rmdir ../gone && "$@"'
+    done = subprocess.run(["bash", "-c", program, "bash", *command("recipes")], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 2
+    assert done.stderr == b"shortcut: error: the current directory does not exist any longer: change to another\n"
+
+
+def test_hints_can_be_pasted() -> None:
+    assert [quote(Path(name)) for name in ("run", "a b", "-r")] == ["run", "'a b'", "./-r"]
+
+
+@pytest.mark.parametrize("name", ["TORCH_LOGS", "TQDM_MININTERVAL"])
+def test_a_variable_that_a_library_refuses_is_one_line(name: str) -> None:
+    outcome = run("train", "four-gaussians", "--help", **{name: "nonsense"})
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+    assert "unset the variable of the environment" in outcome.complaint

@@ -138,3 +138,31 @@ def test_statistics_in_files_that_are_something_else(tmp_path: Path) -> None:
 def test_a_task_without_images(task: Digits | Toy) -> None:
     with pytest.raises(UserError, match="FID is for images, and this task's data are not images"):
         measure(task, "train", Mean(), quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("count", np.array([1, 2])), ("count", np.array(-1)), ("count", np.array("many")), ("count", np.array(np.nan)),
+        ("pixels", np.array(0.5)), ("pixels", np.zeros((4, 8, 8))), ("image_shape", np.array(256)),
+        ("image_shape", np.array([8, 8])), ("network", np.array(3)), ("network", np.array(["a", "b"])),
+        ("features", np.zeros(8)), ("features", np.zeros((4, 7))), ("features", np.full((4, 8), np.nan)),
+    ],
+)  # fmt: skip
+def test_what_another_tool_calls_by_our_names_is_left_out(tmp_path: Path, name: str, value: np.ndarray) -> None:
+    np.savez(tmp_path / "f.npz", mu=np.zeros(8), sigma=np.eye(8), **{name: value})
+    with pytest.warns(
+        UserWarning, match=rf"{name} in .*f\.npz is not as `shortcut fid-stats` writes it, and is ignored"
+    ):
+        assert getattr(read_reference(tmp_path / "f.npz"), name) is None
+
+
+def test_a_count_in_brackets_is_a_count(tmp_path: Path) -> None:
+    np.savez(tmp_path / "f.npz", mu=np.zeros(8, np.float32), sigma=np.eye(8, dtype=np.float32), count=np.array([10]))
+    assert read_reference(tmp_path / "f.npz").count == 10
+
+
+def test_negative_variances_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "f.npz", mu=np.zeros(8), sigma=-np.eye(8))
+    with pytest.raises(UserError, match="has negative variances"):
+        read_reference(tmp_path / "f.npz")

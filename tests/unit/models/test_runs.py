@@ -15,6 +15,7 @@ from helpers.runs import tree
 from shortcut_models.base import Network, NetworkConfig
 from shortcut_models.config import options
 from shortcut_models.errors import UserError
+from shortcut_models.models.loading import load
 from shortcut_models.models.run import FREE_TO_CHANGE, Run
 from shortcut_models.networks import DiTConfig, MLPConfig
 from shortcut_models.objectives import ConsistencyTraining, FlowMatching, ProgressiveDistillation, Shortcut
@@ -272,3 +273,8 @@ def test_a_check_does_not_change_the_configurations_it_compares(tmp_path: Path) 
     kept = copy.deepcopy(now)
     run.check(now)
     assert now == kept
+
+
+def test_the_folder_of_a_checkpoint_is_loaded(digits_run: Path) -> None:
+    [*_, checkpoint] = sorted((digits_run / "checkpoints").iterdir())
+    assert load(checkpoint).step == load(digits_run).step

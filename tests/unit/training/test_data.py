@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import multiprocessing
+import time
 
 import pytest
 import torch
 
+from shortcut_models.base import Batch
 from shortcut_models.data.arrays import ArrayDataset
 from shortcut_models.training.batches import IndexStream, batches
 
@@ -61,3 +65,29 @@ def test_processes_share_each_batch_out(examples: int, world: int) -> None:
     whole = [list(itertools.chain.from_iterable(parts)) for parts in zip(*shares, strict=True)]
     assert whole == order(examples, 8, 7, seed=5, start=2)
     assert {len(rows) for share in shares for rows in share} == {8 // world}
+
+
+class Stuck(ArrayDataset):
+    """One whose first batch can be read, and then no other."""
+
+    def __getitems__(self, rows: list[int]) -> Batch:
+        if rows != IndexStream(64, 4, 0, 0, 1).rows(0):
+            time.sleep(3600)
+        return super().__getitems__(rows)
+
+
+@pytest.mark.multiprocess
+@pytest.mark.parametrize("dataset", [ArrayDataset, Stuck])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_processes_that_read_end_with_any_error(dataset: type[ArrayDataset], error: type[BaseException]) -> None:
+    caught = None
+    try:
+        with contextlib.closing(iter(batches(dataset(torch.zeros(64, 2), {}), 4, 0, 0, 100, workers=1))) as found:
+            next(found)
+            raise error("within a step")
+    except error as kept:  # its traceback keeps what it passed through
+        caught = kept
+    assert caught is not None
+    for process in multiprocessing.active_children():
+        process.join()
+    assert not multiprocessing.active_children()

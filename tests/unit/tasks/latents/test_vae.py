@@ -163,6 +163,48 @@ def test_a_vae_at_fault_is_one_line(kl: str, tmp_path: Path, name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_the_vae_of_a_whole_pipeline_and_of_half_precision_weights_alone_opens(tmp_path: Path) -> None:
+    plain = save_kl(tmp_path / "plain")
+    shutil.copytree(plain, tmp_path / "pipeline" / "vae")
+    (tmp_path / "pipeline" / "model_index.json").write_text("{}")
+    assert open_vae(str(tmp_path / "pipeline")).sha256 == open_vae(plain).sha256
+    weights = tmp_path / "pipeline" / "vae" / "diffusion_pytorch_model.safetensors"
+    weights.unlink()
+    network = open_vae(plain).network
+    type(network).from_pretrained(plain).half().save_pretrained(weights.parent, variant="fp16")
+    _open.cache_clear()
+    found = open_vae(str(tmp_path / "pipeline"))
+    assert {weight.dtype for weight in found.network.parameters()} == {torch.float32}
+    for name, weight in found.network.state_dict().items():
+        torch.testing.assert_close(weight, network.state_dict()[name], atol=1e-3, rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("name", "tried"),
+    [
+        ("owner/sd", [("owner/sd", None), ("owner/sd", "vae")]),
+        ("owner/sd/vae", [("owner/sd", "vae")]),
+    ],
+)
+def test_a_name_on_the_hub_may_be_that_of_a_pipeline_or_a_subfolder(
+    monkeypatch: pytest.MonkeyPatch, name: str, tried: list[tuple[str, str | None]]
+) -> None:
+    from diffusers import AutoencoderKL
+
+    asked = []
+
+    def load_config(pretrained_model_name_or_path: str, subfolder: str | None = None) -> dict[str, str]:
+        asked.append((pretrained_model_name_or_path, subfolder))
+        if subfolder is None:
+            raise OSError("no file config.json")
+        return {"_class_name": "VQModel"}
+
+    monkeypatch.setattr(AutoencoderKL, "load_config", load_config)
+    with pytest.raises(UserError, match=f"{name} is of the kind VQModel"):
+        open_vae(name)
+    assert asked == tried
+
+
 def test_two_ends_of_other_channels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="turns images of 5 channels into images of 3"):
         open_vae(save_kl(tmp_path / "vae", in_channels=5))
