@@ -22,6 +22,12 @@ def say(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
+def print_beside_bar(text: str) -> None:
+    """Print a line of a result on stdout at once; above a progress bar, where there is one."""
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
+
+
 class StopRequest(contextlib.AbstractContextManager["StopRequest"]):
     """Turn the first SIGINT or SIGTERM into a request to save and stop; the second one acts as usual."""
 

@@ -21,7 +21,7 @@ from ..data.images.hugging_face import PREFIX
 from ..data.images.layout import ACCEPTED
 from ..errors import UserError
 from ..system.hashing import hash_bytes
-from .pixel_metrics import PixelJudge
+from .pixel_metrics import PixelJudge, fair_sample
 
 _NO_LABELS = "leave --task.classes out, or add labels (a folder for each class, KEY.cls in shards)"
 
@@ -46,6 +46,12 @@ class PictureTask(Task):
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Return the closeness to the held-out images in pixels; with labels, how often a classifier agrees."""
         return self._judge(samples, labels)
+
+    def evaluate_real(self, num: int) -> dict[str, float]:
+        data = self.pictures("train")
+        pixels, _ = data.read(fair_sample(len(data), num))
+        measures = self.evaluate(np.asarray(pixels).transpose(0, 2, 3, 1), np.full(len(pixels), -1))
+        return measures | ({} if self._judge.classifier is None else {"accuracy": self._judge.accuracy_real})
 
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
         """Draw pictures in rows; small ones are enlarged."""

@@ -68,13 +68,11 @@ def fit(
         processes.run_on_main(lambda: held.enter_context(files.hold(config, overwrite=overwrite)))
         if not quiet and config["data"]:
             processes.run_on_main(lambda: say(config["data"]))
-        teacher_network = None if teacher is None else teacher.network
         in_one_piece = copy.deepcopy(network) if processes.world > 1 and training.parallel == "fsdp" else None
-        state = State.new(network, objective, training, device, teacher_network, processes)
+        state = State.new(network, objective, training, device, getattr(teacher, "network", None), processes)
         if overwrite:  # all that could be wrong has been checked
             processes.run_on_main(files.clear)
-        if teacher is not None and objective.requires == "pairs":
-            # Written before the pairs: a directory in which only they were made would not be a run.
+        if teacher is not None and objective.requires == "pairs":  # only they would not make a directory a run
             processes.run_on_main(lambda: None if files.config.exists() else files.write_config(config))
             teacher.network.to(device)
             examples, seed = data["train"], training.seed
