@@ -294,6 +294,20 @@ class Task(abc.ABC):
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Return named measures of decoded samples [n, ...] and the labels asked for [n] (-1: none)."""
 
+    def evaluate_real(self, num: int) -> dict[str, float]:
+        """Return what `evaluate` says of `num` real training examples in place of samples: what is attainable.
+
+        A measure fitted on the training examples is that of held-out ones instead. {}: there is no such value.
+        """
+        data = self.dataset("train")
+        batch = data.__getitems__(np.random.default_rng(0).permutation(len(data))[:num].tolist())
+        labels = batch.cond["label"].numpy() if "label" in self.conditions else np.full(len(batch), -1)
+        return self.evaluate(self.decode(self.encode(batch.data)), labels)
+
+    def evaluate_chance(self, noise: X, labels: np.ndarray) -> dict[str, float]:
+        """Return what `evaluate` says of noise in place of samples: a network that returns 0 leaves it as it is."""
+        return self.evaluate(self.decode(noise), labels)
+
     @abc.abstractmethod
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
         """Draw decoded samples as one picture, in rows of `columns` where the task has single pictures."""

@@ -124,7 +124,7 @@ def test_evaluate_prints_a_table_and_writes_json(digits: Path, tmp_path: Path) -
     outcome = shortcut("evaluate", digits, "--steps", 1, 2, "--num", 20, "--json", tmp_path / "e.json")
     assert outcome.code == 0
     assert outcome.out.splitlines()[0].split()[:2] == ["steps", "accuracy"]
-    assert [line.split()[0] for line in outcome.out.splitlines()[1:]] == ["1", "2"]
+    assert [line.split()[0] for line in outcome.out.splitlines()[1:]] == ["chance", "real", "1", "2", "verdict:"]
     result = json.loads((tmp_path / "e.json").read_text())
     assert result == json.loads((digits / "evaluation.json").read_text())
     assert list(result["steps"]) == ["1", "2"]
@@ -142,7 +142,10 @@ def test_evaluate_prints_a_table_and_writes_json(digits: Path, tmp_path: Path) -
 
 def test_evaluate_takes_every_power_of_two_by_default(tmp_path: Path) -> None:
     train(tmp_path / "run", options=POINTS)
-    shortcut("evaluate", tmp_path / "run", "--num", 10)
+    said = shortcut("evaluate", tmp_path / "run", "--num", 10).out
+    assert said.splitlines()[-2].startswith("distance_to_finest: ")
+    assert said.splitlines()[-2].endswith(" in 4 steps, 0 in 8 steps")
+    assert said.splitlines()[-1].startswith("verdict: in 1 step ")
     assert list(json.loads((tmp_path / "run" / "evaluation.json").read_text())["steps"]) == ["1", "2", "4", "8"]
 
 

@@ -67,7 +67,7 @@ def test_my_objective_is_on_the_command_line(my_objective: ModuleType, tmp_path:
     run = tmp_path / "run"
     example("my_objective.py", "train", "moons", *SPLIT, "--run", run, "--train-steps", 3, cache=tmp_path)
     outcome = shortcut("evaluate", run, "--steps", 1, 3, "--num", 50)
-    assert [line.split()[0] for line in outcome.out.splitlines()] == ["steps", "1", "3"]
+    assert [line.split()[0] for line in outcome.out.splitlines()] == ["steps", "chance", "real", "1", "3", "verdict:"]
 
 
 def test_my_objectives_targets_are_those_of_the_exact_flow(my_objective: ModuleType) -> None:

@@ -23,7 +23,7 @@ COMMANDS = {
     "inspect": "say what data holds, without training, and draw examples of it",
     "encode": "turn images into latents once, so that training does not do it at every step",
     "sample": "make samples at one or more numbers of steps",
-    "evaluate": "measure quality against the number of steps; the largest number is always measured too, to compare",
+    "evaluate": "measure quality against the number of steps, beside that of real data and of chance",
     "fid-stats": "make the reference statistics of FID from images",
     "interpolate": "draw the samples between pairs of noises",
     "plot": "draw the quality of several runs against the number of steps, or against the size of the network",

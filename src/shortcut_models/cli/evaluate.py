@@ -33,7 +33,7 @@ class Evaluate(Sampling):
 
     def __call__(self) -> None:
         from ..evaluation.evaluate import evaluate
-        from ..evaluation.results import table
+        from ..evaluation.results import Rows, distances
         from ..models.run import Run
 
         if self.json is not None:
@@ -48,8 +48,10 @@ class Evaluate(Sampling):
         if self.data is not None:
             model.task = task_at(model.task, self.data, str(self.run))
         steps = steps_of(self.steps, model)
-        result = evaluate(model, steps, self.num, seed=self.seed, guidance=self.guidance, batch_size=self.batch_size)
-        print(table(result), flush=True)
+        result = evaluate(
+            model, steps, self.num, seed=self.seed, guidance=self.guidance, batch_size=self.batch_size, on_row=Rows()
+        )
+        print(*filter(None, [distances(result), f"verdict: {result['verdict']}"]), sep="\n", flush=True)
         self._write(result, Run(self.run).evaluation)
 
     def _by_fid(self, statistics: Path) -> None:

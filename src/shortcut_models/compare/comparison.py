@@ -21,7 +21,7 @@ from ..models.checkpoint import MODEL, STATE, newest
 from ..models.legacy import upgrade_config
 from ..models.loading import describe, load
 from ..models.model import Model
-from ..models.run import Run
+from ..models.run import Run, same_place
 from ..objectives import OBJECTIVES, with_shared_options
 from ..recipes.library import Recipe
 from ..recipes.train import teacher_of, train_recipe, with_steps
@@ -115,6 +115,8 @@ class Comparison:
                 earlier = _with_todays_names(dict(json.loads(note.read_bytes()).items()))
             except (ValueError, AttributeError, TypeError):
                 raise UserError(f"{note} is damaged: choose another --out") from None
+            task, now = (dict(each.get("task") or {}) for each in (earlier, settings))
+            earlier["task"] = task | {name: now[name] for name in now if same_place(name, task, now)}
             for name in settings:
                 if earlier.get(name) != settings[name]:
                     shown = name.replace("_", "-")

@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..errors import Stopped, UserError
-from ..system.progress import OTHERS
+from ..system.signals import OTHERS
 from ..system.threads import COUNT, threads_of_one
 from .comparison import Comparison, Trial
 

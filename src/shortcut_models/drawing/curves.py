@@ -40,7 +40,8 @@ def quality_curves(evaluation: dict[str, Any]) -> Image.Image:
         axes.plot(steps, values, color="#c5cad3", zorder=2)
         colours = [colour_of(n, most) for n in steps]
         axes.scatter(steps, values, s=22, c=colours, zorder=3, linewidths=0, clip_on=False)
-        real = [row[name + REAL] for row in rows.values() if name + REAL in row]
+        known = [evaluation.get("real", {}).get(name), *(row.get(name + REAL) for row in rows.values())]
+        real = [value for value in known if value is not None and math.isfinite(value)]
         if real:
             axes.axhline(real[0], color=FAINT, linestyle=(0, (4, 3)), linewidth=1, label="real data")
             axes.legend(loc="lower right")

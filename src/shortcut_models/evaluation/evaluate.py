@@ -1,8 +1,8 @@
-"""Quality against steps: the same noises in every number of steps, judged by the task."""
+"""Quality against steps: the same noises in every number of steps, judged by the task, beside real data and chance."""
 
 import datetime
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,14 @@ import torch
 
 from ..base import Task, X
 from ..models.model import Model
+from ..path import check_num_steps
+from ..randomness import sample_noise
 from ..system.defaults import torch_defaults
 from ..system.machine import machine
 from ..system.progress import progress
+from .results import verdict
 
+CHANCE = 1000  # samples at most that the metrics of what was not learned are computed from
 REFERENCE = 2048  # held-out examples that the data's standard deviation is computed from
 
 
@@ -37,6 +41,7 @@ def evaluate(
     guidance: float = 1.0,
     batch_size: int = 250,
     quiet: bool = False,
+    on_row: Callable[[str, dict[str, float]], None] = lambda name, row: None,
 ) -> dict[str, Any]:
     """Judge `num` samples at one or more numbers of steps, all from the same noises and with the classes in turn.
 
@@ -44,33 +49,52 @@ def evaluate(
 
     - distance_to_finest: mean distance between samples from the same noise in this many steps and in the most, over
       the standard deviation of a coordinate of the data. It grows with the square root of the number of coordinates,
-      so it compares numbers of steps, and runs of one shape. Left out if held-out data does not vary;
+      so it compares numbers of steps, and runs of one shape. Left out if the model's most steps are not among those
+      asked for, or held-out data does not vary;
     - seconds: time spent generating.
 
-    Raises UserError if a number is out of its range.
+    Under "real" and "chance" it has the task's metrics of real examples, and of what was not learned, and under
+    "verdict" where the samples are between these.
+
+    on_row: called with each row as soon as it is measured, by its name ("chance", "real", or a number of steps), still
+    without distance_to_finest. Raises UserError if a number is out of its range.
     """
-    counts: list[int] = np.atleast_1d(step_counts).tolist()
+    counts: list[int] = np.unique(step_counts).tolist()
     model.check_request(num, seed, guidance, batch_size, encoded=len(counts) + 2)
-    labels = model.labels(num)
-    most = model.objective.max_steps
-    made = sorted({*counts, most})
-    deviation = data_deviation(model.task, model.device)
+    labels, most = model.labels(num), model.objective.max_steps
+    for steps in counts:
+        check_num_steps(steps, most)
+    deviation = data_deviation(model.task, model.device) if most in counts else 0.0
+    found = references(model, num, seed, labels)
+    for name, row in found.items():
+        on_row(name, row)
+    results: dict[str, dict[str, float]] = {}
     ends: dict[int, X] = {}
-    seconds: dict[int, float] = {}
-    with progress(num * sum(made), "pass", quiet=quiet, unit_scale=True) as bar:
-        for steps in made:
+    with progress(num * sum(counts), "pass", quiet=quiet, unit_scale=True) as bar:
+        for steps in counts:
             begin, parts = time.perf_counter(), []
             for noise, cond in model.batches(num, seed, labels, batch_size):
                 parts.append(model.sample_from(noise, steps, cond, guidance, decode=False).cpu())
                 bar.update(len(noise) * steps)
-            ends[steps], seconds[steps] = torch.cat(parts), time.perf_counter() - begin
-    results = {}
-    for steps in sorted(set(counts)):
-        measures = model.task.evaluate(model.task.decode(ends[steps].to(model.device)), labels)
-        if deviation:
-            measures["distance_to_finest"] = float((ends[steps] - ends[most]).flatten(1).norm(dim=1).mean()) / deviation
-        results[str(steps)] = measures | {"seconds": seconds[steps]}
-    return circumstances(model, num, seed, guidance) | {"steps": results}
+            end, seconds = torch.cat(parts), time.perf_counter() - begin
+            measures = model.task.evaluate(model.task.decode(end.to(model.device)), labels)
+            results[str(steps)] = measures | {"seconds": seconds}
+            on_row(str(steps), results[str(steps)])
+            ends |= {steps: end} if deviation else {}
+    for steps, end in ends.items():
+        distance = float((end - ends[most]).flatten(1).norm(dim=1).mean()) / deviation
+        results[str(steps)] = results[str(steps)] | {"distance_to_finest": distance}
+    result = circumstances(model, num, seed, guidance) | found | {"steps": results}
+    return result | {"verdict": verdict(result)}
+
+
+def references(model: Model, num: int, seed: int, labels: np.ndarray) -> dict[str, dict[str, float]]:
+    """Return the task's metrics of what was not learned ("chance"), and of real examples ("real")."""
+    task, few = model.task, min(num, CHANCE)
+    noise = sample_noise(seed, range(few), task.shape).to(model.device)
+    with torch.random.fork_rng([noise.device] if noise.device.type == "cuda" else []):
+        torch.manual_seed(0)  # the task may draw the network's input, as for latents
+        return {"chance": task.evaluate_chance(noise, labels[:few]), "real": task.evaluate_real(num)}
 
 
 def circumstances(model: Model, num: int, seed: int, guidance: float) -> dict[str, Any]:

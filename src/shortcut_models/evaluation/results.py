@@ -1,12 +1,16 @@
 """Results of evaluations: on the disk, in words, and as tables."""
 
 import json
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..text import format_steps, format_table, quote
+from ..metrics.catalogue import AT_CHANCE, NEAR_REAL, REAL, chance_of, metric, standing
+from ..system.progress import print_beside_bar
+from ..text import format_name, format_steps, format_table, quote
 
 MODEL = ("step", "weights", "autoencoder")  # entries of a result that identify the model
 
@@ -77,6 +81,67 @@ def guided(weights: Mapping[int, float]) -> str:
         *some, last = sorted(n for n in weights if weights[n] == weight)
         parts.append(f"{weight:g} in {' and '.join([*map(str, some), format_steps(last)])}")
     return "guidance " + ", ".join(parts)
+
+
+def verdict(evaluation: Mapping[str, Any]) -> str:
+    """Return in one sentence where samples in the fewest and most steps are between what was not learned and real data.
+
+    They are near real data where all measures are, and at chance where most measures are; see `standing`.
+    """
+    counts = sorted(map(int, evaluation["steps"]))
+    said = [_verdict(evaluation, steps) for steps in dict.fromkeys((counts[0], counts[-1]))]
+    return ", ".join(filter(None, said)) or "no verdict: no measure has both a direction and a value of real data"
+
+
+def _verdict(evaluation: Mapping[str, Any], steps: int) -> str:
+    row, real = evaluation["steps"][str(steps)], evaluation["real"]
+    chance = {name: chance_of(name, value) for name, value in evaluation["chance"].items()}
+    beyond = [name for name in row if name in chance]
+    stands = {name: standing(name, row[name], chance[name], real.get(name, math.nan)) for name in beyond}
+    known = {name: way for name, way in stands.items() if way is not None}
+    where = f"in {format_steps(steps)}"
+    if not known:
+        errors = [name for name in row if name in beyond and metric(name).better == "lower" and chance[name] > 0]
+        share = row[errors[0]] / chance[errors[0]] if errors and not real else math.nan
+        level = "at chance: " if share >= 1 - AT_CHANCE else ""
+        by = f"{where} {level}{format_name(errors[0])} is {share:.0%} of that by chance" if errors else ""
+        return by if math.isfinite(share) else ""
+    worst = min(known, key=lambda name: (known[name], name))
+    values = [f"{metric(worst).format(each[worst])}" for each in (row, real, chance)]
+    by = "{}: {} of samples, {} of real data, {} by chance".format(format_name(worst), *values)
+    if known[worst] >= NEAR_REAL:
+        return f"{where} near real data (at least in {by})"
+    if statistics.median(known.values()) <= AT_CHANCE:
+        return f"{where} at chance ({by})"
+    return f"{where} far from real data ({by})"
+
+
+class Rows:
+    """Prints the rows of a table one by one, as they come."""
+
+    WIDTH = 9  # of a column at least
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def __call__(self, name: str, row: Mapping[str, float]) -> None:
+        """Print a row; a head before the first, and before one that has other columns."""
+        if not {*row} <= {*self.names}:
+            self.names = [each for each in dict.fromkeys((*row, "seconds")) if not each.endswith(REAL)]
+            self._print("steps", self.names)
+        self._print(name, [f"{row[each]:.4g}" if each in row else "" for each in self.names])
+
+    def _print(self, name: str, cells: Sequence[str]) -> None:
+        widths = [max(self.WIDTH, len(each)) for each in self.names]
+        shown = [f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)]
+        print_beside_bar("  ".join([f"{name:>6}", *shown]).rstrip())
+
+
+def distances(result: Mapping[str, Any]) -> str:
+    """Return the distances to the samples in the most steps, in one line; "" where there are none."""
+    found = {int(n): row["distance_to_finest"] for n, row in result["steps"].items() if "distance_to_finest" in row}
+    each = ", ".join(f"{value:.4g} in {format_steps(n)}" for n, value in found.items())
+    return f"distance_to_finest: {each}" if found else ""
 
 
 def table(result: dict[str, Any]) -> str:

@@ -143,7 +143,7 @@ def refuse_other_run(path: Path, earlier: dict[str, Any], config: dict[str, Any]
         # The images read so far are the same with and without skip_damaged.
         free = {"training": FREE_TO_CHANGE, "task": frozenset({"skip_damaged"})}.get(part, frozenset())
         for name in sorted({*before, *now} - free, key=lambda name: (name != "name", name)):
-            if before.get(name) == now.get(name) or (name in PLACES and _place(before.get(name)) == _place(now[name])):
+            if before.get(name) == now.get(name) or same_place(name, before, now):
                 continue
             option = part if name == "name" else f"{part}.{name}".removeprefix("training.").replace("_", "-")
             if isinstance(before.get(name), list) or name.endswith("_sha256"):  # too long for a message
@@ -155,7 +155,12 @@ def refuse_other_run(path: Path, earlier: dict[str, Any], config: dict[str, Any]
             )
 
 
-def _place(name: Any) -> list[str]:
+def same_place(name: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Return whether a field of two tasks names the same files, in two spellings."""
+    return name in PLACES and _paths(before.get(name)) == _paths(now.get(name))
+
+
+def _paths(name: Any) -> list[str]:
     """Return the files that an option names, by their absolute paths; names on the Hub stay as they are."""
     each = [] if name is None else str(name).split(",")
     return [text if text.startswith(PREFIX) else os.path.realpath(os.path.expanduser(text)) for text in each]

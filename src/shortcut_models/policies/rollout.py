@@ -20,7 +20,8 @@ from ..models.run import Run
 from ..system.files import cache_folder, write_json
 from ..system.hashing import hash_tensors
 from ..system.machine import processor
-from ..system.progress import StopRequest, progress
+from ..system.progress import progress
+from ..system.signals import StopRequest
 from .environments import SEEDS, open_environment
 from .episode import Episode
 from .policy import Policy

@@ -140,10 +140,16 @@ def quality(evaluation: dict[str, Any], step: int) -> dict[str, Any]:
     names = [name for name in dict.fromkeys(name for row in rows.values() for name in row) if name not in elsewhere]
     old = "" if evaluation["step"] == step else f" They are of training step {evaluation['step']:,}."
     rounded = "bfloat16" if precision_of(evaluation) == "bf16" else ""
+    judged = f" {evaluation['verdict'].capitalize()}." if evaluation.get("verdict") else ""
     facts = ", ".join(filter(None, [f"seed {evaluation['seed']}", guided(guidance_of(evaluation)), rounded]))
     return {
-        "text": f"{evaluation['num']:,} samples for each number of steps, from the same noises ({facts}).{old}",
+        "text": f"{evaluation['num']:,} samples for each number of steps, from the same noises ({facts}).{old}{judged}",
         "names": [format_name(name) for name in names],
+        "references": [
+            (name, [metric(each).format(evaluation[name][each]) if each in evaluation[name] else "" for each in names])
+            for name in ("real", "chance")
+            if evaluation.get(name)
+        ],
         "rows": [(int(n), [metric(name).format(row.get(name)) for name in names]) for n, row in rows.items()],
         "most": max(map(int, rows)),
         "curves": quality_measures(evaluation) and quality_curves(evaluation),

@@ -82,6 +82,9 @@ class Digits(Task):
         frechet = frechet_distance(*gaussian_fit(real / 16), *gaussian_fit(flat / 16))
         return {"accuracy": accuracy, **manifold_measures(real, flat), "pixel_frechet": frechet}
 
+    def evaluate_real(self, num: int) -> dict[str, float]:
+        return super().evaluate_real(num) | {"accuracy": float(_judge().score(*_split()["test"]))}
+
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
         from ..drawing.sheets import grid
 

@@ -22,7 +22,7 @@ from ..data.images.notes import Notes
 from ..errors import UserError
 from ..system.hashing import hash_bytes
 from .image_data import describe_images, draw_examples, notes_on_labels
-from .pixel_metrics import PixelJudge
+from .pixel_metrics import PixelJudge, fair_sample
 
 _NO_LABELS = "leave --task.classes out, or add labels (a folder for each class, metadata.csv, KEY.cls in shards)"
 
@@ -47,6 +47,12 @@ class PictureTask(Task):
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Return the closeness to the held-out images in pixels; with labels, how often a classifier agrees."""
         return self._judge(samples, labels)
+
+    def evaluate_real(self, num: int) -> dict[str, float]:
+        data = self.pictures("train")
+        pixels, _ = data.read(fair_sample(len(data), num))
+        measures = self.evaluate(np.asarray(pixels).transpose(0, 2, 3, 1), np.full(len(pixels), -1))
+        return measures | ({} if self._judge.classifier is None else {"accuracy": self._judge.accuracy_real})
 
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
         """Draw pictures in rows; small ones are enlarged."""

@@ -268,6 +268,16 @@ class Imitation(Task):
         named = {**scaled, **{f"{name}_in_units": part for name, part in parts.items()}}
         return {name: float(np.sqrt(np.square(part, dtype=np.float64).mean())) for name, part in named.items()}
 
+    def evaluate_real(self, num: int) -> dict[str, float]:
+        """Return nothing: how far two good demonstrators would be from one another is not known."""
+        return {}
+
+    def evaluate_chance(self, noise: X, labels: np.ndarray) -> dict[str, float]:
+        """Return the errors of shown actions that ignore what is seen: those of random training windows."""
+        train = self.dataset("train")
+        rows = np.random.default_rng(0).integers(len(train), size=len(noise)).tolist()
+        return self.evaluate(train.__getitems__(rows).data.numpy(), labels)
+
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
         """Draw each chunk as curves over its frames, dashed as shown and solid as generated; see `plot_chunks`."""
         from ..drawing.curves import plot_chunks

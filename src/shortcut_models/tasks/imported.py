@@ -30,6 +30,9 @@ class ImportedModel(PictureTask):
     def dataset(self, split: str) -> Dataset:
         raise UserError("this model came without its data: sample from it, or train a recipe on data of your own")
 
+    def evaluate_real(self, num: int) -> dict[str, float]:
+        return {}
+
     def encode(self, raw: Tensor) -> X:
         return raw.float()
 

@@ -15,7 +15,7 @@ from ..base import Batch, Dataset
 from ..data.arrays import ArrayDataset
 from ..errors import UserError
 from ..randomness import generator
-from ..system.progress import ignore_stop_signals
+from ..system.signals import ignore_stop_signals
 
 Order = Callable[[torch.Generator], Int64[Tensor, "n"]]
 """A generator -> the rows of one pass over the data: each once, a function of the generator's seed."""

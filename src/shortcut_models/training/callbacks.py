@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..models.model import Model
 from ..randomness import sample_noise
 from ..system.files import write_atomically
-from ..system.progress import StopRequest
+from ..system.signals import StopRequest
 from ..text import format_steps
 from .log import Line, Log, measures
 from .saving import Saver

@@ -19,7 +19,7 @@ from ..models.run import Run
 from ..system.defaults import torch_defaults
 from ..system.distributed import Processes, process_group
 from ..system.machine import keep_freed_memory, torch_device
-from ..system.progress import StopRequest
+from ..system.signals import StopRequest
 from ..system.torchrun import DAY
 from .callbacks import Callback, Checkpoints, Logging, Previews, Stopping
 from .log import Log, require_tensorboard

@@ -15,7 +15,8 @@ from ..models.model import Model
 from ..randomness import generator, sample_noise, seed_of
 from ..system.distributed import ALONE, Processes
 from ..system.files import write_atomically
-from ..system.progress import StopRequest, progress
+from ..system.progress import progress
+from ..system.signals import StopRequest
 from .warm_start import describe_teacher, dropout_of
 
 SHARD = 1000  # pairs in a file

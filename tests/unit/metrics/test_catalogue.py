@@ -28,7 +28,7 @@ def every_measure(tmp_path: Path) -> set[str]:
     rng = np.random.default_rng(0)
     toy = Toy(size=500)
     model = Model(MLPConfig(width=8, depth=1).build(toy.shape, toy.conditions), FlowMatching(max_steps=2), toy)
-    found = set(evaluate(model, [1], 10, quiet=True)["steps"]["1"])
+    found = set(evaluate(model, [1, 2], 10, quiet=True)["steps"]["1"])
     digits = Digits()
     batch = digits.dataset("train").__getitems__(list(range(50)))
     found |= set(digits.evaluate(digits.decode(digits.encode(batch.data)), batch.cond["label"].numpy()))

@@ -256,7 +256,9 @@ def test_an_evaluation_says_what_was_measured_on_what(model: Model) -> None:
     assert {"system", "cores", "device", "threads", "torch"} <= result["machine"].keys()
     assert list(result["steps"]) == ["1", "4"]
     neighbours = {"precision", "recall", "density", "coverage"}
-    measures = {"accuracy", *neighbours, "pixel_frechet", "distance_to_finest", "seconds"}
+    measures = {"accuracy", *neighbours, "pixel_frechet"}
+    assert set(result["real"]) == set(result["chance"]) == measures
+    measures |= {"seconds"}
     assert all(set(row) == measures for row in result["steps"].values())
     for name in measures:
         assert name in table(result)
@@ -277,7 +279,29 @@ def test_the_distance_is_to_the_finest_over_the_deviation_of_the_data(points: Pa
 
 def test_a_few_samples_are_judged_by_what_so_few_can_tell(model: Model) -> None:
     row = evaluate(model, [1], 3, quiet=True)["steps"]["1"]
-    assert set(row) == {"accuracy", "pixel_frechet", "distance_to_finest", "seconds"}
+    assert set(row) == {"accuracy", "pixel_frechet", "seconds"}
+
+
+def test_only_the_numbers_of_steps_asked_for_are_made(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    sample = Model.sample_from
+    monkeypatch.setattr(Model, "sample_from", lambda self, x, n, *a, **o: made.append(n) or sample(self, x, n, *a, **o))
+    evaluate(model, [4, 1], 10, quiet=True)
+    assert made == [1, 4]
+
+
+def test_each_row_is_given_as_soon_as_it_is_measured(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    sample = Model.sample_from
+    note = lambda self, x, n, *a, **o: said.append(f"makes {n}") or sample(self, x, n, *a, **o)
+    monkeypatch.setattr(Model, "sample_from", note)
+    rows: dict[str, dict[str, float]] = {}
+    result = evaluate(
+        model, [4, 1], 10, quiet=True, on_row=lambda name, row: said.append(name) or rows.update({name: row})
+    )
+    assert said == ["chance", "real", "makes 1", "1", "makes 4", "4"]
+    assert {name: rows[name] for name in ("chance", "real")} == {name: result[name] for name in ("chance", "real")}
+    assert {name: rows[name] for name in ("1", "4")} == result["steps"]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     place = tmp_path_factory.mktemp("runs")
     for name, more in {"flow": ("--objective", "flow"), "wide": ("--network.width", 24)}.items():
         train(place / name, options=(*POINTS, *more))
-        assert shortcut("evaluate", place / name, "--steps", 1, 4, "--num", 20).code == 0
+        assert shortcut("evaluate", place / name, "--steps", 1, 4, 8, "--num", 20).code == 0
     return [place / "flow", place / "wide"]
 
 

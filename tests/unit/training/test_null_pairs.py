@@ -18,7 +18,7 @@ from shortcut_models.errors import UserError
 from shortcut_models.models.model import Model
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import ConsistencyDistillation, FlowMatching, ProgressiveDistillation, Reflow, TwoModel
-from shortcut_models.system.progress import StopRequest
+from shortcut_models.system.signals import StopRequest
 from shortcut_models.tasks import Digits, Toy
 from shortcut_models.training.pairs import make_pairs
 from shortcut_models.training.warm_start import init_from_teacher

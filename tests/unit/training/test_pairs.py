@@ -23,7 +23,7 @@ from shortcut_models.models.run import Run
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import FlowMatching, Reflow, TwoModel
 from shortcut_models.randomness import sample_noise
-from shortcut_models.system.progress import StopRequest
+from shortcut_models.system.signals import StopRequest
 from shortcut_models.tasks import Digits, Toy
 from shortcut_models.training import pairs as distillation
 from shortcut_models.training.fit import fit
