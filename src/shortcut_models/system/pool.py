@@ -14,7 +14,7 @@ import pebble
 import torch
 
 from ..errors import UserError
-from .progress import ignore_stop_signals
+from .signals import ignore_stop_signals
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
