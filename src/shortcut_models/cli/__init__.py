@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -82,11 +83,7 @@ def read(words: Sequence[str]) -> "Command":
     from ..config import choose
 
     about = choose("command", name, COMMANDS)
-    try:
-        module = importlib.import_module(f".{MODULES.get(name, name.replace('-', '_'))}", __name__)
-    except ValueError as error:  # of TORCH_LOGS and TQDM_MININTERVAL, for two
-        reason = f"a library does not start ({first_line(error)})"
-        raise UserError(f"{reason}: unset the variable of the environment that this is about") from None
+    module = importlib.import_module(f".{MODULES.get(name, name.replace('-', '_'))}", __name__)
     command: type[Command] = getattr(module, name.title().replace("-", ""))
     return command.read(rest, f"shortcut {name}", about)
 
@@ -104,6 +101,12 @@ def _run(words: Sequence[str]) -> int:
             sys.stdout.flush()  # within this block; help ends with SystemExit
     except UserError as error:
         return _complain(str(error))
+    except ValueError as error:
+        if not any(frame.f_code.co_name == "<module>" for frame, _ in traceback.walk_tb(error.__traceback__)):
+            raise
+        # A library that is imported refuses TORCH_LOGS or TQDM_MININTERVAL, for two.
+        reason = f"a library does not start ({first_line(error)})"
+        return _complain(f"{reason}: unset the variable of the environment that this is about")
     except BrokenPipeError:  # the reader, `head` for one, has closed the pipe
         silence(sys.stdout)
         return 128 + 13  # SIGPIPE, which Windows does not have

@@ -246,6 +246,7 @@ def test_hints_can_be_pasted() -> None:
 
 @pytest.mark.parametrize("name", ["TORCH_LOGS", "TQDM_MININTERVAL"])
 def test_a_variable_that_a_library_refuses_is_one_line(name: str) -> None:
-    outcome = run("train", "four-gaussians", "--help", **{name: "nonsense"})
-    assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
-    assert "unset the variable of the environment" in outcome.complaint
+    for words in (("recipes",), ("train", "four-gaussians", "--help"), ("report", "nowhere")):
+        outcome = run(*words, **{name: "nonsense"})
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+        assert "unset the variable of the environment" in outcome.complaint
