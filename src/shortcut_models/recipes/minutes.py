@@ -7,7 +7,7 @@ configuration, where the same command finds them again.
 
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ..config import to_dict
 from ..errors import UserError
 from ..models.loading import describe, rebuild
 from ..models.run import Run
+from ..objectives import Shortcut
 from ..system.machine import torch_device
 from ..system.progress import say
 from ..tasks import Images
@@ -30,8 +31,10 @@ from .commands import changes
 from .library import Recipe
 
 SHARE = 0.9  # of the time that is planned with: previews, checkpoints and a machine that gets busier take the rest
-CHOSEN = ("train_steps", "batch_size", "warmup", "ema", "checkpoint_every", "heldout_every", "sample_every")
-"""options of the training that are chosen, beside the network and the size of images"""
+CHOSEN = (
+    "train_steps", "batch_size", "learning_rate", "warmup", "ema", "checkpoint_every", "heldout_every", "sample_every",
+)  # fmt: skip
+"""options of the training that are chosen, beside the network, the size of images and options of the objective"""
 
 
 def fit_to_minutes(
@@ -80,7 +83,18 @@ def _as_started(name: str, recipe: Recipe, config: dict[str, Any], keep: Collect
     if _leaves_size_open(recipe, keep):
         recipe = _with_size(recipe, config["task"].get("image_size"))
     chosen = {each: config["training"][each] for each in CHOSEN if f"training.{each}" not in keep}
-    return replace(recipe, training=replace(recipe.training, **chosen))
+    of_method = {name for rows in CANDIDATES.values() for row in rows for name in row.objective}
+    return _with_options(recipe, chosen, {name: config["objective"].get(name) for name in of_method}, keep)
+
+
+def _with_options(
+    recipe: Recipe, training: Mapping[str, Any], objective: Mapping[str, Any], keep: Collection[str]
+) -> Recipe:
+    """Return the recipe with options of the training, and of the shortcut objective, if it has that."""
+    kept = lambda part, given: {name: value for name, value in given.items() if f"{part}.{name}" not in keep}
+    if isinstance(recipe.objective, Shortcut):
+        recipe = replace(recipe, objective=replace(recipe.objective, **kept("objective", objective)))
+    return replace(recipe, training=replace(recipe.training, **kept("training", training)))
 
 
 def _leaves_size_open(recipe: Recipe, keep: Collection[str]) -> bool:
@@ -129,10 +143,9 @@ def _options(recipe: Recipe, keep: Collection[str]) -> list[tuple[int, Recipe]]:
     found: list[tuple[int, Recipe]] = []
     for row in [*rows, Candidate(recipe.training.train_steps, recipe.network, recipe.training.batch_size)]:
         option = recipe if side is None else _with_size(recipe, min(row.image_size or side, side))
+        option = _with_options(option, {"batch_size": row.batch_size}, row.objective, keep)
         if "network" not in keep:
-            option = replace(option, network=row.network)
-        if "training.batch_size" not in keep:
-            option = replace(option, training=replace(option.training, batch_size=row.batch_size))
+            option = _with_options(replace(option, network=row.network), row.training, {}, keep)
         if option not in [other for _, other in found]:
             found.append((row.steps, option))
     return found
@@ -144,7 +157,7 @@ def _with_steps(training: Training, steps: int, keep: Collection[str]) -> Traini
     chosen: dict[str, Any] = {
         "train_steps": steps,
         "warmup": min(training.warmup, steps // 10),
-        "ema": min(training.ema, round(max(0.0, 1 - 20 / steps), 4)),
+        "ema": min(training.ema, round(max(0.0, 1 - 17 / steps), 4)),
         "checkpoint_every": min(training.checkpoint_every, aside),
         "heldout_every": min(training.heldout_every, aside),
         "sample_every": min(training.sample_every, aside),

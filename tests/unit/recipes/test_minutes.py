@@ -18,6 +18,7 @@ from helpers.image_files import make_folder, pictures
 from helpers.runs import assert_refused, refusal, same, shortcut, steps_of, tensors
 from shortcut_models import cli
 from shortcut_models.base import Network
+from shortcut_models.objectives import FlowMatching
 from shortcut_models.recipes import minutes
 from shortcut_models.recipes.candidates import CANDIDATES
 from shortcut_models.recipes.library import RECIPES, Recipe
@@ -99,14 +100,29 @@ def test_more_time_or_a_faster_machine_trains_more(tmp_path: Path, machine: Any)
 
 def test_what_depends_on_the_steps_follows_them(tmp_path: Path, machine: Any) -> None:
     recipe = photos(tmp_path / "photos", 64)
-    machine(lambda network, shape, batch: 0.5)
+    machine(lambda network, shape, batch: 1.0)
     training = fitted(recipe, tmp_path / "run", 10).training
     steps = training.train_steps
-    assert 900 < steps <= minutes.SHARE * 599 / 0.5  # the last preview takes 4 s
+    assert 450 < steps <= minutes.SHARE * 599 / 1.0  # the last preview takes some seconds
     assert training.warmup == steps // 10
-    assert training.ema == pytest.approx(1 - 20 / steps, abs=1e-4)
+    assert training.ema == pytest.approx(1 - 17 / steps, abs=1e-4)
     assert training.sample_every == training.heldout_every == training.checkpoint_every == steps // 5
-    assert training.learning_rate == recipe.training.learning_rate
+
+
+def test_a_candidate_brings_its_options_but_for_those_given(tmp_path: Path, machine: Any) -> None:
+    machine(lambda network, shape, batch: 1.0)
+    first, recipe = CANDIDATES[Images][0], photos(tmp_path / "photos", 64)
+    found = fitted(recipe, tmp_path / "run", 10)
+    assert found.training.learning_rate == first.training["learning_rate"] != recipe.training.learning_rate
+    for name, value in first.objective.items():
+        assert getattr(found.objective, name) == value != getattr(recipe.objective, name)
+    keep = ("objective.guidance", "training.learning_rate")
+    kept = fitted(recipe, tmp_path / "run", 10, *keep)
+    assert kept.objective.guidance == recipe.objective.guidance
+    assert kept.training.learning_rate == recipe.training.learning_rate
+    assert fitted(recipe, tmp_path / "run", 10, "network").training.learning_rate == recipe.training.learning_rate
+    flow = replace(recipe, objective=FlowMatching())
+    assert fitted(flow, tmp_path / "run", 10).objective == flow.objective
 
 
 @pytest.mark.parametrize("side", [8, 28])
