@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import errno
 import fcntl
 import functools
@@ -17,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from helpers.runs import DIGITS, POINTS, Outcome, command, environment, fork, refusal, steps_of
-from shortcut_models.system.torchrun import check_environment, is_distributed, once_per_job
+from shortcut_models.system import torchrun
+from shortcut_models.system.torchrun import check_environment, is_distributed, once_per_job, rendezvous_store
 from shortcut_models.text import quote
 
 TINY = (*POINTS, "--train-steps", 8)
@@ -193,13 +195,15 @@ def test_only_commands_that_need_processes_look_at_the_variables_of_a_job(tmp_pa
         assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
         assert not (tmp_path / "run").exists()
         assert run("recipes", **variables).code == 0
-        assert run("sample", tmp_path / "run", **variables).complaint.endswith("pass a run directory or a model file")
+        assert run("report", tmp_path / "run", **variables).complaint.endswith("pass a run directory or a model file")
 
 
-def test_processes_that_cannot_meet_are_one_line(tmp_path: Path) -> None:
-    outcome = run(*TINY, "--run", tmp_path / "run", **JOB | {"MASTER_ADDR": "nothing.invalid", "RANK": "0"})
-    assert (outcome.code, "Traceback" in outcome.err) == (2, False), outcome.err
-    assert "processes cannot meet at nothing.invalid:29511" in outcome.complaint
+def test_processes_that_cannot_meet_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (JOB | {"RANK": "1", "LOCAL_RANK": "1", "MASTER_PORT": "1"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torchrun, "TIME_LIMIT", datetime.timedelta(seconds=1))
+    with refusal("processes cannot meet at 127.0.0.1:1 .*: start with torchrun, or unset WORLD_SIZE"):
+        rendezvous_store()
 
 
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2"])
