@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..base import Condition, NetworkConfig, T, X
 from ..config import PositiveInt
 from ..errors import UserError
+from ..system.defaults import torch_defaults
 from .dit import attend
 from .layers import ConditionedNetwork, ConditionEmbedding, TimeStepEmbedding, add_skip, modulate, zeroed
 from .observation import ObservationSizes, group_norm
@@ -44,6 +45,7 @@ class UNet2dConfig(ObservationSizes, NetworkConfig):
     condition_width: PositiveInt = 256
     """length of the vector that carries time, step size and conditions to every block"""
 
+    @torch_defaults()
     def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> "UNet2d":
         if len(shape) != 3:
             raise UserError(
