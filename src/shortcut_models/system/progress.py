@@ -5,7 +5,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .streams import STDERR
+from .streams import STDERR, silence
 
 LIVE, LOGGED = 0.2, 15.0  # seconds between two updates in a terminal, and in a file
 
@@ -31,6 +31,12 @@ def say(text: str) -> None:
 
 
 def print_beside_bar(text: str) -> None:
-    """Print a line of a result on stdout at once; above a progress bar, where there is one."""
-    tqdm.write(text, file=sys.stdout)
-    sys.stdout.flush()
+    """Print a line of a result on stdout at once; above a progress bar, where there is one.
+
+    Work continues where its reader is gone, `head` for one: the result has yet to be saved.
+    """
+    try:
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence(sys.stdout)

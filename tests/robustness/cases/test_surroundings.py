@@ -75,6 +75,10 @@ def test_a_training_without_streams_leaves_them_out_of_its_files(tmp_path: Path)
     for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():
         json.loads(line)  # an open file may have had the number of a stream
     assert run("evaluate", tmp_path / "run", "--steps", 1, "--num", 50, shell="2>&-").code == 0
+    saved = tmp_path / "run" / "evaluation.json"
+    saved.unlink()
+    run("evaluate", tmp_path / "run", "--steps", 1, 2, "--num", 50, shell="| head -1")
+    assert set(json.loads(saved.read_text())["steps"]) == {"1", "2"}
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
