@@ -41,6 +41,8 @@ class Evaluate(Sampling):
         if self.fid_stats is not None:
             self._by_fid(self.fid_stats)
             return
+        if self.inception is not None or self.inception_sha256 is not None or self.trust_file:
+            raise UserError("--inception, --inception-sha256 and --trust-file are for FID: pass --fid-stats, too")
         from .recipe import task_at
 
         model = self.model()

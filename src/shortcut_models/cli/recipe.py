@@ -19,9 +19,9 @@ from .parser import Command, Part, parse
 class Kinds(Command):
     """The options that decide which other options there are."""
 
-    network: str | None = None
+    network: str = ""
     """name of another network, one of those above (default: the recipe's own)"""
-    objective: str | None = None
+    objective: str = ""
     """name of another method, one of those above (default: the recipe's own)"""
 
 
@@ -85,13 +85,13 @@ def names() -> str:
     return f"networks: {', '.join(NETWORKS)}\n\nmethods: {', '.join(OBJECTIVES)}"
 
 
-def with_kinds(recipe: Recipe, network: str | None, objective: str | None) -> Recipe:
-    """Return the recipe with another network or method; one of the kind that it has changes nothing."""
-    if network is not None:
+def with_kinds(recipe: Recipe, network: str, objective: str) -> Recipe:
+    """Return the recipe with another network or method; "", and one of the kind that it has, change nothing."""
+    if network:
         make = choose("network", network, NETWORKS)
         if make is not type(recipe.network):
             recipe = dataclasses.replace(recipe, network=make())
-    if objective is not None:
+    if objective:
         method = choose("objective", objective, OBJECTIVES)
         if method is not type(recipe.objective):
             recipe = dataclasses.replace(recipe, objective=with_shared_options(recipe.objective, method))

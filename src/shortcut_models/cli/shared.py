@@ -103,7 +103,10 @@ def check_out(path: Path | None, suffix: str) -> None:
     if path is None:
         return
     if path.suffix != suffix:
-        raise UserError(f"the name of {path} must end in {suffix}")
+        what = (
+            f"{path} is an ending without a name" if path.name == suffix else f"the name of {path} must end in {suffix}"
+        )
+        raise UserError(what + f": choose a name such as samples{suffix}" * (path.name == suffix))
     if path.is_dir():
         raise UserError(f"{path} is a folder: pass the name of a file")
     if not path.parent.is_dir():

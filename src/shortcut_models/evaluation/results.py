@@ -23,7 +23,8 @@ def read_result(path: Path, run: Path) -> dict[str, Any] | None:
         found = json.loads(path.read_bytes())
         rows = found["steps"].values()
         facts = {"num", "seed", "guidance", "step", "machine"}
-        if rows and all("seconds" in row for row in rows) and set(found) >= facts:
+        numbers = [found["num"], found["step"], *map(int, found["steps"]), *(row["seconds"] for row in rows)]
+        if rows and set(found) >= facts and all(isinstance(number, (int, float)) for number in numbers):
             return found
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
@@ -38,7 +39,7 @@ def describe_better_existing(path: Path, result: dict[str, Any]) -> str:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ""
     more = num > result["num"] or (num == result["num"] and counts > set(result["steps"]))
-    return f"{num:,} samples at {len(counts)} numbers of steps" if more and same else ""
+    return f"{num:,} samples at {len(counts)} number{'s' * (len(counts) > 1)} of steps" if more and same else ""
 
 
 def merge_fid_results(path: Path, result: dict[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def write_report(run: Path, model: Model, out: Path | None = None) -> Path:
     if run.is_file():
         raise UserError(f"{run} is a file: a report needs the whole run, so pass its directory")
     files = Run(run)
-    config, metrics = files.read_config(), files.read_metrics()
+    config, metrics = files.read_config(), numbers_of(files.read_metrics())
     evaluation, fid = (read_result(path, run) for path in (files.evaluation, files.fid_result))
     is_2d = model.task.shape == (2,)
     page = TEMPLATES.get_template("report.html").render(
@@ -160,6 +160,11 @@ def quality(evaluation: dict[str, Any], step: int) -> dict[str, Any]:
 def seconds_per_sample(evaluation: dict[str, Any]) -> dict[int, float]:
     """Return the time for a sample at each number of steps."""
     return {int(n): row["seconds"] / evaluation["num"] for n, row in evaluation["steps"].items()}
+
+
+def numbers_of(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return lines of the log with their numbers alone, as callbacks and other programs may write more."""
+    return [{name: value for name, value in line.items() if isinstance(value, (int, float))} for line in metrics]
 
 
 def training(metrics: list[dict[str, Any]]) -> dict[str, Any]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 
-from helpers.runs import assert_refused
+from helpers.runs import assert_refused, shortcut, train
 from shortcut_models.cli.suggestions import options_meant
 
 MEANT = {
@@ -58,3 +62,70 @@ def test_a_switch_and_its_opposite_are_not_taken_for_one_another() -> None:
     assert options_meant("--no-tensor-board", flags) == ["--no-tensorboard"]
     assert options_meant("--task.no_flip", flags) == ["--task.no-flip"]
     assert options_meant("--no-flip", flags) == ["--task.no-flip"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has been evaluated, and copies of it with files that another program wrote."""
+    place = tmp_path_factory.mktemp("runs")
+    train(place / "good", "--train-steps", 4)
+    assert shortcut("evaluate", place / "good", "--steps", 1, "--num", 10).code == 0
+    found = json.loads((place / "good" / "evaluation.json").read_bytes())
+    damaged = {
+        "steps": {"steps": {"x": {"seconds": 1.0}}},
+        "seconds": {"steps": {"1": {"seconds": None}}},
+        "num": {"num": "ten"},
+        "rows": {"steps": {"1": 3}},
+    }
+    for name, change in damaged.items():
+        shutil.copytree(place / "good", place / name)
+        (place / name / "evaluation.json").write_text(json.dumps(found | change))
+    shutil.copytree(place / "good", place / "log")
+    with open(place / "log" / "metrics.jsonl", "a") as file:
+        file.write('[1]\nnull\n{"step": "a"}\n{"step": 2, "loss": "x", "note": {"a": 1}}\n')
+    return place
+
+
+@pytest.mark.parametrize("name", ["steps", "seconds", "num", "rows"])
+@pytest.mark.parametrize("words", [("plot", "--out", "q.png"), ("report", "--out", "r.html")])
+def test_a_result_of_another_form_is_one_line(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(runs)
+    assert_refused(
+        (words[0], name, *words[1:]), f"{name}/evaluation.json is damaged: run `shortcut evaluate {name}` ag"
+    )
+
+
+def test_a_log_with_more_than_numbers_is_reported(runs: Path) -> None:
+    assert shortcut("report", runs / "log").code == 0
+
+
+MORE = {
+    "evaluate good --inception-sha256 zz": "--trust-file are for FID: pass --fid-stats, too",
+    "evaluate good --trust-file": "--trust-file are for FID: pass --fid-stats, too",
+    "evaluate good --json ": "--json needs a value",
+    "evaluate good --steps 0": "--steps must be whole numbers from 1 to 128, not 0",
+    "sample good --out .npz": ".npz is an ending without a name: choose a name such as samples.npz",
+    "sample good --out s.npz --num 99999999999999999999": "make fewer at a time",
+    "sample good --out s.npz --num 2=3": "--num must be a whole number, not '2=3'",
+    "sample good --out s.npz --steps 1e2": "--steps must be a whole number, not '1e2'",
+    f"sample good --out s.npz --steps 1{'x' * 5000}": f"must be a whole number, not '1{'x' * 59}...'",
+    "sample good --out s.npz --precision FP32": "not 'FP32': did you mean fp32?",
+    "interpolate good --out i.png --points 99999999999": "make fewer at a time",
+    "plot good --out q.png --measures beauty": "no run has results of these steps and measures",
+    "train digits --network none": "there is no network 'none': choose one of",
+    "train digits --objective none": "there is no objective 'none': choose one of",
+    "train digits --learning-rate 1e400": "--learning-rate must be a number, not inf",
+}
+
+
+@pytest.mark.parametrize("words", MORE)
+def test_what_makes_no_sense_is_one_line(runs: Path, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    monkeypatch.chdir(runs)
+    assert_refused(words, MORE[words], unchanged=runs)
+
+
+@pytest.mark.parametrize("option", ["--run", "--data", "--vae", "--teacher", "--init-from", "--device", "--network"])
+def test_an_empty_value_is_not_the_current_folder(option: str) -> None:
+    assert_refused(("train", "digits", option, ""), f"{option} needs a value, and this one is empty")
