@@ -76,7 +76,7 @@ class Images(PictureTask):
 
     - a folder of images; where they are in sub-folders, the sorted names of those are the classes;
     - tar shards: one file, a folder of them, or a pattern such as "shards/{000..003}.tar"; KEY.png goes with KEY.cls,
-      the number of its class in plain text;
+      the number of its class in plain text; without any labels, class folders inside them are read as in a folder;
     - an .npz file with `images` [n, H, W] or [n, H, W, C], uint8 or floats from 0 to 1, and perhaps `labels` [n];
     - idx files as those of MNIST, plain or .gz, with the labels' file beside the images';
     - a table of Hugging Face `datasets`: hf:NAME or hf:NAME:CONFIG, a folder that `save_to_disk` wrote, or one of

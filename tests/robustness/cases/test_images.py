@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import tarfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -76,7 +77,7 @@ def test_members_of_a_shard_with_a_dot_in_their_key_are_used(name: str, tmp_path
     for number, members in enumerate((packed, labelled)):
         task, said = read(pack(tmp_path / f"{number}.tar", members))
         assert images_and_labels(task) == expected(NUMBERS if number else [-1] * COUNT)
-        assert said == ""
+        assert said == "" or (number == 0 and "folders in the shards (a) are not used as classes" in said)
 
 
 @pytest.mark.parametrize("plain", [True, False])
@@ -311,6 +312,160 @@ def test_changed_labels_are_read_again(tmp_path: Path) -> None:
     assert images_and_labels(read(data)[0]) == expected(NUMBERS)
     (tmp_path / "metadata.csv").write_bytes(table([f"{i}.png" for i in range(COUNT)], [1 - n for n in NUMBERS]))
     assert images_and_labels(read(data)[0]) == expected([1 - n for n in NUMBERS])
+
+
+# Folders inside shards.
+
+
+def in_folders(folder: Callable[[int], str], name: Callable[[int], str] = "{:03d}".format) -> dict[str, bytes]:
+    return {f"{folder(i)}/{name(i)}.png": png(image) for i, image in enumerate(PIXELS)}
+
+
+def in_parts(*held_out: str) -> Callable[[int], str]:
+    return lambda i: f"{(*held_out, 'train', 'train')[i % (len(held_out) + 2)]}/{KINDS[i // 4 % 3]}"
+
+
+def one_tar(root: Path, tree: dict[str, bytes], top: str = "", name: str = "a.tar") -> str:
+    packed = {f"{top}{path}": content for path, content in tree.items()}
+    return str(pack(root / name, packed, "w:gz" if name.endswith("gz") else "w"))
+
+
+def several_tars(root: Path, tree: dict[str, bytes], top: str = "") -> str:
+    for number in range(3):
+        one_tar(root / "shards", dict(list(tree.items())[number::3]), top, f"{number}.tar")
+    return str(root / "shards")
+
+
+def tar_of_each_folder(root: Path, tree: dict[str, bytes]) -> str:
+    packed: dict[str, dict[str, bytes]] = {}
+    for path, content in tree.items():
+        top = path.partition("/")[0]
+        packed.setdefault("rose" if top == "@eaDir" else top, {})[path] = content
+    for top, part in packed.items():
+        one_tar(root, part, name=f"{top}.tar")
+    return f"{root}/*.tar"
+
+
+def packed_with_folders(root: Path, tree: dict[str, bytes]) -> str:
+    write(root / "flowers", tree)
+    with tarfile.open(root / "a.tar", "w") as archive:
+        archive.add(root / "flowers", "flowers")
+    return str(root / "a.tar")
+
+
+KINDS = ("rose", "daisy", "tulip")
+PACKED: dict[str, Callable[[Path, dict[str, bytes]], str]] = {
+    "as it is": one_tar,
+    "from .": lambda root, tree: one_tar(root, tree, "./"),
+    "with its folder": packed_with_folders,
+    "deep": lambda root, tree: one_tar(root, tree, "home/me/flowers/"),
+    "compressed": lambda root, tree: one_tar(root, tree, "flowers/", "a.tar.gz"),
+    "several": several_tars,
+    "several, with their folder": lambda root, tree: several_tars(root, tree, "flowers/"),
+    "a tar of each folder": tar_of_each_folder,
+}
+LEFT = (
+    "@eaDir/0.png",
+    "rose/@eaDir/1.png",
+    "rose/.thumbs/1.png",
+    "rose/.thumbs/2.png",
+    "daisy/._1.png",
+    "tulip/1.heic",
+)
+TREES: dict[str, dict[str, bytes]] = {
+    "classes": in_folders(lambda i: KINDS[i % 3]),
+    "classes with folders of their own": in_folders(lambda i: f"{KINDS[i % 3]}/{'ab'[i % 2]}.{i % 5}"),
+    "two images each": in_folders(lambda i: f"kind {i // 2}"),
+    "numbers": in_folders(lambda i: str(i // 2)),
+    "padded numbers": in_folders(lambda i: f"{i // 6:05d}", lambda i: f"{i % 6:05d}"),
+    "buckets": in_folders(lambda i: f"{i // 6:05d}", lambda i: f"img{i:08d}"),
+    "left over": in_folders(lambda i: KINDS[i % 3]) | dict.fromkeys(LEFT, png(PIXELS[0])),
+    "train and test": in_folders(in_parts("test")),
+    "train and val": in_folders(in_parts("Validation")),
+    "three parts": in_folders(in_parts("test", "val")),
+    "parts without classes": in_folders(lambda i: "test" if i < 4 else "train"),
+    "train is a vehicle": in_folders(lambda i: ("train", "bus", "tram")[i % 3]),
+}
+
+
+IN_PARTS = ("train and test", "train and val", "three parts", "parts without classes")
+
+
+@pytest.mark.parametrize("tree", TREES)
+@pytest.mark.parametrize("how", PACKED)
+def test_a_folder_and_a_tar_of_it_hold_the_same(tree: str, how: str, tmp_path: Path) -> None:
+    folder, said_of_folder = read(write(tmp_path / "folder", TREES[tree]))
+    task, said = read(PACKED[how](tmp_path / "packed", TREES[tree]))
+    assert (task.classes, task.class_names) == (folder.classes, folder.class_names)
+    assert images_and_labels(task) == images_and_labels(folder)
+    if tree in IN_PARTS:
+        assert sorted(contents(task, "test")) == sorted(contents(folder, "test"))
+    assert said.partition(": ")[2].replace("member", "file") == said_of_folder.partition(": ")[2]
+    assert ("labels from the folders of the members" in task.describe_data()) == bool(folder.classes)
+
+
+NO_CLASSES = {
+    "each in its own": (in_folders(str), "the 24 folders of the 24 images are not used as classes"),
+    "many": (in_folders(lambda i: f"{i // 2}" if i % 6 else f"own {i}"),
+             "the 16 folders of the 24 images are not used as classes"),
+    "one": (in_folders(lambda i: "photos"), "the only folder in the shards, photos, is not used as a class"),
+    "deep": (in_folders(lambda i: "my/photos"), "the only folder in the shards, my/photos, is not used as a class"),
+    "beside": (in_folders(lambda i: KINDS[i % 3]) | {"x.png": png(PIXELS[0])},
+               "folders in the shards (daisy, rose, ...) are not used as classes, as x.png is in none of them"),
+    "train beside": (in_folders(lambda i: "train") | {"x.png": png(PIXELS[0])},
+                     "folders in the shards (train) are not used as classes, as x.png is in none of them"),
+    "labels": (in_folders(lambda i: KINDS[i % 3]) | {"labels.csv": table(["0.png"], ["rose"])},
+               "labels.csv in the shards is not read: unpack them to use its labels"),
+    "none": ({f"./{i}.png": png(image) for i, image in enumerate(PIXELS)}, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_CLASSES)
+@pytest.mark.parametrize("make", [one_tar, several_tars])
+def test_folders_in_shards_that_are_no_classes_are_said(name: str, make: Any, tmp_path: Path) -> None:
+    tree, message = NO_CLASSES[name]
+    task, said = read(make(tmp_path, tree))
+    assert (task.classes, len(images_and_labels(task))) == (0, sum(path.endswith(".png") for path in tree))
+    assert said.endswith(message)
+    assert bool(said) == bool(message)
+
+
+@pytest.mark.parametrize("label", ["cls", "json"])
+def test_labels_in_shards_are_preferred_to_folders(label: str, tmp_path: Path) -> None:
+    form = "%d" if label == "cls" else '{"label": %d}'
+    labels = {f"{KINDS[i % 3]}/{i:03d}.{label}": (form % NUMBERS[i]).encode() for i in range(COUNT)}
+    task, said = read(one_tar(tmp_path, TREES["classes"] | labels))
+    assert (images_and_labels(task), task.class_names, said) == (expected(NUMBERS), (), "")
+    assert task.describe_data().endswith("labels from KEY.cls or KEY.json")
+
+
+def test_folders_in_shards_for_training_and_for_testing(tmp_path: Path) -> None:
+    for name, rows in (("train", range(4, COUNT)), ("test", range(4))):
+        one_tar(tmp_path, {f"{name}/{TEXTS[i]}/{i}.png": png(PIXELS[i]) for i in rows}, name=f"{name}.tar")
+    task, said = read(tmp_path)
+    assert (task.class_names, len(contents(task, "test")), said) == (("ant", "cat"), 4, "")
+    assert images_and_labels(task) == expected(NUMBERS)
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [(("train", "test", "more"), "holds .*, but also more: pack it without that"),
+     (("test", "val"), "holds .*, but no train part"),
+     ((".hidden", "@eaDir"), "no images in .*a.tar: .* in folders that are not hidden")],
+)  # fmt: skip
+def test_refusals_of_folders_in_shards(folders: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    with refusal(message):
+        Images(one_tar(tmp_path, in_folders(lambda i: folders[i % len(folders)]))).resolve()
+
+
+@pytest.mark.parametrize("reading", ["memory", "in-place"])
+@pytest.mark.parametrize("tree", ["classes", "train and test"])
+def test_folders_in_shards_are_the_classes_also_of_images_read_in_place(
+    tree: str, reading: Any, tmp_path: Path
+) -> None:
+    task, _ = read(several_tars(tmp_path, TREES[tree]), reading=reading)
+    folder, _ = read(write(tmp_path / "folder", TREES[tree]))
+    assert (images_and_labels(task), task.class_names) == (images_and_labels(folder), ("daisy", "rose", "tulip"))
 
 
 # Classes and their numbers.

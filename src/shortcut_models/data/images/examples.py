@@ -4,8 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import io
-import itertools
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +13,11 @@ import numpy as np
 from jaxtyping import Int64
 from PIL import Image
 
+from .folders import folder_classes
 from .labels import numbered, read_label_files
 from .notes import Notes
 
 Kind = Literal["folder", "tar", "npz", "idx", "table", "parquet"]
-_BUCKET_DIGITS = 4  # in the name of a folder that may be a bucket of images, such as 00000
 MAX_HELD_OUT = 5_000  # images held out, at most, where the data has no test part of its own
 
 
@@ -30,7 +28,7 @@ class ImageFiles:
     kind: Kind
     root: Path  # the folder that names start from, or the name of a table
     files: tuple[Path, ...]  # all that is read, sorted; of idx files: the images, then the labels if there are any
-    inner: str = ""  # the split, where an .npz file or a table of Hugging Face holds several
+    inner: str = ""  # the split, where an .npz file or a table of Hugging Face holds several; its folder in tar shards
     label_files: tuple[Path, ...] = ()  # of labels beside images in a folder
     notes: Notes = field(default_factory=Notes)
 
@@ -105,45 +103,6 @@ def read_folder(files: ImageFiles) -> Examples:
         labels, classes, trouble = numbered(files.label_files[0], values)
         notes = Notes(remarks=(*remarks, *[trouble] * bool(trouble)), labels=source if labels is not None else "")
         return Examples(files.root, names, opened, labels, len(classes) or count_classes(labels), classes, notes=notes)
-    tops = [name.split("/", 1)[0] for name in names if "/" in name]
-    if tops and (reason := _buckets(names, files.label_files)):
-        return Examples(files.root, names, opened, notes=Notes(remarks=(*remarks, reason)))
-    found, numbers = np.unique(tops, return_inverse=True)
-    folders: list[str] = found.tolist()
-    if odd := _odd_names(folders):
-        remarks.append(odd)
-    labels = numbers.astype(np.int64) if tops else None
-    notes = Notes(remarks=tuple(remarks))
-    return Examples(files.root, names, opened, labels, len(folders), tuple(folders), notes=notes)
-
-
-def _buckets(names: Sequence[str], label_files: Sequence[Path]) -> str:
-    """Return why folders such as 00000, 00001 are not classes: one number runs on through the images of all."""
-    numbers: dict[str, list[int]] = {}
-    for name in names:
-        folder, *_, last = name.split("/")
-        digits = re.findall(r"\d+", last.rpartition(".")[0] or last)
-        if not folder.isdecimal() or len(folder) < _BUCKET_DIGITS or not digits:
-            return ""
-        numbers.setdefault(folder, []).append(int(digits[-1]))
-    ordered = [numbers[folder] for folder in sorted(numbers)]
-    run_on = len(ordered) > 1 and all(max(a) < min(b) for a, b in itertools.pairwise(ordered))
-    if not run_on and not any(path.name.lower() == "dataset.json" for path in label_files):
-        return ""
-    first = ", ".join(sorted(numbers)[:2])
-    return (
-        f"the folders {first}, ... number the images in turn, so they are not used as classes: rename them if they are"
-    )
-
-
-def _odd_names(folders: list[str]) -> str:
-    """Return what a reader of class numbers should know of folders that are called by numbers."""
-    if not all(name.isdecimal() for name in folders):
-        return ""
-    if len(folders) > 1 and all(len(name) >= _BUCKET_DIGITS for name in folders):
-        first = ", ".join(folders[:2])
-        return f"the classes are the folders {first}, ...: pass --task.classes 0 if they are not classes"
-    if (by_number := sorted(folders, key=int)) != folders:
-        odd = next(number for number, name in enumerate(folders) if name != by_number[number])
-        return f"class folders are sorted as text, so class {odd} is the folder {folders[odd]}"
-    return ""
+    labels, classes, trouble = folder_classes(names, files.label_files)
+    remarks += [trouble] * bool(trouble)
+    return Examples(files.root, names, opened, labels, len(classes), classes, notes=Notes(remarks=tuple(remarks)))

@@ -17,6 +17,7 @@ from .hugging_face import PREFIX, hides_labels, is_saved, open_tables
 from .labels import LABEL_FILE
 from .notes import IMAGE, Notes, is_image, is_leftover, note_file, note_leftover
 from .npz_idx import npz_splits
+from .shards import top_folders
 
 T = TypeVar("T")
 ACCEPTED = "a folder of images, tar shards, an .npz file, MNIST-style idx files or hf:NAME"
@@ -35,6 +36,11 @@ _SPLIT = re.compile(rf"(?<![a-z])(?:{_WORDS})(?![a-z])", re.IGNORECASE)
 
 def find_splits(data: str) -> dict[str, ImageFiles]:
     """Return {"train": files} and, where the data has a held-out part, {"test": files}, or raise UserError."""
+    found = _find(data)
+    return _inside(found["train"], data) if set(found) == {"train"} and found["train"].kind == "tar" else found
+
+
+def _find(data: str) -> dict[str, ImageFiles]:
     path = Path(data)
     if data.startswith(PREFIX) or is_saved(path):
         return _tables(data)
@@ -99,6 +105,19 @@ def _pattern(pattern: str) -> dict[str, ImageFiles]:
         if not _KINDS["tar"][1].search(path.name):
             raise UserError(f"{path} is not a tar file: a pattern must match tar shards only (or pass the folder)")
     return {"train": _files("tar", Path(os.path.commonpath([path.parent for path in paths])), sorted(paths))}
+
+
+def _inside(shards: ImageFiles, data: str) -> dict[str, ImageFiles]:
+    """Return the splits of shards: folders named train and test inside them, or all as "train"."""
+    common, folders, images, notes = top_folders(shards)
+    named = {word: name for name in folders if (word := _word(_SPLIT.fullmatch(name)))}
+    beside = [name for name in folders if name not in named.values()] + images
+    if not named or (beside and not named.keys() > {"train"}):
+        return {"train": shards}
+    if beside:
+        raise UserError(f"{data} holds {' and '.join(named)}, but also {beside[0]}: pack it without that")
+    found = _choose(named, data, lambda name, _: replace(shards, inner=f"{common}/{name}".lstrip("/"), notes=Notes()))
+    return found | {"train": _noted(found["train"], shards.notes + notes)}
 
 
 def _word(match: re.Match[str] | None) -> str:

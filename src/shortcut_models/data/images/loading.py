@@ -22,7 +22,7 @@ from .notes import Notes
 from .npz_idx import read_idx, read_npz
 from .shards import is_compressed, read_shards, unpacked
 
-VERSION = 2  # of the way from files to pixels; a change invalidates all cached sets
+VERSION = 3  # of the way from files to pixels; a change invalidates all cached sets
 LARGE = 2**33  # bytes of pixels from which on a set is left where it is, unless `reading` says otherwise
 Reading = Literal["auto", "memory", "in-place"]
 READERS = {"folder": read_folder, "tar": read_shards, "npz": read_npz, "idx": read_idx}

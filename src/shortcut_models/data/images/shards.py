@@ -7,7 +7,6 @@ import io
 import json
 import os
 import shutil
-import tarfile
 import tempfile
 import warnings
 import zipfile
@@ -27,14 +26,14 @@ from ...system.progress import progress
 from .cache import cache_key, cannot_write
 from .decode import in_threads
 from .examples import Examples, ImageFiles, count_classes
-from .labels import LABEL_NAMES, named, numbered
-from .notes import IMAGE, Notes, is_leftover, note_file, note_leftover
+from .folders import below_common, member_classes, split_path
+from .labels import numbered
+from .members import Label, Member, explained, member_name, scan
+from .notes import Notes, note_leftover
 
-VERSION = 3  # of what an index holds; after a change every index is made again
+VERSION = 4  # of what an index holds; after a change every index is made again
 _KEPT_OPEN = 64  # shards that a process keeps open: more than are read from at one time
 Stamp = tuple[int, ...]  # see `file_stamp`
-Member = tuple[str, int, int, int]  # name, number of the shard, where its bytes start, their count
-Label = int | str | None
 Places = Int64[np.ndarray, "4 n"]  # of each image: number of the shard, where its bytes start, their count, class or -1
 
 
@@ -45,6 +44,7 @@ class Index:
     names: list[str]
     places: Places
     class_names: tuple[str, ...]
+    label_files: tuple[str, ...]  # names of members such as metadata.csv
     notes: Notes
 
 
@@ -53,6 +53,7 @@ def _opened(path: Path, stamp: Stamp) -> io.FileIO:
     """Return a file for reading at given places, which threads may share."""
     file = open(path, "rb", buffering=0)  # noqa: SIM115  # closed when the cache drops it
     if file_stamp(file.fileno()) != stamp:
+        file.close()
         raise UserError(f"{path} has changed since its index was made: start the command again")
     return file
 
@@ -76,35 +77,66 @@ def unpacked(shards: tuple[Path, ...]) -> Iterator[tuple[Path, ...]]:
         for number, shard in enumerate(shards):
             if is_compressed(shard):
                 plain[number] = Path(scratch) / f"{number}.tar"
-                with _explained(shard), gzip.open(shard) as packed, open(plain[number], "wb") as copy:
+                with explained(shard), gzip.open(shard) as packed, open(plain[number], "wb") as copy:
                     shutil.copyfileobj(packed, copy, 1 << 20)
         yield tuple(plain)
 
 
 def read_shards(files: ImageFiles, unpacked_files: tuple[Path, ...] = ()) -> Examples:
-    """Return the images of tar shards, or of unpacked copies: KEY.png (or another suffix) and its label KEY.cls."""
+    """Return the images of tar shards, or of unpacked copies: KEY.png (or another suffix) and its label KEY.cls.
+
+    Without labels, folders that the members are in are the classes, as in a folder.
+    """
     plain = unpacked_files or files.files
     stamps = [file_stamp(path) for path in plain]
-    index = _cached_index(files, stamps) if plain == files.files else _scan_all(files, plain)
-    labels = index.places[3] if index.notes.labels else None
-    opened = functools.partial(_open_member, plain, stamps, index.places)
-    classes = len(index.class_names) or count_classes(labels)
-    blocks = index.places[0]
-    return Examples(files.root, index.names, opened, labels, classes, index.class_names, blocks, index.notes)
+    index = _cached_index(files)
+    names, places, classes, notes = index.names, index.places, index.class_names, index.notes
+    paths = _paths(files, index)
+    if files.inner:
+        rows = [row for row, path in enumerate(paths) if path.startswith(f"{files.inner}/")]
+        names, places = [names[row] for row in rows], places[:, rows]
+        paths = [paths[row][len(files.inner) + 1 :] for row in rows]
+        notes = replace(notes, left_out={})  # said of the shards as a whole
+    labels = places[3] if notes.labels else None
+    if labels is None and index.label_files:
+        unread = f"{' and '.join(index.label_files)} in the shards is not read: unpack them to use its labels"
+        notes += Notes(remarks=(unread,))
+    elif labels is None and not notes.remarks:
+        labels, classes, trouble = member_classes(paths)
+        notes += Notes(remarks=(trouble,) * bool(trouble), labels="the folders of the members" * (labels is not None))
+    opened = functools.partial(_open_member, plain, stamps, places)
+    count = len(classes) or count_classes(labels)
+    return Examples(files.root, names, opened, labels, count, classes, places[0], notes)
 
 
-def _cached_index(files: ImageFiles, stamps: list[Stamp]) -> Index:
+def top_folders(files: ImageFiles) -> tuple[str, list[str], list[str], Notes]:
+    """Return the folder that holds all images in shards, or ""; the folders and images right below it; what is said."""
+    index = _cached_index(files)
+    common, names = below_common(_paths(files, index))
+    tops = {name.split("/", 1)[0] for name in names if "/" in name}
+    return common, sorted(tops), [name for name in names if "/" not in name], Notes(index.notes.left_out)
+
+
+def _paths(files: ImageFiles, index: Index) -> list[str]:
+    """Return the path of each image in its shard."""
+    starts = [len(member_name(files, shard, "")) for shard in files.files]
+    shards = index.places[0].tolist()
+    return ["/".join(split_path(name[starts[shard] :])) for name, shard in zip(index.names, shards, strict=True)]
+
+
+def _cached_index(files: ImageFiles) -> Index:
     """Return the index of shards from the cache folder, or make it and keep it there."""
-    key = cache_key([VERSION, [(str(path), *stamp) for path, stamp in zip(files.files, stamps, strict=True)]])
+    key = cache_key([VERSION, [(str(path), *file_stamp(path)) for path in files.files]])
     path = cache_folder() / f"{key}.index.npz"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
         with np.load(path, allow_pickle=False) as file:
             texts, places = file["texts"].tobytes().decode("utf-8", "surrogateescape"), file["places"]
-        names, classes, notes = json.loads(texts)
+        names, classes, label_files, notes = json.loads(texts)
         if places.shape == (4, len(names)):
-            return Index(names, places, tuple(classes), Notes.from_json(notes))
-    index = _scan_all(files, files.files)
-    texts = json.dumps([index.names, index.class_names, asdict(index.notes)])
+            return Index(names, places, tuple(classes), tuple(label_files), Notes.from_json(notes))
+    with unpacked(files.files) as plain:
+        index = _scan_all(files, plain)
+    texts = json.dumps([index.names, index.class_names, index.label_files, asdict(index.notes)])
     try:
         with writing(path) as file:
             np.savez(file, texts=np.frombuffer(texts.encode(), np.uint8), places=index.places)
@@ -117,12 +149,18 @@ def _scan_all(files: ImageFiles, plain: tuple[Path, ...]) -> Index:
     members: list[Member] = []
     labels: list[Label] = []
     left_out: Counter[str] = Counter()
+    passed_over: set[str] = set()
+    label_files: set[str] = set()
     with progress(len(plain), "shard", desc="indexing shards", delay=1) as bar:
-        for found in in_threads(lambda number: _scan(files, plain[number], number), range(len(plain))):
+        for found in in_threads(lambda number: scan(files, plain[number], number), range(len(plain))):
             members += found.images.values()
             labels += [found.label(key) for key in found.images]
             left_out += found.left_out
+            passed_over |= found.passed_over
+            label_files |= found.label_files
             bar.update()
+    for folder in passed_over:
+        note_leftover(folder.rpartition("/")[2], True, left_out)
     names, *places = zip(*members, strict=True)
     bare = next((row for row, label in enumerate(labels) if label is None), None)
     classes: tuple[str, ...] = ()
@@ -137,116 +175,4 @@ def _scan_all(files: ImageFiles, plain: tuple[Path, ...]) -> Index:
             f"add it, or drop all labels"
         )
     column = np.full(len(names), -1) if numbers is None else numbers
-    return Index(list(names), np.array([*places, column], np.int64), classes, notes)
-
-
-@contextlib.contextmanager
-def _explained(shard: Path) -> Iterator[None]:
-    try:
-        yield
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{shard} is damaged or not a tar file ({error}): copy or pack it again") from None
-
-
-class _Shard:
-    """What a shard holds, by key: the folder of a member, and its name up to the suffix."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.images: dict[str, Member] = {}
-        self.labels: dict[str, Label] = {}
-        self.left_out: Counter[str] = Counter()
-        self.dotted: list[tuple[str, str, Member]] = []
-        """images that have a dot in their key: the key, all after its first dot, and the member"""
-
-    def add(self, key: str, member: Member) -> None:
-        if key in self.images:
-            raise UserError(f"{self.name} holds two images of the key {key.rpartition('/')[2]}: keep one")
-        self.images[key] = member
-
-    def label(self, key: str) -> Label:
-        return self.labels.get(key, self.labels.get(_until_dot(key)))
-
-    def sort_dotted(self) -> None:
-        """Add images such as img1.v2.png, and leave out parts of examples such as 1.mask.png beside 1.png."""
-        ends = Counter(end for _, end, _ in self.dotted)
-        keys = Counter(_until_dot(key) for key, _, _ in self.dotted)
-        plain = set(self.images)
-        for key, end, member in self.dotted:
-            if (first := _until_dot(key)) in plain or (keys[first] > 1 and ends[end] > 1):
-                self.left_out[f".{end} member(s)"] += 1
-            else:
-                self.add(key, member)
-
-
-def _until_dot(key: str) -> str:
-    folder, _, base = key.rpartition("/")
-    return f"{folder}/{base.partition('.')[0]}"
-
-
-def _scan(files: ImageFiles, path: Path, number: int) -> _Shard:
-    shard = files.files[number]
-    found = _Shard(str(shard))
-    with _explained(shard), open(path, "rb", buffering=0) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-        while (member := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined]  # it would remember every one
-            folder, _, base = member.name.rpartition("/")
-            stem, _, extension = base.partition(".")
-            key = f"{folder}/{base.rpartition('.')[0]}"
-            if is_leftover(base) or not member.isreg():
-                if member.islnk() or member.issym():
-                    found.left_out["link(s)"] += 1
-                elif not member.isdir():
-                    note_leftover(base, False, found.left_out)
-            elif IMAGE.search(base):
-                name = f"{shard.relative_to(files.root).as_posix()}:{member.name}"
-                image = (name, number, member.offset_data, member.size)
-                if IMAGE.fullmatch(f".{extension}"):
-                    found.add(f"{folder}/{stem}", image)
-                else:
-                    found.dotted.append((key, extension, image))
-            elif base.lower().endswith((".cls", ".json")):
-                content = os.pread(file.fileno(), member.size, member.offset_data)
-                _read_label(found, key, content, f"{shard}:{member.name}")
-            else:
-                note_file(base, found.left_out, "member(s)")
-        # tarfile takes a header that is cut off for the end, without a word.
-        if os.pread(file.fileno(), tarfile.BLOCKSIZE, archive.offset) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError("it ends early, or is broken in the middle")
-    found.sort_dotted()
-    if spare := found.labels.keys() - found.images.keys() - {_until_dot(key) for key in found.images}:
-        found.left_out["label(s) without an image"] += len(spare)
-    if not found.images:
-        rule = "members must be named KEY.png (or .jpg, .webp, ...)"
-        raise UserError(f"no images in {shard}: {rule}; pack it again, or leave it out")
-    return found
-
-
-def _read_label(found: _Shard, key: str, content: bytes, name: str) -> None:
-    """Note the label in a member KEY.cls, a whole number, or KEY.json, where it has one; the first is preferred."""
-    if name.lower().endswith(".cls"):
-        found.labels[key] = _label(content, name)
-        return
-    try:
-        entry = json.loads(content)
-    except ValueError:
-        raise UserError(f"{name} is not JSON: pack it again, or leave it out") from None
-    called = named(LABEL_NAMES, entry) if isinstance(entry, dict) else None
-    value = entry[called] if called else None
-    if isinstance(value, str) and value:
-        found.labels.setdefault(key, value)
-    elif isinstance(value, (int, float)):
-        found.labels.setdefault(key, _label(f"{value:g}".encode() if value % 1 else b"%d" % value, name))
-    else:
-        found.left_out[".json member(s) without a label"] += 1
-
-
-def _label(text: bytes, name: str) -> int:
-    try:
-        label = int(text)
-    except ValueError:
-        label = -1
-    if not 0 <= label < 2**63:
-        shown = text[:20].decode("utf-8", "replace").strip()
-        raise UserError(f"{name} must hold a whole number from 0, not {shown!r}: number the classes")
-    return label
+    return Index(list(names), np.array([*places, column], np.int64), classes, tuple(sorted(label_files)), notes)

@@ -101,7 +101,7 @@ def test_shards_are_indexed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     data = make_shards(tmp_path, pictures(), some_labels())
     before = contents(in_place(data), "train")
     with monkeypatch.context() as patch:
-        patch.setattr(shards, "_scan", lambda *args: pytest.fail("indexed again"))
+        patch.setattr(shards, "scan", lambda *args: pytest.fail("indexed again"))
         assert contents(in_place(data), "train") == before
     pack(tmp_path / "part-000.tar", members(pictures(10, seed=7), np.zeros(10, int)))
     after = contents(in_place(data), "train")
