@@ -154,7 +154,6 @@ TABLE: dict[str, tuple[str, str]] = {
     "not trained yet": ("sample untrained --out s.npz", "untrained has no checkpoint yet: train it"),
     "run with a broken config": ("sample broken --out s.npz", "broken/config.json is damaged"),
     "run all damaged": ("sample damaged --out s.npz", "and no other checkpoint is undamaged"),
-    "a checkpoint's folder": ("sample digits/checkpoints/00000012 --out s.npz", "is not a run"),
     "training state as model": (f"sample digits/checkpoints/00000012/{STATE} --out s.npz", "pass model.safetensors"),
     "truncated model": ("sample short.safetensors --out s.npz", "short.safetensors is damaged"),
     "flipped bit": ("sample flipped.safetensors --out s.npz", "damaged (its content does not match its hash)"),

@@ -18,7 +18,7 @@ def torch_defaults(*, gradients: bool = False) -> Iterator[None]:
         if (dtype := torch.get_default_dtype()) != torch.float32:
             torch.set_default_dtype(torch.float32)
             stack.callback(torch.set_default_dtype, dtype)
-        if torch.get_default_device().type != "cpu":
+        if torch.get_default_device().type not in ("cpu", "meta"):  # meta: shapes alone, which a program asks for
             stack.enter_context(torch.device("cpu"))
         for kind in filter(torch.is_autocast_enabled, KINDS):
             stack.enter_context(torch.autocast(kind, enabled=False))
