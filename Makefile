@@ -48,7 +48,7 @@ test-all: test
 
 # Data, machines and habits of other people, which went wrong before.
 cases: $(VENV)/.dev
-	$(PYTEST) tests/robustness/cases
+	$(PYTEST) -m 'not slow' tests/robustness/cases
 
 # In an environment of their own, as robosuite needs another MuJoCo than Meta-World does. ROBOMIMIC_LIFT=FILE compares
 # with the recorded demonstrations of Lift: see tests/unit/policies/environments/test_robomimic.py.

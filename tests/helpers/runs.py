@@ -177,6 +177,8 @@ def _run(words: list[str], variables: dict[str, str], prepare: Callable[[], obje
     os.environ.clear()  # the server that forks keeps the variables of the first caller
     os.environ.update(variables)
     torch.set_num_threads(1)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     multiprocessing.set_start_method(None, force=True)  # the usual one, as in a process that a shell starts
     with open(said, "w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         if prepare is not None:

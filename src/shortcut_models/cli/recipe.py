@@ -72,7 +72,7 @@ class RecipeCommand(Kinds):
 def _given(parts: Sequence[Part], words: Sequence[str], kinds: Mapping[str, str | None]) -> frozenset[str]:
     """Return what of the recipe the words give, also where that is what it has: "network", "training.warmup", ..."""
     flags = {word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")}
-    found = {kind for kind, name in kinds.items() if name is not None}
+    found = {kind for kind, name in kinds.items() if name}
     for part in parts:
         for option in options(part.config):
             if flags & {option.flag(part.prefix, value) for value in (True, False)}:

@@ -29,7 +29,7 @@ class ChunkDiTConfig(ObservationSizes, NetworkConfig):
     mlp_ratio: Annotated[float, at.Gt(0)] = 4.0
     """hidden units of the MLP, as a multiple of width"""
 
-    @torch_defaults()
+    @torch_defaults(meta=True)
     def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> "ChunkDiT":
         check_chunk("a chunk DiT", shape)
         if self.width % self.heads:

@@ -54,7 +54,7 @@ class DiTConfig(NetworkConfig):
         """
         return cls(width, depth, heads, patch_size, mlp_ratio, variant="original")
 
-    @torch_defaults()
+    @torch_defaults(meta=True)
     def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> "DiT":
         if len(shape) != 3:
             raise UserError(

@@ -27,7 +27,7 @@ class MLPConfig(ObservationSizes, NetworkConfig):
     condition_width: PositiveInt = 128
     """length of the vector that carries time, step size and conditions to every block"""
 
-    @torch_defaults()
+    @torch_defaults(meta=True)
     def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> "MLP":
         return MLP(self, shape, conditions)
 

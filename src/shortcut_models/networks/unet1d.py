@@ -30,7 +30,7 @@ class UNet1dConfig(ObservationSizes, NetworkConfig):
     condition_width: PositiveInt = 256
     """length of the vector that carries time, step size and conditions to every block"""
 
-    @torch_defaults()
+    @torch_defaults(meta=True)
     def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> "UNet1d":
         check_chunk("a 1-D U-Net", shape)
         return UNet1d(self, shape, conditions)

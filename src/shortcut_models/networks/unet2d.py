@@ -45,7 +45,7 @@ class UNet2dConfig(ObservationSizes, NetworkConfig):
     condition_width: PositiveInt = 256
     """length of the vector that carries time, step size and conditions to every block"""
 
-    @torch_defaults()
+    @torch_defaults(meta=True)
     def build(self, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> "UNet2d":
         if len(shape) != 3:
             raise UserError(

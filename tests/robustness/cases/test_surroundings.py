@@ -46,6 +46,7 @@ def run(*words: object, patch: str = "", shell: str = "", cwd: Path | None = Non
     return Outcome(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stream", ["stderr", "both"])
 def test_a_training_whose_reader_goes_away_continues_without_a_bar(tmp_path: Path, stream: str) -> None:
     reading, writing = os.pipe()
@@ -60,6 +61,7 @@ def test_a_training_whose_reader_goes_away_continues_without_a_bar(tmp_path: Pat
     assert steps_of(tmp_path / "run") == [400]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", [("recipes",), ("--help",), ("train", "--help"), ("train", "nothing")])
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full", "| true"])
 def test_streams_may_be_closed(words: tuple[str, ...], closed: str) -> None:
@@ -69,6 +71,7 @@ def test_streams_may_be_closed(words: tuple[str, ...], closed: str) -> None:
     assert "Exception ignored" not in outcome.err
 
 
+@pytest.mark.long
 def test_a_training_without_streams_leaves_them_out_of_its_files(tmp_path: Path) -> None:
     outcome = run(*TINY, "--run", tmp_path / "run", shell="<&- >&- 2>&-")
     assert (outcome.code, steps_of(tmp_path / "run")) == (0, [8])
@@ -81,6 +84,7 @@ def test_a_training_without_streams_leaves_them_out_of_its_files(tmp_path: Path)
     assert set(json.loads(saved.read_text())["steps"]) == {"1", "2"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 def test_output_is_escaped_where_its_encoding_lacks_a_character(tmp_path: Path, encoding: str) -> None:
     assert run(*TINY, "--run", tmp_path / "run").code == 0
@@ -118,6 +122,7 @@ def test_settings_of_matplotlib_do_not_matter(variables: dict[str, str]) -> None
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 def test_a_report_and_the_pictures_of_a_training_need_no_backend(tmp_path: Path) -> None:
     variables = {"MPLBACKEND": "module://matplotlib_inline.backend_that_is_missing"}
     outcome = run(*TINY, "--snapshots", 1, "--run", tmp_path / "run", **variables)
@@ -125,6 +130,7 @@ def test_a_report_and_the_pictures_of_a_training_need_no_backend(tmp_path: Path)
     assert run("report", tmp_path / "run", **variables).code == 0
 
 
+@pytest.mark.long
 def test_damaged_settings_of_matplotlib_are_one_line(tmp_path: Path) -> None:
     assert run(*TINY, "--run", tmp_path / "run").code == 0
     (tmp_path / "matplotlibrc").write_bytes(b"\xff\xfe")
@@ -141,6 +147,7 @@ def _without_locks(number: int) -> None:
     fcntl.lockf = fcntl.flock = none  # type: ignore[assignment]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["ENOLCK", "ENOSYS", "EOPNOTSUPP", "EINVAL"])
 def test_a_file_system_without_locks_is_warned_of_once(tmp_path: Path, name: str) -> None:
     without = functools.partial(_without_locks, getattr(errno, name))
@@ -151,6 +158,7 @@ def test_a_file_system_without_locks_is_warned_of_once(tmp_path: Path, name: str
     assert said.count("file system without locks") == 1
 
 
+@pytest.mark.long
 def test_a_user_without_a_home_trains_and_reports(tmp_path: Path) -> None:
     patch = "import pwd\ndef unknown(uid): raise KeyError(uid)\npwd.getpwuid = unknown"
     without = {"HOME": None, "XDG_CACHE_HOME": None, "USER": None, "LOGNAME": None}
@@ -193,6 +201,7 @@ def test_variables_of_a_job_are_checked(
     assert is_distributed() == (name != "WORLD_SIZE")
 
 
+@pytest.mark.long
 def test_only_commands_that_need_processes_look_at_the_variables_of_a_job(tmp_path: Path) -> None:
     for variables in (JOB | {"WORLD_SIZE": "abc"}, JOB | {"RANK": None}):
         outcome = run(*TINY, "--run", tmp_path / "run", **variables)
@@ -252,6 +261,7 @@ def test_hints_can_be_pasted() -> None:
     assert [quote(Path(name)) for name in ("run", "a b", "-r")] == ["run", "'a b'", "./-r"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["TORCH_LOGS", "TQDM_MININTERVAL"])
 def test_a_variable_that_a_library_refuses_is_one_line(name: str) -> None:
     for words in (("recipes",), ("train", "four-gaussians", "--help"), ("report", "nowhere")):

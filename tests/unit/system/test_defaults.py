@@ -41,7 +41,6 @@ SETTINGS = {
     "float64": lambda: dtype(torch.float64),
     "bfloat16": lambda: dtype(torch.bfloat16),
     "device": lambda: torch.device("meta"),
-    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
     "no gradients": lambda: torch.set_grad_enabled(False),
     "inference": torch.inference_mode,
     "deterministic": deterministic,
@@ -70,7 +69,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_settings_do_not_matter(usual: Path, tmp_path: Path, name: str) -> None:
     expected = sm.load(usual).sample(4, steps=2)
     measured = sm.evaluate(sm.load(usual), 1, 20, quiet=True)["steps"]["1"]
-    made = network() if name == "inference" else None  # one made within cannot be trained
+    made = network() if name in ("inference", "device") else None  # one made within cannot be trained
     with SETTINGS[name]():  # type: ignore[operator]
         before = torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()
         np.testing.assert_array_equal(sm.load(usual).sample(4, steps=2), expected)
@@ -80,6 +79,12 @@ def test_settings_do_not_matter(usual: Path, tmp_path: Path, name: str) -> None:
         )
         np.testing.assert_array_equal(trained(tmp_path / "run", made).sample(4, steps=2), expected)
         assert before == (torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled())
+
+
+def test_autocast_around_a_training_does_not_matter(usual: Path, tmp_path: Path) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        model = trained(tmp_path / "run")
+    np.testing.assert_array_equal(model.sample(4, steps=2), sm.load(usual).sample(4, steps=2))
 
 
 def test_a_network_made_in_inference_mode_is_refused(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ class Stuck(ArrayDataset):
 
 
 @pytest.mark.multiprocess
-@pytest.mark.parametrize("dataset", [ArrayDataset, Stuck])
+@pytest.mark.parametrize("dataset", [ArrayDataset, pytest.param(Stuck, marks=pytest.mark.long)])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_processes_that_read_end_with_any_error(dataset: type[ArrayDataset], error: type[BaseException]) -> None:
     caught = None

@@ -63,7 +63,7 @@ def test_one_first_step_that_took_long_is_not_all_there_is() -> None:
 
 def config(image_size: int | None = None, network: str = "mlp") -> dict[str, Any]:
     task = {"name": "toy"} if image_size is None else {"name": "images", "image_size": image_size}
-    return {"task": task, "network": {"name": network}, "objective": {"name": "shortcut"}}
+    return {"task": task, "network": {"name": network}, "objective": {"name": "shortcut"}, "data": ""}
 
 
 def test_texts() -> None:
@@ -152,8 +152,8 @@ def test_a_gpu_is_measured_by_its_own_first_steps(
     capsys: pytest.CaptureFixture[str], annotations_unchecked: None
 ) -> None:
     training = replace(TRAINING, train_steps=1025)
-    announced = Plan(config(), training, torch.device("cuda"), ALONE)
-    announced.measure(Scale(), Regress(), Line(), Line().dataset("train"), None, Run("none"))
+    announced = Plan(config(), training, torch.device("cuda"), ALONE, quiet=False)
+    announced.measure(Scale(), Regress(), Line(), Line().dataset("train"), None, 0)
     announced.announce(SimpleNamespace(step=0, network=Scale()), is_limited=False)  # type: ignore[arg-type]
     assert "time on" not in capsys.readouterr().err
     now, aside = 0.0, 0.0
