@@ -127,8 +127,9 @@ class Rows:
 
     def __call__(self, name: str, row: Mapping[str, float]) -> None:
         """Print a row; a head before the first, and before one that has other columns."""
-        if not {*row} <= {*self.names}:
-            self.names = [each for each in dict.fromkeys((*row, "seconds")) if not each.endswith(REAL)]
+        measured = [each for each in row if not each.endswith(REAL)]
+        if not {*measured} <= {*self.names}:
+            self.names = list(dict.fromkeys((*measured, "seconds")))
             self._print("steps", self.names)
         self._print(name, [f"{row[each]:.4g}" if each in row else "" for each in self.names])
 

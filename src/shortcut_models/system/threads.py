@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 COUNT = "OMP_NUM_THREADS"
-WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
+WAITING = {"GOMP_SPINCOUNT": "3000", "KMP_BLOCKTIME": "1"}
 """GNU's and LLVM's names of how long a thread that waits keeps its core busy: turns of a loop, and milliseconds"""
 CHOSEN_BY = {**dict.fromkeys(WAITING, ("OMP_WAIT_POLICY", "KMP_LIBRARY", *WAITING)), COUNT: (COUNT, "OMP_THREAD_LIMIT")}
 """the variables of which each shows that the user has chosen, by what would be set here"""

@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import itertools
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -22,20 +24,31 @@ from .step import train_step
 from .trainer import Trainer
 
 ENOUGH = 2.0  # seconds after which measuring ends
+SHARE = 0.03  # of a training, after which measuring ends
 FIRST_ROWS = 8  # of a batch, in the first step that is measured
 LONG = 3600.0  # seconds from which on a training on a CPU is warned of
 ASKED_EVERY = 10  # steps after which several processes agree on whether the time is over
 STEPS_BEFORE, STEPS_MEASURED = 5, 20  # of a training whose own first steps are measured, as they compile and allocate
 
 
-def seconds_of(step: Callable[[int], object], rows: int, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Return the seconds that `step(rows)` takes, from steps with few rows where one with all would take long."""
+def seconds_of(
+    step: Callable[[int], object], rows: int, clock: Callable[[], float] = time.perf_counter, steps: float = math.inf
+) -> float:
+    """Return the seconds that `step(rows)` takes, from steps with few rows where one with all would take long.
+
+    Measuring takes a small share of what so many steps will take, so that a short training is not held up by it.
+    """
     begin, found = clock(), dict[int, float]()
 
     def measure(size: int) -> None:
         before = clock()
         step(size)
         found[size] = min(clock() - before, found.get(size, float("inf")))
+
+    def is_quick(size: int) -> bool:
+        last = max(found)
+        enough = min(ENOUGH, SHARE * steps * found[last] * rows / last)
+        return clock() - begin + found[last] * size / last <= enough
 
     size = min(FIRST_ROWS, rows)
     measure(size)
@@ -44,10 +57,7 @@ def seconds_of(step: Callable[[int], object], rows: int, clock: Callable[[], flo
         sizes = [size]
         while sizes[-1] < rows:
             sizes.append(min(2 * sizes[-1], rows))
-        for size in [*sizes[1:], rows, rows]:
-            last = max(found)
-            if clock() - begin + found[last] * size / last > ENOUGH:
-                break
+        for size in itertools.takewhile(is_quick, [*sizes[1:], rows, rows]):
             measure(size)
     *before, last = sorted(found)
     if not before:
@@ -58,7 +68,7 @@ def seconds_of(step: Callable[[int], object], rows: int, clock: Callable[[], flo
 
 def measure(
     network: Network, objective: Objective, task: Task, training: Training, read: Callable[[int], Batch],
-    device: torch.device, *, teacher: Network | None = None, world: int = 1, first: int = 0,
+    device: torch.device, *, teacher: Network | None = None, world: int = 1, first: int = 0, steps: float = math.inf,
 ) -> float:  # fmt: skip
     """Return the seconds of a training step here, measured on copies: networks and random numbers stay as they are.
 
@@ -70,6 +80,7 @@ def measure(
         teacher: a trained network, where the objective learns from one; copied.
         world: processes that share each batch.
         first: the steps taken before.
+        steps: the steps that are left; the fewer, the sooner measuring ends.
     """
     rows = training.part_size(world)
     if device.type == "cpu":
@@ -82,7 +93,7 @@ def measure(
             state.step = first
             float(train_step(state, read(size), task, whole)["loss"])  # waits for the device
 
-        return training.accumulate * seconds_of(step, rows)
+        return training.accumulate * seconds_of(step, rows, steps=steps)
 
 
 class Plan(Callback):
@@ -113,7 +124,8 @@ class Plan(Callback):
         rows = stream.rows(done)  # those that come next, which are read again
         read = lambda size: data.__getitems__(rows[:size])
         self.seconds = measure(
-            network, objective, task, self.training, read, self.device, teacher=teacher, first=done
+            network, objective, task, self.training, read, self.device, teacher=teacher, first=done,
+            steps=self.training.train_steps - done,
         )  # fmt: skip
 
     def announce(self, state: State, *, is_limited: bool) -> None:

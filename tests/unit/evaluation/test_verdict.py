@@ -12,7 +12,7 @@ import torch
 from helpers.demonstrations import make_native
 from helpers.image_files import CLASSES, make_folder, pictures, some_labels
 from shortcut_models.base import Task
-from shortcut_models.evaluation.results import verdict
+from shortcut_models.evaluation.results import Rows, verdict
 from shortcut_models.metrics.catalogue import METRICS, standing
 from shortcut_models.tasks import Digits, Images, Imitation, Toy
 
@@ -102,3 +102,16 @@ def test_real_data_is_near_real_data_and_noise_is_at_chance(tmp_path: Path, kind
 
 def test_the_accuracy_of_real_digits_is_of_those_the_classifier_has_not_seen() -> None:
     assert 0.98 < Digits().evaluate_real(100)["accuracy"] < 1
+
+
+def test_rows_have_one_head_though_real_data_is_measured_beside_samples(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = Rows()
+    rows("chance", {"recall": 0.0, "accuracy": 0.2, "accuracy_real": 0.5})
+    rows("real", {"recall": 0.75, "accuracy": 0.5})
+    for steps in ("1", "4"):
+        rows(steps, {"recall": 0.5, "accuracy": 0.25, "accuracy_real": 0.5, "seconds": 2.0})
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["steps", "recall", "accuracy", "seconds"]
+    assert [line.split() for line in lines] == [
+        ["chance", "0", "0.2"], ["real", "0.75", "0.5"], ["1", "0.5", "0.25", "2"], ["4", "0.5", "0.25", "2"],
+    ]  # fmt: skip

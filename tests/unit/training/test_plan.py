@@ -56,6 +56,13 @@ def test_a_step_is_measured_in_seconds_that_hardly_delay_it(fixed: float, each: 
     assert max(machine.sizes) <= rows
 
 
+@pytest.mark.parametrize("steps", [1, 12, 200, 3200])
+def test_a_short_training_is_not_held_up(steps: int) -> None:
+    machine = Machine(0.0, 0.0002)
+    assert seconds_of(machine.step, 512, machine.clock, steps) == pytest.approx(0.1024)
+    assert machine.now <= 0.04 * steps * 0.1024 + 2 * 8 * 0.0002  # two steps of few rows are always taken
+
+
 def test_one_first_step_that_took_long_is_not_all_there_is() -> None:
     machine = Machine(0.01, 0.001, first=1.0)
     assert seconds_of(machine.step, 64, machine.clock) == pytest.approx(0.074)
