@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import itertools
-import math
 import time
 import warnings
 from collections.abc import Callable
@@ -32,7 +31,7 @@ STEPS_BEFORE, STEPS_MEASURED = 5, 20  # of a training whose own first steps are 
 
 
 def seconds_of(
-    step: Callable[[int], object], rows: int, clock: Callable[[], float] = time.perf_counter, steps: float = math.inf
+    step: Callable[[int], object], rows: int, clock: Callable[[], float] = time.perf_counter, steps: int | None = None
 ) -> float:
     """Return the seconds that `step(rows)` takes, from steps with few rows where one with all would take long.
 
@@ -47,7 +46,7 @@ def seconds_of(
 
     def is_quick(size: int) -> bool:
         last = max(found)
-        enough = min(ENOUGH, SHARE * steps * found[last] * rows / last)
+        enough = ENOUGH if steps is None else min(ENOUGH, SHARE * steps * found[last] * rows / last)
         return clock() - begin + found[last] * size / last <= enough
 
     size = min(FIRST_ROWS, rows)
@@ -68,7 +67,8 @@ def seconds_of(
 
 def measure(
     network: Network, objective: Objective, task: Task, training: Training, read: Callable[[int], Batch],
-    device: torch.device, *, teacher: Network | None = None, world: int = 1, first: int = 0, steps: float = math.inf,
+    device: torch.device, *, teacher: Network | None = None, world: int = 1, first: int = 0,
+    steps: int | None = None,
 ) -> float:  # fmt: skip
     """Return the seconds of a training step here, measured on copies: networks and random numbers stay as they are.
 
@@ -80,7 +80,7 @@ def measure(
         teacher: a trained network, where the objective learns from one; copied.
         world: processes that share each batch.
         first: the steps taken before.
-        steps: the steps that are left; the fewer, the sooner measuring ends.
+        steps: the steps that are left, if that is known; the fewer, the sooner measuring ends.
     """
     rows = training.part_size(world)
     if device.type == "cpu":
