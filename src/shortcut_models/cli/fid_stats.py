@@ -1,29 +1,15 @@
 """The command `shortcut fid-stats`."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..config import DERIVED, NonNegativeInt, PositiveInt
-from .parser import Command, Part, parse
-from .shared import OnDevice, check_out
+from ..config import NonNegativeInt
+from .shared import OfImages, OnDevice, check_out
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageOptions(Command):
-    """The options of `shortcut train images` that images are prepared with, as messages about images name them."""
-
-    image_size: PositiveInt | None = None
-    """side in pixels, as for the run (default: the images' own)"""
-    channels: Literal[1, 3] | None = None
-    """number of channels; 1 is grey, 3 is colour (default: that of the data)"""
-    skip_damaged: bool = False
-    """leave out images that cannot be read"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FidStats(OnDevice):
+class FidStats(OfImages, OnDevice):
     data: str
     """images: a folder, tar shards, .npz or idx files"""
     out: Path
@@ -38,15 +24,6 @@ class FidStats(OnDevice):
     """SHA-256 that the file of --inception must have, in hexadecimal digits (default: none)"""
     trust_file: bool = False
     """open the file of --inception without a hash; opening TorchScript runs code of the file"""
-
-    task: ImageOptions = field(default=ImageOptions(), metadata=DERIVED)
-
-    @classmethod
-    def read(cls, words: Sequence[str], prog: str, about: str) -> Command:
-        """Return the command; see `Command.read`."""
-        task = Part(ImageOptions(), "task", "task.")
-        given, of_task = parse([Part(cls), task], words, prog, about)
-        return Part(cls).build({**given, "task": task.build(of_task)})
 
     def __call__(self) -> None:
         from ..evaluation.fid_reference import measure

@@ -1,17 +1,13 @@
 """The command `shortcut inspect`."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from ..config import DERIVED
 from ..errors import UserError
-from .fid_stats import ImageOptions
-from .parser import Command, Part, parse
-from .shared import check_out
+from .shared import ImageOptions, OfImages, check_out
 
 if TYPE_CHECKING:
     from ..tasks import Images
@@ -21,19 +17,11 @@ _SIDE = 64  # of images of several sizes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inspect(Command):
+class Inspect(OfImages):
     data: Positional[str]
     """images or demonstrations, as --data of a training takes them, or latents that `shortcut encode` wrote"""
     out: Path | None = None
     """picture of examples, .png: some of each class, or an episode (default: no picture)"""
-    task: ImageOptions = field(default=ImageOptions(), metadata=DERIVED)
-
-    @classmethod
-    def read(cls, words: Sequence[str], prog: str, about: str) -> Command:
-        """Return the command; see `Command.read`."""
-        task = Part(ImageOptions(), "task", "task.")
-        given, of_task = parse([Part(cls), task], words, prog, about)
-        return Part(cls).build({**given, "task": task.build(of_task)})
 
     def __call__(self) -> None:
         from ..system.files import writing

@@ -2,17 +2,17 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import annotated_types as at
 from tyro.conf import Positional, arg
 
-from ..config import NonNegativeInt, PositiveInt
+from ..config import DERIVED, NonNegativeInt, PositiveInt
 from ..errors import UserError
 from ..text import quote
-from .parser import Command
+from .parser import Command, Part, parse
 
 if TYPE_CHECKING:
     from ..models.model import Model
@@ -121,3 +121,29 @@ def check_video_out(path: Path) -> None:
 
     check_video(path)
     check_out(path, path.suffix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions(Command):
+    """The options of `shortcut train images` that images are prepared with, as messages about images name them."""
+
+    image_size: PositiveInt | None = None
+    """side in pixels, as for the run (default: the images' own)"""
+    channels: Literal[1, 3] | None = None
+    """number of channels; 1 is grey, 3 is colour (default: that of the data)"""
+    skip_damaged: bool = False
+    """leave out images that cannot be read"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfImages(Command):
+    """A command on images that are prepared as for a run."""
+
+    task: ImageOptions = field(default=ImageOptions(), metadata=DERIVED)
+
+    @classmethod
+    def read(cls, words: Sequence[str], prog: str, about: str) -> Command:
+        """Return the command; see `Command.read`."""
+        task = Part(ImageOptions(), "task", "task.")
+        given, of_task = parse([Part(cls), task], words, prog, about)
+        return Part(cls).build({**given, "task": task.build(of_task)})

@@ -67,13 +67,13 @@ def read_layout(folder: Path) -> checkpoint.Content:
 
 @torch_defaults(gradients=True)
 def assemble(
-    weights: dict[str, Tensor], header: dict[str, Any], where: Path, *, device: str | torch.device, **given: Any
-) -> Model:
+    weights: dict[str, Tensor], header: dict[str, Any], where: Path, *, device: str | torch.device,
+    network: Network | None = None, objective: Objective | None = None, task: Task | None = None,
+) -> Model:  # fmt: skip
     """Make a model from its weights and configuration; see `load`. where: what messages call it."""
     try:
-        task: Task = rebuild("task", header["task"], given.get("task"))
-        objective: Objective = rebuild("objective", header["objective"], given.get("objective"))
-        network: Network | None = given.get("network")
+        task = rebuild("task", header["task"], task)
+        objective = rebuild("objective", header["objective"], objective)
         if network is None:
             config: NetworkConfig = rebuild("network", header["network"], None)
             network = config.build(task.shape, task.conditions)

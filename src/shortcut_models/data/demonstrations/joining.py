@@ -42,6 +42,8 @@ def join(sets: Sequence[tuple[str, Demonstrations]]) -> Demonstrations:
 
 def _observation(name: str, sets: Sequence[tuple[str, Demonstrations]]) -> np.ndarray:
     arrays = [(where, part.observations[name]) for where, part in sets]
+    if not all(is_image(array) for _, array in arrays):  # so that images joined earlier are not taken for all of them
+        return stack_vectors(name, [Block(where, len(array), array) for where, array in arrays])
 
     def blocks() -> Iterator[Block]:
         for where, array in arrays:
@@ -49,8 +51,7 @@ def _observation(name: str, sets: Sequence[tuple[str, Demonstrations]]) -> np.nd
                 piece = array[start : start + _BLOCK_FRAMES]
                 yield Block(where, len(piece), piece)
 
-    # Images are memory-mapped.
-    files = [Path(array.filename) for _, array in arrays if is_image(array)]  # type: ignore[attr-defined]
+    files = [Path(array.filename) for _, array in arrays]  # type: ignore[attr-defined]  # images are memory-mapped
     return read_frames(name, arrays[0][1], files, blocks)
 
 

@@ -90,6 +90,16 @@ def test_sets_that_do_not_fit_are_refused_in_one_line(name: str, tmp_path: Path)
         read(make(tmp_path))
 
 
+def test_images_that_were_joined_before_are_not_taken_for_those_of_a_set_with_vectors(tmp_path: Path) -> None:
+    images = f"{demos.make_native(tmp_path)},{more(tmp_path / 'more')}"
+    read(images)  # they are in the cache from now on
+    native.prepare_folder(tmp_path / "vectors", "push-t", {})
+    seen = {"image": states(6)[:, :3], "state": states(6)}
+    native.write_episode(tmp_path / "vectors", 50, seen, actions(6), 0.0)
+    with refusal("image is .* in .*vectors and .* in .*native: use one size for all"):
+        read(f"{images},{tmp_path / 'vectors'}")
+
+
 def test_nothing_between_commas_is_not_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"^,: this does not exist: use a folder"):
