@@ -31,6 +31,7 @@ def test_the_same_images_under_another_spelling_continue(here: Path) -> None:
         assert steps_of(Path("run"))[-1] == steps
 
 
+@pytest.mark.long
 def test_a_teacher_and_first_weights_under_another_spelling_continue(here: Path) -> None:
     train(Path("flow"), "--objective", "flow", options=POINTS)
     (here / "link").symlink_to("flow")

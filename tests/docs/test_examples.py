@@ -84,6 +84,7 @@ def test_my_objectives_targets_are_those_of_the_exact_flow(my_objective: ModuleT
     assert all(torch.allclose(end, ends[0], atol=1e-5) for end in ends)
 
 
+@pytest.mark.long
 @pytest.mark.multiprocess
 def test_my_images_takes_a_folder(tmp_path: Path) -> None:
     for name in ("cat", "dog"):

@@ -78,7 +78,15 @@ def kill_at_changes(tmp_path: Path, whole: Path, number: int) -> bool:
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("number", [5, FIRST_SAVED - 1, FIRST_SAVED, 35])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(5, marks=pytest.mark.long),
+        pytest.param(FIRST_SAVED - 1, marks=pytest.mark.long),
+        FIRST_SAVED,
+        pytest.param(35, marks=pytest.mark.long),
+    ],
+)
 def test_a_run_killed_while_it_writes(tmp_path: Path, whole: Path, number: int) -> None:
     """Before its configuration is there, while it writes a checkpoint and gives it its name, and while one goes."""
     assert kill_at_changes(tmp_path, whole, number)
@@ -93,7 +101,7 @@ def test_a_run_killed_at_every_single_change_of_a_file(tmp_path: Path, whole: Pa
     assert number > 40
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))])
 def test_a_run_killed_at_a_random_moment(tmp_path: Path, whole: Path, seed: int) -> None:
     run, said = tmp_path / "run", tmp_path / "said"
     process = fork((*RUN, "--run", run), said=said)

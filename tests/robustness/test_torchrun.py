@@ -86,6 +86,7 @@ def test_refusals_of_two_processes_are_said_once(tmp_path: Path, words: tuple[ob
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_a_lost_process_ends_the_other_and_the_run_goes_on(tmp_path: Path, parallel: str) -> None:
     """Killed, it takes the other along, in a line; stopped by a signal, in the same step."""

@@ -55,6 +55,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: signal.Sig
     assert [json.loads(line)["step"] for line in lines(tmp_path / "run")] == list(range(1, step + 1))
 
 
+@pytest.mark.long
 def test_a_process_of_its_own_stops_just_so(tmp_path: Path) -> None:
     words = (*DIGITS, "--run", tmp_path / "run", "--train-steps", 100_000, "--log-every", 1)
     process = subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True, env=environment())

@@ -19,8 +19,9 @@ from ..evaluation.evaluate import evaluate
 from ..evaluation.results import read_result
 from ..models.checkpoint import MODEL, STATE, newest
 from ..models.legacy import upgrade_config
-from ..models.loading import describe, load
+from ..models.loading import load
 from ..models.model import Model
+from ..models.parts import describe
 from ..models.run import Run, same_place
 from ..objectives import OBJECTIVES, with_shared_options
 from ..recipes.library import Recipe

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float, UInt64
 
 from ..errors import UserError
-from ..models.loading import describe
 from ..models.model import Model
+from ..models.parts import describe
 from ..randomness import sample_noise
 from ..system.files import writing
 from ..system.hashing import hash_tensors

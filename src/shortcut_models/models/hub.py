@@ -10,8 +10,9 @@ from .._version import __version__
 from ..errors import UserError
 from ..system.files import write_atomically, write_json
 from .checkpoint import HEADER, MODEL
-from .loading import CONFIG, LAYOUT, describe, load
+from .loading import CONFIG, LAYOUT, load
 from .model import Model
+from .parts import describe
 
 try:
     from huggingface_hub import ModelHubMixin, snapshot_download

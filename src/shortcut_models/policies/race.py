@@ -14,7 +14,7 @@ from ..drawing.style import FAINT, INK, colour_of
 from ..drawing.video import Frame, rate_of, width_of, write_video
 from ..errors import UserError
 from ..metrics.catalogue import score as score_entry
-from ..models.loading import describe
+from ..models.parts import describe
 from ..system.progress import progress
 from ..text import format_steps
 from .environments import Environment

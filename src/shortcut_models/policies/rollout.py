@@ -15,7 +15,8 @@ from pathlib import Path
 
 from .._version import __version__
 from ..errors import Stopped, UserError
-from ..models.loading import assemble, describe, find
+from ..models.loading import assemble, find
+from ..models.parts import describe
 from ..models.run import Run
 from ..system.files import cache_folder, write_json
 from ..system.hashing import hash_tensors

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..metrics.catalogue import score
-from ..models.loading import describe
+from ..models.parts import describe
 from ..text import format_steps, format_table
 from .episode import Episode
 from .rollout import PolicyRun

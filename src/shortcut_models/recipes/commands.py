@@ -7,7 +7,7 @@ from typing import Any
 
 from ..config import options, word
 from ..evaluation.results import precision_of
-from ..models.loading import REGISTRIES, describe
+from ..models.parts import REGISTRIES, describe
 from .library import RECIPES, Recipe
 
 PREFIXES = {"task": "task.", "network": "network.", "objective": "objective.", "training": ""}

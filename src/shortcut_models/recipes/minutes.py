@@ -17,15 +17,15 @@ import torch.nn.functional as F
 
 from ..config import to_dict
 from ..errors import UserError
-from ..models.loading import describe, rebuild
+from ..models.parts import describe, rebuild
 from ..models.run import Run
 from ..objectives import Shortcut
 from ..system.machine import torch_device
 from ..system.progress import say
 from ..tasks import Images
-from ..training.callbacks import PREVIEW_SECONDS
 from ..training.options import Training
 from ..training.plan import format_minutes, measure
+from ..training.previews import PREVIEW_SECONDS
 from .candidates import CANDIDATES, Candidate
 from .commands import changes
 from .library import Recipe

@@ -13,7 +13,7 @@ from ..drawing.points import Points, plane, window
 from ..drawing.style import FAINT, INK, LINES, PALE, RAINBOW, colour_of, new_figure, picture_of, rainbow, styled
 from ..drawing.video import encode_gif
 from ..errors import UserError
-from ..models.loading import rebuild
+from ..models.parts import rebuild
 from ..models.run import Run
 from ..system.files import write_atomically
 

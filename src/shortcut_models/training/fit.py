@@ -13,8 +13,8 @@ from ..base import Dataset, Network, NetworkConfig, Objective, Task
 from ..config import to_dict
 from ..errors import UserError
 from ..models.checkpoint import newest_step
-from ..models.loading import describe
 from ..models.model import Model
+from ..models.parts import describe
 from ..models.run import Run
 from ..system.defaults import torch_defaults
 from ..system.distributed import Processes, process_group
@@ -29,8 +29,9 @@ from .plan import Plan, TimeLimit
 from .saving import Saver, resume, whole_weights
 from .side_work import SideWork
 from .state import State
+from .teacher import describe_teacher, init_from_teacher
 from .trainer import Trainer
-from .warm_start import describe_teacher, init_from_teacher, load_initial_weights
+from .warm_start import load_initial_weights
 
 
 @torch_defaults(gradients=True)

@@ -17,7 +17,7 @@ from ..system.distributed import ALONE, Processes
 from ..system.files import write_atomically
 from ..system.progress import progress
 from ..system.signals import StopRequest
-from .warm_start import describe_teacher, dropout_of
+from .teacher import describe_teacher, dropout_of
 
 SHARD = 1000  # pairs in a file
 AT_ONCE = 250  # pairs made in one batch

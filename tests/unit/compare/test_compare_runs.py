@@ -25,6 +25,7 @@ pytestmark = pytest.mark.multiprocess
 __all__ = ["processes_that_start_at_once"]
 
 
+@pytest.mark.long
 def test_methods_and_seeds_are_added_and_only_they_are_trained(tmp_path: Path) -> None:
     out, done = tmp_path / "out", set()
     for words, expected in (
@@ -145,7 +146,7 @@ def forked(words: tuple[object, ...], said: Path) -> Forked:
 @pytest.mark.parametrize(
     ("start", "workers"),
     [
-        (forked, 1),
+        pytest.param(forked, 1, marks=pytest.mark.long),
         pytest.param(started, 1, marks=pytest.mark.long),
         pytest.param(started, 2, marks=pytest.mark.long),
     ],

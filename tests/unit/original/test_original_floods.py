@@ -73,7 +73,7 @@ def test_laughs_by_the_billion_are_not_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("little_memory")
-@pytest.mark.parametrize("inside", [b"\x85", b"l", b"}" + text("a") + b"2"])
+@pytest.mark.parametrize("inside", [b"\x85", b"l", pytest.param(b"}" + text("a") + b"2", marks=pytest.mark.long)])
 def test_deep_nests_are_refused(inside: bytes, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pkl"
     nest = {b"\x85": b")" + b"\x85" * 100_000, b"l": b"(" * 50_000 + b"l" * 50_000}.get(inside)

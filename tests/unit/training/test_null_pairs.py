@@ -21,7 +21,7 @@ from shortcut_models.objectives import ConsistencyDistillation, FlowMatching, Pr
 from shortcut_models.system.signals import StopRequest
 from shortcut_models.tasks import Digits, Toy
 from shortcut_models.training.pairs import make_pairs
-from shortcut_models.training.warm_start import init_from_teacher
+from shortcut_models.training.teacher import init_from_teacher
 
 OBJECTIVE = Reflow(max_steps=8, pairs=100, pair_steps=2)
 

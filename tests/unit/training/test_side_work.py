@@ -21,7 +21,7 @@ from shortcut_models.models.model import Model
 from shortcut_models.models.run import Run
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import Shortcut
-from shortcut_models.training import callbacks, trainer
+from shortcut_models.training import callbacks, previews, trainer
 from shortcut_models.training.fit import fit
 from shortcut_models.training.options import Training
 from shortcut_models.training.side_work import HELDOUT, PREVIEW, SNAPSHOT, SideWork
@@ -170,7 +170,7 @@ def test_a_preview_that_takes_long_has_fewer_numbers_of_steps(
     state = State.new(Scale(), Regress(), TRAINING, torch.device("cpu"))
     model = Slow(Scale(), Shortcut(max_steps=8), Line())
     side = SideWork(state, TRAINING, clock=clock)
-    callbacks.picture(model, tmp_path / "p.png", callbacks.preview_counts(model), side)
+    previews.picture(model, tmp_path / "p.png", previews.preview_counts(model), side)
     assert made == rows
     assert Image.open(tmp_path / "p.png").format == "PNG"
 

@@ -19,7 +19,7 @@ from shortcut_models.models.run import Run
 from shortcut_models.networks import DiTConfig
 from shortcut_models.objectives import FlowMatching, ProgressiveDistillation, Reflow
 from shortcut_models.tasks import Digits
-from shortcut_models.training.warm_start import init_from_teacher
+from shortcut_models.training.teacher import init_from_teacher
 
 
 @pytest.mark.parametrize(
