@@ -21,7 +21,7 @@ from shortcut_models.models.loading import load
 from shortcut_models.models.run import Run
 from shortcut_models.objectives import OBJECTIVES
 
-pytestmark = pytest.mark.multiprocess
+pytestmark = [pytest.mark.multiprocess, pytest.mark.long]  # it trains all methods
 
 __all__ = ["processes_that_start_at_once"]
 
