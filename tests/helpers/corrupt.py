@@ -67,7 +67,7 @@ def data(place: Path) -> None:
     images[5, 3, 3] = np.nan
     np.savez(place / "nan.npz", images=images)
     np.savez(place / "objects.npz", images=np.array([{}, []], dtype=object))
-    for name in ("text.npz", "text.tar", "t-images-idx3-ubyte"):
+    for name in ("text.npz", "text.tar", "text.parquet", "t-images-idx3-ubyte"):
         (place / name).write_text("words " * 200)
     train(place / "moved", "--data", place / "moved-data", options=("train", "images", *DIGITS[2:]))
     shutil.rmtree(place / "moved-data")

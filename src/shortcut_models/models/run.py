@@ -93,8 +93,8 @@ class Run:
         """Return the configuration as JSON values. Raises UserError if it is missing or damaged."""
         try:
             config = json.loads(self.config.read_bytes())
-            if all(isinstance(config[part], dict) for part in PARTS):
-                return upgrade_config(config)
+            if all(isinstance(config[part], dict) for part in PARTS) and _is_sound(config := upgrade_config(config)):
+                return config
         except FileNotFoundError:
             reason = "is not a run, as it does not have a config.json"
             raise UserError(f"{self.path} {reason}: train one with `shortcut train`") from None
@@ -128,6 +128,13 @@ class Run:
         kept = [line for line in self.read_metrics() if line["step"] <= step]
         if self.metrics.exists():
             write_atomically(self.metrics, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+
+def _is_sound(config: dict[str, Any]) -> bool:
+    """Return whether what commands read of a configuration is of its type, though it may have been edited."""
+    names = [config.get("recipe"), *(config[part].get("name") for part in PARTS)]
+    steps = config["training"].get("train_steps", 1)
+    return all(isinstance(name, str | None) for name in names) and isinstance(steps, int) and steps > 0
 
 
 def refuse_other_run(path: Path, earlier: dict[str, Any], config: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ import errno
 import functools
 import json
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -13,9 +14,18 @@ from typing import Any, BinaryIO
 
 import platformdirs
 
+from ..errors import UserError
+
 NO_FILE = (errno.ENOENT, errno.ELOOP)  # errors of a link that leads nowhere
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOTTY, errno.EINVAL}
 """errors of a file system without locks"""
+
+
+def absolute_path(text: str | Path) -> str:
+    """Return the absolute path that a user's words mean. Raise UserError for the address of a page or a store."""
+    if re.match(r"[a-z][a-z0-9+.-]+://", str(text), re.IGNORECASE):
+        raise UserError(f"{text} is not a path but an address: download it, and pass the file or folder")
+    return os.path.abspath(os.path.expanduser(text))
 
 
 def cache_folder(kind: str = "images") -> Path:

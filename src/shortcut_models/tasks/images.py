@@ -1,7 +1,6 @@
 """The user's own images: a folder, tar shards, an .npz file, MNIST-style idx files or a table of Hugging Face."""
 
 import functools
-import os
 import warnings
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
@@ -20,6 +19,7 @@ from ..data.images.hugging_face import PREFIX
 from ..data.images.layout import ACCEPTED
 from ..data.images.notes import Notes
 from ..errors import UserError
+from ..system.files import absolute_path
 from ..system.hashing import hash_bytes
 from .image_data import describe_images, draw_examples, notes_on_labels
 from .pixel_metrics import PixelJudge, fair_sample
@@ -200,7 +200,7 @@ class Images(PictureTask):
     def location(self) -> str:
         """The data's absolute path, or its name in the Hub."""
         data = str(self.data)
-        return data if data.startswith(PREFIX) else os.path.abspath(os.path.expanduser(data))
+        return data if data.startswith(PREFIX) else absolute_path(data)
 
     def pictures(self, split: str) -> ImageSet | InPlaceSet:
         return self._source.train if split == "train" else self._source.test

@@ -204,10 +204,20 @@ def test_an_empty_directory_and_one_left_at_the_very_start_will_do(tmp_path: Pat
     assert sorted(tree(tmp_path)) == [".lock", "config.json"]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"{}", b'{"task": 3}', b'"text"'])
-def test_a_damaged_configuration_is_said_to_be(tmp_path: Path, content: bytes) -> None:
+PARTS = {part: {"name": part} for part in ("task", "network", "objective", "training")}
+EDITED = [
+    json.dumps({"recipe": "r"} | PARTS | edit)
+    for edit in (
+        {"recipe": []}, {"task": {"name": {}}}, {"network": {"name": 3}}, {"objective": {"name": []}},
+        *({"training": {"train_steps": steps}} for steps in (None, "many", [], 0, 1.5)),
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"{}", b'{"task": 3}', b'"text"', *EDITED])
+def test_a_damaged_configuration_is_said_to_be(tmp_path: Path, content: bytes | str) -> None:
     run = begin(tmp_path)
-    run.config.write_bytes(content)
+    run.config.write_bytes(content if isinstance(content, bytes) else content.encode())
     for look in (run.read_config, lambda: run.check(config())):
         with pytest.raises(UserError, match=r"config\.json is damaged"):
             look()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...errors import UserError
+from ...system.files import absolute_path
 from . import lerobot, native, robomimic, zarr
 from .episodes import Demonstrations
 from .joining import join
@@ -44,7 +45,7 @@ def read(path: str | Path, names: Sequence[str] = ()) -> Demonstrations:
 
 
 def _read(path: str | Path, names: Sequence[str]) -> Demonstrations:
-    place = Path(os.path.abspath(os.path.expanduser(path)))
+    place = Path(absolute_path(path))
     try:
         return _find_reader(place)(place, names)
     except UserError as error:
@@ -59,7 +60,7 @@ def is_demonstrations(path: str | Path) -> bool:
     """Return whether a path holds demonstrations of a known format, by its files' names and first bytes."""
     try:
         first = str(path) if os.path.exists(os.path.expanduser(path)) else str(path).split(",")[0]
-        return not first.endswith(".npz") and bool(_find_reader(Path(os.path.abspath(os.path.expanduser(first)))))
+        return not first.endswith(".npz") and bool(_find_reader(Path(absolute_path(first))))
     except (UserError, OSError):
         return False
 

@@ -31,7 +31,8 @@ def open_tables(data: str | tuple[Path, ...]) -> Mapping[str, Any]:
         import datasets
     except ImportError:
         raise UserError("Hugging Face data needs an extra: pip install 'shortcut-models[datasets]'") from None
-    where, hint = data, "save it again"
+    where, hint, verbosity = data, "save it again", datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what it logs before it raises is in the error
     try:
         if isinstance(data, tuple):
             where, hint = f"{data[0]} or one beside it", "a file is damaged, copy it again"
@@ -47,6 +48,8 @@ def open_tables(data: str | tuple[Path, ...]) -> Mapping[str, Any]:
             found = datasets.load_from_disk(data)
     except Exception as error:  # it raises almost anything
         raise UserError(f"cannot load {where} ({first_line(error)}): {hint}") from None
+    finally:
+        datasets.logging.set_verbosity(verbosity)
     return found if isinstance(found, dict) else {"": found}
 
 

@@ -50,7 +50,7 @@ def _find(data: str) -> dict[str, ImageFiles]:
         return _file(path)
     if any(sign in data for sign in "*?[{"):
         return _pattern(data)
-    raise UserError(f"{data} does not exist: pass --data with {ACCEPTED}")
+    raise UserError(f"{data} does not exist: choose {ACCEPTED}")
 
 
 def _file(path: Path) -> dict[str, ImageFiles]:
@@ -58,12 +58,12 @@ def _file(path: Path) -> dict[str, ImageFiles]:
     if kind == "npz":
         return _npz(path)
     if kind == "folder":
-        raise UserError(f"{path} is a single image: pass --data with the folder that holds the images")
+        raise UserError(f"{path} is a single image: choose the folder that holds the images")
     if kind is not None:
         return {"train": _files(kind, path.parent, [path])}
     if path.suffix.lower() in {".zip", ".7z", ".rar"}:
-        raise UserError(f"{path} is an archive that is not read: unpack it and pass --data with the folder")
-    raise UserError(f"{path} is of a type that is not read: pass --data with {ACCEPTED}")
+        raise UserError(f"{path} is an archive that is not read: unpack it and choose the folder")
+    raise UserError(f"{path} is of a type that is not read: choose {ACCEPTED}")
 
 
 def _files(kind: Kind, folder: Path, paths: list[Path], inner: str = "") -> ImageFiles:
@@ -99,7 +99,7 @@ def _pattern(pattern: str) -> dict[str, ImageFiles]:
     paths: set[Path] = set()
     for name in names:
         if not (found := glob.glob(name)):
-            raise UserError(f"no file matches {name}: pass --data with a pattern of tar shards that are there")
+            raise UserError(f"no file matches {name}: choose a pattern of tar shards that are there")
         paths.update(map(Path, found))
     for path in sorted(paths):
         if not _KINDS["tar"][1].search(path.name):
@@ -232,7 +232,7 @@ def _contents(folder: Path, *, by_name: bool = True) -> dict[str, ImageFiles]:
     if not kinds:
         types = sorted({path.suffix.lower() for path in files if path.suffix})
         seen = f" (it has {', '.join(types[:4])} files)" if types else ""
-        raise UserError(f"no images in {folder}{seen}: pass --data with {ACCEPTED}")
+        raise UserError(f"no images in {folder}{seen}: choose {ACCEPTED}")
     if len(kinds) > 1:
         name = f"pass --data '{folder}/*.tar' for the shards" if "tar" in kinds else "name the other in --data"
         raise UserError(f"{folder} holds {held[0]} and {held[1]}: move one kind away, or {name}")

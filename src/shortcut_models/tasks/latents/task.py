@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from ...data.arrays import BatchDataset
 from ...data.images import ImageSet
 from ...data.images.layout import ACCEPTED
 from ...errors import UserError
+from ...system.files import absolute_path
 from ..image_data import describe_images
 from ..images import Images, PictureTask, check_classes
 from ..pixel_metrics import FIT_ON, fair_sample
@@ -126,7 +126,7 @@ class Latents(PictureTask):
 
     @property
     def _path(self) -> Path:
-        return Path(os.path.abspath(os.path.expanduser(str(self.data))))
+        return Path(absolute_path(str(self.data)))
 
     def _as_images(self, channels: Literal[1, 3]) -> Images:
         return Images(
