@@ -1,4 +1,4 @@
-"""The whole protocol, on one screen: what a network, an objective and a task are to one another.
+"""The whole protocol: what a network, an objective and a task are to one another.
 
 A shortcut model is one network that predicts the average velocity of a flow over the interval [t, t + d]
 (Frans et al. 2024, arXiv 2410.12557, eq. 3)::

@@ -1,8 +1,8 @@
-"""What ends a command, other than a fault of ours."""
+"""Errors that the command line reports in one line, without a traceback."""
 
 
 class UserError(ValueError):
-    """Something the caller can put right. The message is one line: what is wrong, and what to do.
+    """Something the caller can fix. The message is one line: what is wrong, and what to do.
 
     The command line prints it without a traceback and exits with status 2.
     """

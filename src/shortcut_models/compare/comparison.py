@@ -25,7 +25,7 @@ from ..models.parts import describe
 from ..models.run import Run, same_place
 from ..objectives import OBJECTIVES, with_shared_options
 from ..recipes.library import Recipe
-from ..recipes.train import teacher_of, train_recipe, with_steps
+from ..recipes.train import teacher_of, train_recipe, training_for
 from ..system.files import write_json
 
 TEACHER = "teacher"  # name of the trials that train what other methods learn from
@@ -185,7 +185,7 @@ class Comparison:
             )
         # A picture and a held-out loss at the end are enough; a training that is stopped resumes from a quarter of it.
         training = dataclasses.replace(
-            with_steps(self.recipe, steps), seed=self.recipe.training.seed + seed,
+            training_for(self.recipe.training, steps), seed=self.recipe.training.seed + seed,
             checkpoint_every=max(steps // 4, 1), keep=1, sample_every=steps, heldout_every=steps, snapshots=0,
         )  # fmt: skip
         return dataclasses.replace(self.recipe, training=training)

@@ -143,7 +143,7 @@ def checks(
     least = real_vs_real_fid(reference, num)
     if least is not None:
         text = f"FID {least:.4g} for {num:,} of the reference's own images: samples cannot do better"
-        lines.append(("floor", text, least <= best))
+        lines.append(("real-vs-real", text, least <= best))
     lines.append(("weights", f"averaged (EMA), of training step {sampler.model.step:,}", True))
     return [{"what": what, "found": text, "ok": bool(ok), "steps": list(found)} for what, text, ok in lines]
 

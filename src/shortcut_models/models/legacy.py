@@ -17,7 +17,7 @@ _STATE = {"teacher": "target_net", "source": "teacher", "streak": "bad_steps_in_
 
 
 def is_old(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration was written by version 0.1."""
+    """Return whether a configuration was written by version 0.1."""
     return str(config.get("version", "")).startswith("0.1.")
 
 

@@ -67,7 +67,7 @@ def load(
     objective: Objective | None = None,
     task: Task | None = None,
 ) -> Model:
-    """The model of a run directory (its newest checkpoint that is whole), of one `model.safetensors` file, or of a
+    """Load the model of a run directory (its newest checkpoint that is whole), of one `model.safetensors` file, or of a
     folder in the Hub's layout (see `hub.HubModel`).
 
     Args:
@@ -104,5 +104,5 @@ def find(path: Path) -> tuple[Path, checkpoint.Content]:
         raise UserError(f"{path} does not exist: pass a run directory or a model file")
     content = checkpoint.read(path)
     if path.name == checkpoint.STATE:
-        raise UserError(f"{path} is what a run resumes from, not its model: pass {checkpoint.MODEL} beside it")
+        raise UserError(f"{path} is the state of a training, not a model: pass {checkpoint.MODEL} beside it")
     return path, content

@@ -14,7 +14,7 @@ from ..system.files import locked, write_atomically, write_json
 from .legacy import upgrade_config
 
 FREE_TO_CHANGE = frozenset({"checkpoint_every", "keep", "log_every", "heldout_every", "sample_every", "side_share"})
-FREE_TO_CHANGE |= {"workers", "device", "tensorboard", "parallel", "accumulate", "train_steps"}
+FREE_TO_CHANGE |= {"snapshots", "workers", "device", "tensorboard", "parallel", "accumulate", "train_steps"}
 """Training options that may change when a run resumes: they do not affect the weights, or depend on the machines; what
 another number of train_steps means, `training.saving` knows"""
 OTHER_RUN = "choose another directory with --run"

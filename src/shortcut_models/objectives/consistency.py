@@ -1,8 +1,8 @@
 """Consistency models (Song et al. 2023) on the straight path, as distillation and as training from data alone.
 
-The network's velocity says where a point's path ends: data = x + (1 - t) velocity. A consistency model is taught to say
-the same at neighbouring points of one path. Distillation finds the neighbour with a trained flow model, training takes
-the next point of the line between noise and data, at a distance that shrinks in the course of training.
+The network's velocity says where a point's path ends: data = x + (1 - t) velocity. A consistency model is trained to
+predict the same at neighbouring points of one path. Distillation finds the neighbour with a trained flow model,
+training takes the next point of the line between noise and data, at a distance that shrinks during training.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class _Consistency(NetworkTargets):
 
 @dataclass(frozen=True)
 class ConsistencyDistillation(_Consistency):
-    """Agree with oneself, after one small step of a trained flow model."""
+    """Match the target network's prediction after one small step of a trained flow model."""
 
     requires: ClassVar[Requires] = "teacher"
 
@@ -64,7 +64,7 @@ class ConsistencyDistillation(_Consistency):
 
 @dataclass(frozen=True)
 class ConsistencyTraining(_Consistency):
-    """Agree with oneself at the next point between a noise and its data, which comes nearer during training."""
+    """Match the target network at the next point of the line from noise to data, which comes nearer during training."""
 
     has_schedule: ClassVar[bool] = True
 

@@ -88,10 +88,10 @@ class _Reader(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> type[Inert]:
         if not all(re.fullmatch(rf"[\w.]{{1,{LONGEST}}}", text) for text in (module, name)):
-            raise UserError("asks for something whose name is not a name: refused")
+            raise UserError("asks for an invalid name: refused")
         whole = f"{module}.{name}"
         if module.partition(".")[0] not in LIBRARIES and whole not in SINGLE:
-            raise UserError(f"asks for {whole}, which a checkpoint has no use for: refused")
+            raise UserError(f"asks for {whole}, which a checkpoint does not need: refused")
         if whole not in self.names:
             if len(self.names) == MOST_NAMES:
                 raise UserError(f"asks for more than {MOST_NAMES:,} names, which no checkpoint needs: refused")

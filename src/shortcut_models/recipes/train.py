@@ -98,7 +98,7 @@ def two_phases(recipe: Recipe) -> tuple[Recipe, Recipe]:
             f"choose more, or pass --teacher"
         )
     objective = objective.with_options(pair_steps=min(objective.pair_steps, objective.max_steps))
-    rest = dataclasses.replace(recipe, objective=objective, training=with_steps(recipe, steps - steps // 2))
+    rest = dataclasses.replace(recipe, objective=objective, training=training_for(recipe.training, steps - steps // 2))
     return teacher_of(recipe, steps // 2), rest
 
 
@@ -142,11 +142,10 @@ def _check_runs(
 def teacher_of(recipe: Recipe, steps: int) -> Recipe:
     """Return the recipe of a flow-matching teacher with a number of optimiser steps."""
     objective = with_shared_options(recipe.objective, FlowMatching)
-    return dataclasses.replace(recipe, objective=objective, training=with_steps(recipe, steps))
+    training = dataclasses.replace(training_for(recipe.training, steps), snapshots=0)  # the student is animated
+    return dataclasses.replace(recipe, objective=objective, training=training)
 
 
-def with_steps(recipe: Recipe, steps: int) -> Training:
-    """Return the training with another number of optimiser steps, and a warm-up of at most an eighth of them."""
-    return dataclasses.replace(
-        recipe.training, train_steps=steps, warmup=min(recipe.training.warmup, steps // 8), snapshots=0
-    )
+def training_for(training: Training, steps: int) -> Training:
+    """Return the options for another number of optimiser steps, with a warm-up of at most an eighth of them."""
+    return dataclasses.replace(training, train_steps=steps, warmup=min(training.warmup, steps // 8))

@@ -54,10 +54,10 @@ class Stopping(Callback):
         if bad_steps >= MAX_BAD_STEPS or (trainer.is_last and bad_steps and no_good_step()):
             raise UserError(
                 f"loss or gradient was not finite in {bad_steps} steps in a row, up to step {trainer.step}: look for "
-                f"bad values in the data, or start again with a lower --learning-rate; earlier checkpoints are as they "
-                f"were"
+                f"bad values in the data, or start again with a lower --learning-rate; earlier checkpoints are "
+                f"unchanged"
             )
-        # Before the end, weights that are not known to give a finite loss replace no checkpoint.
+        # Before the end, weights that are not known to give a finite loss must not replace a checkpoint.
         trainer.saving = trainer.saving and (trainer.is_last or not bad_steps)
         trainer.stopping = bool(trainer.saving and trainer.signal_number and not trainer.is_last)
 
@@ -113,7 +113,7 @@ class Checkpoints(Callback):
         self.saver, self.config = saver, config
 
     def on_step(self, trainer: Trainer) -> None:
-        # Before the end, weights that are not known to give a finite loss replace no checkpoint.
+        # Before the end, weights that are not known to give a finite loss must not replace a checkpoint.
         if trainer.saving and (trainer.is_last or not int(trainer.state.bad_steps_in_a_row)):
             self.saver.save(self.config)
             for callback in trainer.callbacks:

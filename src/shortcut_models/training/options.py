@@ -1,4 +1,4 @@
-"""The trainer's options, and what follows from them alone."""
+"""The trainer's options, and values derived from them."""
 
 import math
 from dataclasses import dataclass

@@ -176,14 +176,14 @@ class TimeLimit(Callback):
         if trainer.is_last or trainer.stopping or (processes.world > 1 and step % ASKED_EVERY):
             return
         over = processes.all_reduce_max(int(time.monotonic() > self.end))
-        if not over or int(trainer.state.bad_steps_in_a_row):  # weights that may be bad replace no checkpoint
+        if not over or int(trainer.state.bad_steps_in_a_row):  # such weights must not replace a checkpoint
             return
         trainer.stop()
         if processes.main and not self.quiet:
             whole = f"{trainer.training.train_steps:,}"
             say(
-                f"the {format_minutes(self.minutes)} are over, at step {step:,} of {whole}: the run is saved; run the "
-                f"same command again to train the rest"
+                f"reached the time limit of {format_minutes(self.minutes)} at step {step:,} of {whole}: the run is "
+                f"saved; run the same command again to train the rest"
             )
 
 

@@ -99,8 +99,8 @@ def new_end(state: State, run: Run, training: Training) -> str:
     was, now = (stage_of((done - 1) / each, stages) + 1 for each in (earlier, steps))
     if was != now:
         raise UserError(
-            f"{run.path} has been trained for {done} of {earlier} steps, and is in stage {was} of {stages}, whose "
-            f"teacher came out of the stage before; of {steps} steps that would be stage {now}, with another teacher: "
+            f"{run.path} has been trained for {done} of {earlier} steps, and is in stage {was} of {stages}; with "
+            f"{steps} steps this would be stage {now}, which has another teacher: "
             f"pass --train-steps {earlier}, or start from scratch with --overwrite"
         )
     rates = (f"{each.learning_rate_at(done, stages):.3g}" for each in (training, before))

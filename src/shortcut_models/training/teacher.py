@@ -41,7 +41,7 @@ def init_from_teacher(network: Network, objective: Objective, task: Task, teache
         network.load_state_dict(teacher.network.state_dict())
     elif objective.stages > 1:
         which = "has other sizes" if other is None else "has {} {}, not {}".format(*other)
-        raise UserError(f"the teacher's network {which}, and the student takes its place: use the same")
+        raise UserError(f"the teacher's network {which}, but the student replaces it: use the same sizes")
 
 
 def _check_velocity(objective: Objective, trained_by: Objective) -> None:
@@ -69,7 +69,7 @@ def _check_null(objective: Objective, teacher: Model) -> None:
             )
     if dropout_of(objective, teacher.task):
         raise UserError(
-            "the teacher was trained with label-dropout 0, and knows nothing without a condition: pass "
+            "the teacher was trained with label-dropout 0, and cannot predict without a condition: pass "
             "--objective.label-dropout 0, or choose another"
         )
 

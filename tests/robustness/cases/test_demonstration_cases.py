@@ -646,7 +646,7 @@ def test_what_some_episodes_have_besides_is_told(tmp_path: Path) -> None:
 def test_missing_chunks_of_a_replay_buffer_are_told(name: str, tmp_path: Path) -> None:
     path = demos.make_zarr(tmp_path)
     next((path / "data" / name).glob("1.*")).unlink()
-    with pytest.warns(UserWarning, match=f"1 of 4 chunks of data/{name} are not there and are read as 0.0: copy"):
+    with pytest.warns(UserWarning, match=f"1 of 4 chunks of data/{name} are missing and are read as 0.0: copy"):
         read(path)
 
 

@@ -204,7 +204,7 @@ def test_the_command_prints_the_table_and_the_checks(place: Path, run: Path, tmp
     assert lines[1].split()[:3] == ["steps", f"FID-{NUM}", "kid"]
     assert [line.split()[0] for line in lines[2:4]] == ["4", "1"]
     assert [check["what"] for check in result["checks"]] == [
-        "samples", "distinct", "pixels", "size", "enough", "floor", "weights",
+        "samples", "distinct", "pixels", "size", "enough", "real-vs-real", "weights",
     ]  # fmt: skip
 
 

@@ -169,7 +169,7 @@ def test_bad_samples_fail_their_check() -> None:
         ("size", images, reference_of(images, image_shape=(16, 16, 1)), 1.0),
         ("enough", images[:4], good, 1.0),
         ("enough", images, reference_of(images, count=4), 1.0),
-        ("floor", images, good, 0.0),  # nearer than real images: the reference's own images, perhaps
+        ("real-vs-real", images, good, 0.0),  # nearer than real images: the reference's own images, perhaps
     ):
         assert not found(made, reference, best)[what]
 

@@ -40,7 +40,7 @@ def test_neighbourhoods_are_those_of_all_classes(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("num", [200, 1000, 4000])
-def test_the_floor_is_that_of_a_fair_sample(num: int) -> None:
+def test_real_against_real_is_that_of_a_fair_sample(num: int) -> None:
     """Within its scatter: a prefix, of some of the classes, is hundreds away."""
     expected = frechet_distance(*gaussian_fit(REAL[:: IMAGES // num]), *gaussian_fit(REAL))
     found = real_vs_real_fid(reference(REAL), num)
@@ -50,8 +50,8 @@ def test_the_floor_is_that_of_a_fair_sample(num: int) -> None:
         assert frechet_distance(*gaussian_fit(REAL[:num]), *gaussian_fit(REAL)) > 10
 
 
-def test_good_samples_are_not_below_the_floor() -> None:
-    """Fewer images have a higher FID, so there is no floor where fewer are kept than there are samples."""
+def test_good_samples_are_not_below_real_against_real() -> None:
+    """Fewer images have a higher FID, so nothing is measured where fewer are kept than there are samples."""
     good = features_of(np.arange(IMAGES) % CLASSES, 4)
     few = reference(REAL[::20])
     assert frechet_distance(*gaussian_fit(few.features), few.mu, few.sigma) > frechet_distance(

@@ -42,7 +42,7 @@ def test_other_names_are_refused(module: str, name: str, protocol: int, tmp_path
     order = f"touch {tmp_path / SENTINEL}".encode()
     path = tmp_path / "checkpoint.pkl"
     path.write_bytes(named(module, name, order, protocol=protocol) + b".")
-    refused(path, f"asks for {module}.{name}, which a checkpoint has no use for: refused")
+    refused(path, f"asks for {module}.{name}, which a checkpoint does not need: refused")
 
 
 INERT = [

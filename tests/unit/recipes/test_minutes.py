@@ -218,7 +218,8 @@ def test_it_ends_with_its_time_and_says_so(tmp_path: Path, machine: Any) -> None
     assert ended.code == 0
     done = steps_of(tmp_path)[-1]
     assert (
-        f"the 0.02 minutes are over, at step {done:,} of {recipe.training.train_steps:,}: the run is saved" in ended.err
+        f"reached the time limit of 0.02 minutes at step {done:,} of {recipe.training.train_steps:,}: the run is saved"
+        in ended.err
     )
     shortcut(*words)
     assert steps_of(tmp_path)[-1] > done

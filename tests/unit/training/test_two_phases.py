@@ -77,6 +77,12 @@ def test_pairs_are_made_in_no_more_steps_than_the_teacher_has(tmp_path: Path) ->
     assert Run(tmp_path / "run").read_config()["objective"]["pair_steps"] == 8
 
 
+def test_the_student_takes_the_snapshots_that_were_asked_for(tmp_path: Path) -> None:
+    train(tmp_path / "run", *PAIRS, "--snapshots", 1, options=POINTS)
+    assert len(list(Run(tmp_path / "run").snapshots.iterdir())) == 1
+    assert not Run(tmp_path / "run-teacher").snapshots.exists()
+
+
 def test_other_steps_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
     """With a constant schedule, too, where the teacher would be trained further, and the message name the warm-up."""
     words = (*PAIRS, "--schedule", "constant")

@@ -135,10 +135,10 @@ def _find_group(path: Path) -> str:
 
 
 def _warn_of_missing(array: Any) -> None:
-    """Warn of chunks that are not there: zarr reads them as its fill value."""
+    """Warn of missing chunks: zarr reads them as its fill value."""
     if missing := array.nchunks - array.nchunks_initialized:
         warnings.warn(
-            f"{missing} of {array.nchunks} chunks of {array.path} are not there and are read as {array.fill_value}: "
+            f"{missing} of {array.nchunks} chunks of {array.path} are missing and are read as {array.fill_value}: "
             f"copy the replay buffer again, unless they were never written",
             stacklevel=2,
         )

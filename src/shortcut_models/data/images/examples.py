@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,6 @@ import numpy as np
 from jaxtyping import Int64
 from PIL import Image
 
-from .folders import folder_classes
-from .labels import numbered, read_label_files
 from .notes import Notes
 
 Kind = Literal["folder", "tar", "npz", "idx", "table", "parquet"]
@@ -88,21 +85,3 @@ class Examples:
             return self if split == "train" else self.subset(order)
         count = min(MAX_HELD_OUT, max(1, len(self) // 10))
         return self.subset(order[:count] if split == "test" else sorted(order[count:]))
-
-
-def _open_file(root: Path, names: Sequence[str], index: int) -> Image.Image:
-    return Image.open(io.BytesIO((root / names[index]).read_bytes()))
-
-
-def read_folder(files: ImageFiles) -> Examples:
-    """Return image files, with labels from a file beside them, or else the sorted names of sub-folders as classes."""
-    names = [path.relative_to(files.root).as_posix() for path in files.files]
-    opened = functools.partial(_open_file, files.root, names)
-    values, remarks, source = read_label_files(files.label_files, files.files)
-    if values is not None:
-        labels, classes, trouble = numbered(files.label_files[0], values)
-        notes = Notes(remarks=(*remarks, *[trouble] * bool(trouble)), labels=source if labels is not None else "")
-        return Examples(files.root, names, opened, labels, len(classes) or count_classes(labels), classes, notes=notes)
-    labels, classes, trouble = folder_classes(names, files.label_files)
-    remarks += [trouble] * bool(trouble)
-    return Examples(files.root, names, opened, labels, len(classes), classes, notes=Notes(remarks=tuple(remarks)))

@@ -14,7 +14,8 @@ from ...system.files import cache_folder, file_stamp, writing
 from . import cache
 from .cache import ImageSet, cache_key, cannot_write
 from .decode import ColourFound, Target, decide, decode, first_side, probe
-from .examples import Examples, ImageFiles, read_folder
+from .examples import Examples, ImageFiles
+from .folders import read_folder
 from .hugging_face import read_table
 from .in_place import InPlaceSet
 from .layout import find_splits

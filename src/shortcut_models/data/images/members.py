@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import UserError
+from .class_names import split_path
 from .examples import ImageFiles
-from .folders import split_path
 from .labels import LABEL_FILE, LABEL_NAMES, named
 from .notes import IMAGE, is_leftover, note_file, note_leftover
 

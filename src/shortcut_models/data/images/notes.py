@@ -1,4 +1,4 @@
-"""What a reader finds beside the images that it reads: files passed over, labels, and what looks odd."""
+"""What a reader finds beside the images that it reads: files skipped, labels, and what looks odd."""
 
 import re
 from collections import Counter
@@ -28,7 +28,7 @@ class Notes:
     """What is said of data beside the number and size of its images."""
 
     left_out: dict[str, int] = field(default_factory=dict)
-    """how many of what were passed over; "(s)" in the words of what is where the plural is"""
+    """how many of what were skipped; "(s)" in the words of what is where the plural is"""
     remarks: tuple[str, ...] = ()
     """what may be wrong, a clause each"""
     labels: str = ""

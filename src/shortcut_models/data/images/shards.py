@@ -24,9 +24,9 @@ from ...errors import UserError
 from ...system.files import cache_folder, file_stamp, writing
 from ...system.progress import progress
 from .cache import cache_key, cannot_write
+from .class_names import below_common, member_classes, split_path
 from .decode import in_threads
 from .examples import Examples, ImageFiles, count_classes
-from .folders import below_common, member_classes, split_path
 from .labels import numbered
 from .members import Label, Member, explained, member_name, scan
 from .notes import Notes, note_leftover

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shortcut_models.data.images.folders import below_common, folder_classes, member_classes, split_path
+from shortcut_models.data.images.class_names import below_common, folder_classes, member_classes, split_path
 
 
 @pytest.mark.parametrize(
