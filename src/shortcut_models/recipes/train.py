@@ -6,15 +6,12 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from ..base import Task
 from ..errors import UserError
 from ..models.loading import load
 from ..models.model import Model
 from ..models.run import Run
 from ..objectives import FlowMatching, with_shared_options
-from ..randomness import seed_of
 from ..system.defaults import torch_defaults
 from ..system.distributed import process_group
 from ..system.torchrun import DAY
@@ -76,11 +73,9 @@ def train_recipe(
             processes.run_on_main(check)
             clear = (_Clear(Run(run)),) if overwrite else ()
             trained = train_recipe(name, of_teacher, beside, overwrite=overwrite, callbacks=clear, quiet=quiet)
-        torch.manual_seed(seed_of(recipe.training.seed))  # of the first weights; `fit` seeds everything else
-        network = recipe.network.build(task.shape, task.conditions)
         return fit(
-            network, recipe.objective, task, recipe.training, run, recipe=name, teacher=trained, init=init,
-            callbacks=[*limits, *callbacks], overwrite=overwrite, quiet=quiet,
+            recipe.network, recipe.objective, task, run=run, training=recipe.training, recipe=name, teacher=trained,
+            init=init, callbacks=[*limits, *callbacks], overwrite=overwrite, quiet=quiet,
         )  # fmt: skip
 
 

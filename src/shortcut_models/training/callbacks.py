@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from ..errors import UserError
+from ..models.run import Run
 from ..system.signals import StopRequest
 from .log import Line, Log, measures
 from .previews import SNAPSHOT_POINTS, picture, preview_counts, snapshot
@@ -29,7 +30,7 @@ class Callback:
         """Act on a line of the log before it is written; what is added to it is written too."""
 
     def on_save(self, trainer: Trainer) -> None:
-        """Act after a checkpoint; that of a sharded state may still be on its way to the disk."""
+        """Act after a checkpoint; that of a sharded state may still be on its way to the disk. Not without a run."""
 
     def on_end(self, trainer: Trainer) -> None:
         """Act after the last step, or the one that training stops at."""
@@ -86,11 +87,11 @@ class Logging(Callback):
 class Previews(Callback):
     """Draws pictures of samples, and takes snapshots for an animation, as far as their share of the time allows."""
 
-    def __init__(self, snapshot_steps: Collection[int]) -> None:
-        self.snapshot_steps = snapshot_steps
+    def __init__(self, run: Run, snapshot_steps: Collection[int]) -> None:
+        self.run, self.snapshot_steps = run, snapshot_steps
 
     def on_step(self, trainer: Trainer) -> None:
-        model, side, run = trainer.model, trainer.side, trainer.run
+        model, side, run = trainer.model, trainer.side, self.run
         try:
             if trainer.is_due(trainer.training.sample_every):
                 counts = preview_counts(model)

@@ -46,13 +46,15 @@ class Log(contextlib.AbstractContextManager["Log"]):
     """
 
     def __init__(
-        self, run: Run, training: Training, start: int, seconds: float, processes: Processes, *, quiet: bool
+        self, run: Run | None, training: Training, start: int, seconds: float, processes: Processes, *, quiet: bool
     ) -> None:  # fmt: skip
         self.run, self.processes = run, processes
         self.writer: Any = None
         if training.tensorboard and processes.main:
             from torch.utils.tensorboard import SummaryWriter
 
+            if run is None:
+                raise UserError("tensorboard writes into a run: pass run, or leave tensorboard out")
             self.writer = SummaryWriter(str(run.path / "tensorboard"), purge_step=start + 1)
         self.pending: dict[str, list[Tensor]] = defaultdict(list)
         self.since, self.since_step = seconds, start
@@ -76,8 +78,9 @@ class Log(contextlib.AbstractContextManager["Log"]):
         if not self.processes.main:
             return
         line = {name: value for name, value in line.items() if math.isfinite(value)}  # JSON has no others
-        with open(self.run.metrics, "a") as file:
-            file.write(json.dumps(line) + "\n")
+        if self.run is not None:
+            with open(self.run.metrics, "a") as file:
+                file.write(json.dumps(line) + "\n")
         if self.writer is not None:
             for name, value in line.items():
                 self.writer.add_scalar(name, value, step)

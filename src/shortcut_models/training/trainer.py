@@ -30,10 +30,11 @@ class Trainer:
     """what the step just taken measured, on the device: its loss, the norm of its gradient, ..."""
     saving: bool  # whether a checkpoint is saved after this step; set it in `on_step` to ask for one
     stopping: bool  # whether training ends after this step; see `stop`
+    run: Run | None  # the run's files; None where the training is in memory
     signal_number: int  # of the signal that training stops for; 0 is none
 
     def __init__(
-        self, state: State, model: Model, data: dict[str, Dataset], training: Training, run: Run,
+        self, state: State, model: Model, data: dict[str, Dataset], training: Training, run: Run | None,
         callbacks: "Sequence[Callback]", side: SideWork,
     ) -> None:  # fmt: skip
         self.state, self.model, self.training, self.run, self.callbacks = state, model, training, run, callbacks
@@ -61,7 +62,7 @@ class Trainer:
         return self.is_last or self.step % every == 0
 
     def train(self) -> None:
-        """Take the steps that are left. Raise Stopped where a signal ended them; the state has been saved."""
+        """Take the steps that are left. Raise Stopped where a signal ended them; a run has been saved."""
         side = self.side
         earlier, start = self.state.seconds + side.seconds, side.clock()
         with contextlib.closing(iter(self.batches)) as batches:  # also after an error within a step
@@ -77,7 +78,8 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_end(self)
         if self.stopping and self.signal_number:
-            raise Stopped(f"stopped at step {self.step} of {self.training.train_steps}, and saved", self.signal_number)
+            kept = "and saved" if self.run is not None else "and not saved, as it has no run"
+            raise Stopped(f"stopped at step {self.step} of {self.training.train_steps}, {kept}", self.signal_number)
 
     def stop(self) -> None:
         """End training after this step, with a checkpoint; called in `on_step`, by all processes."""
