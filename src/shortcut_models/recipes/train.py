@@ -2,11 +2,13 @@
 
 import dataclasses
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from ..base import Task
+from ..base import NetworkConfig, Objective, Task
+from ..config import choose
 from ..errors import UserError
 from ..models.loading import load
 from ..models.model import Model
@@ -21,8 +23,64 @@ from ..training.options import Training
 from ..training.plan import TimeLimit
 from ..training.trainer import Trainer
 from ..training.warm_start import check_objective
-from .library import Recipe
+from .library import RECIPES, Recipe
 from .minutes import fit_to_minutes
+from .options import check_guidance, with_options, with_parts, with_places
+
+
+def train(
+    recipe: str | Recipe, *, run: Path | str, steps: int | None = None,
+    data: Path | str | None = None, vae: Path | str | None = None,
+    network: str | NetworkConfig | Mapping[str, Any] | None = None,
+    objective: str | Objective | Mapping[str, Any] | None = None,
+    task: Task | Mapping[str, Any] | None = None, training: Training | Mapping[str, Any] | None = None,
+    teacher: Path | str | None = None, init_from: Path | str | None = None, minutes: float | None = None,
+    overwrite: bool = False, callbacks: Sequence[Callback] = (), quiet: bool = False,
+) -> Model:  # fmt: skip
+    """Train a recipe, or resume a run of it: what `shortcut train` does, with the same result.
+
+    A part of the recipe can be another one, or have other options: `network=MLP(width=256)` is another network,
+    `network="dit"` the default one of a name, and `network={"width": 256}` the recipe's with another width.
+
+    Args:
+        recipe: its name, one of `RECIPES`, or a recipe of your own.
+        run: the run's directory; made where it does not exist.
+        steps: optimiser steps, in place of the recipe's.
+        data: your own data, for recipes that take it: a path, or hf:NAME.
+        vae: folder or Hub name of the VAE, for recipes on latents.
+        network, objective: another part, its name, or options of the recipe's own.
+        task, training: another part, or options of the recipe's own.
+        teacher: trained run or model file, for methods that learn from one; without it, half of the steps train one.
+        init_from: trained run or model file whose weights the network starts with.
+        minutes: time to fit the training to: it chooses the sizes and numbers of steps that are not given here.
+        overwrite: start from scratch where the directory holds a run, which is removed.
+        callbacks: what else is done while the network trains.
+        quiet: no progress bar, and no plan of what it will do and how long that takes.
+
+    Raises:
+        UserError: there is no recipe, part or option of a name; and as `fit`.
+        Stopped, PeerLost: as `fit`.
+    """
+    name, found = (recipe, choose("recipe", recipe, RECIPES)) if isinstance(recipe, str) else (_name_of(recipe), recipe)
+    found, keep = with_parts(found, network=network, objective=objective, task=task, training=training)
+    if steps is not None:
+        found, keep = with_options(found, "training", {"train_steps": steps}), {*keep, "training.train_steps"}
+    if minutes is not None and "training.train_steps" in keep:
+        raise UserError("minutes chooses the number of steps: leave steps, and train_steps of training, out")
+    if found.objective.requires == "data" or teacher is None:  # which is trained here, and guides
+        check_guidance(found.objective)
+    places = {each: None if place is None else str(place) for each, place in (("data", data), ("vae", vae))}
+    found = dataclasses.replace(found, task=with_places(found.task, **places, recipe=name or "of your own"))
+    path = lambda place: None if place is None else Path(place)
+    return train_recipe(
+        name, found, Path(run), path(teacher), init_from=path(init_from), overwrite=overwrite, minutes=minutes,
+        keep=keep, callbacks=callbacks, quiet=quiet,
+    )  # fmt: skip
+
+
+def _name_of(recipe: Recipe) -> str:
+    """Return the name of a recipe; "" where it is not one of RECIPES."""
+    return next((name for name, each in RECIPES.items() if each is recipe), "")
 
 
 @torch_defaults(gradients=True)
