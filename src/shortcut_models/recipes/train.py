@@ -35,7 +35,7 @@ def train(
     objective: str | Objective | Mapping[str, Any] | None = None,
     task: Task | Mapping[str, Any] | None = None, training: Training | Mapping[str, Any] | None = None,
     teacher: Path | str | None = None, init_from: Path | str | None = None, minutes: float | None = None,
-    overwrite: bool = False, callbacks: Sequence[Callback] = (), quiet: bool = False,
+    overwrite: bool = False, callbacks: Sequence[Any] = (), loggers: Sequence[Any] = (), quiet: bool = False,
 ) -> Model:  # fmt: skip
     """Train a recipe, or resume a run of it: what `shortcut train` does, with the same result.
 
@@ -54,7 +54,7 @@ def train(
         init_from: trained run or model file whose weights the network starts with.
         minutes: time to fit the training to: it chooses the sizes and numbers of steps that are not given here.
         overwrite: start from scratch where the directory holds a run, which is removed.
-        callbacks: what else is done while the network trains.
+        callbacks, loggers: as for `fit`.
         quiet: no progress bar, and no plan of what it will do and how long that takes.
 
     Raises:
@@ -74,7 +74,7 @@ def train(
     path = lambda place: None if place is None else Path(place)
     return train_recipe(
         name, found, Path(run), path(teacher), init_from=path(init_from), overwrite=overwrite, minutes=minutes,
-        keep=keep, callbacks=callbacks, quiet=quiet,
+        keep=keep, callbacks=callbacks, loggers=loggers, quiet=quiet,
     )  # fmt: skip
 
 
@@ -94,13 +94,15 @@ def train_recipe(
     overwrite: bool = False,
     minutes: float | None = None,
     keep: Collection[str] = (),
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Any] = (),
+    loggers: Sequence[Any] = (),
     quiet: bool = False,
 ) -> Model:
     """Train a recipe, or resume a run of it that was stopped; raises as `fit`.
 
     teacher, init_from: trained runs or model files, for objectives that learn from a model, or start with its weights.
-    overwrite: start from scratch where the directory holds a run, which is removed. callbacks: as those of `fit`.
+    overwrite: start from scratch where the directory holds a run, which is removed. callbacks, loggers: as those of
+    `fit`; a teacher that is trained first has loggers by name alone.
     Without a teacher that is needed, half of the steps first train one by flow matching, in `RUN-teacher`.
     minutes: fit the recipe, but for what `keep` names, to this time, and stop when it is over: see `fit_to_minutes`.
     """
@@ -129,11 +131,14 @@ def train_recipe(
             beside = run.with_name(f"{run.name}-teacher")
             check = lambda: _check_runs(name, of_teacher, recipe, task, Run(beside), Run(run), overwrite=overwrite)
             processes.run_on_main(check)
+            names = [each for each in loggers if isinstance(each, str)]
             clear = (_Clear(Run(run)),) if overwrite else ()
-            trained = train_recipe(name, of_teacher, beside, overwrite=overwrite, callbacks=clear, quiet=quiet)
+            trained = train_recipe(
+                name, of_teacher, beside, overwrite=overwrite, callbacks=clear, loggers=names, quiet=quiet
+            )
         return fit(
             recipe.network, recipe.objective, task, run=run, training=recipe.training, recipe=name, teacher=trained,
-            init=init, callbacks=[*limits, *callbacks], overwrite=overwrite, quiet=quiet,
+            init=init, callbacks=[*limits, *callbacks], loggers=loggers, overwrite=overwrite, quiet=quiet,
         )  # fmt: skip
 
 

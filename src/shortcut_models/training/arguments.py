@@ -35,6 +35,7 @@ _KINDS = {
     "teacher": _MODEL,
     "init": _MODEL,
     "callbacks": _Kind((list, tuple), "a list of callbacks"),
+    "loggers": _Kind((list, tuple), 'a list of loggers, such as ["csv"]'),
 }
 
 

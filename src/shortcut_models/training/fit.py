@@ -25,8 +25,11 @@ from ..system.machine import keep_freed_memory, torch_device
 from ..system.signals import StopRequest
 from ..system.torchrun import DAY
 from .arguments import checked
+from .best import KeepBest, check_measure
 from .callbacks import Callback, Checkpoints, Logging, Previews, Stopping
-from .log import Log, require_tensorboard
+from .hooks import as_callbacks
+from .log import Log
+from .loggers import Guarded, open_loggers
 from .options import Training
 from .pairs import make_pairs
 from .plan import Plan, TimeLimit
@@ -52,6 +55,7 @@ class _Job:
     teacher: Model | None
     init: Model | None
     callbacks: Sequence[Callback]
+    loggers: Sequence[Guarded]
     overwrite: bool
     quiet: bool
 
@@ -62,7 +66,7 @@ def fit(
     network: NetworkConfig | nn.Module, objective: Objective, task: Task, *,
     run: Path | str | None = None, training: Training | None = None,
     recipe: str = "", teacher: Model | None = None, init: Model | None = None,
-    callbacks: Sequence[Callback] = (), overwrite: bool = False, quiet: bool = False,
+    callbacks: Sequence[Any] = (), loggers: Sequence[Any] = (), overwrite: bool = False, quiet: bool = False,
 ) -> Model:  # fmt: skip
     """Train a network, or continue a run that was stopped: to resume, call it again with the same arguments.
 
@@ -79,7 +83,8 @@ def fit(
         recipe: a name for the run's records.
         teacher: a trained model, for methods that learn from one; a network of the same sizes begins with its weights.
         init: a trained model whose weights the network begins with: see `warm_start.load_initial_weights`.
-        callbacks: what else is done while the network trains.
+        callbacks: what else is done while the network trains: objects with any methods of `Callback`.
+        loggers: where the lines of the log go, beside metrics.jsonl: names of LOGGERS, and objects like `Logger`.
         overwrite: start from scratch where the directory holds a run, which is removed.
         quiet: no progress bar, and no plan of what it will do and how long that takes.
 
@@ -89,17 +94,23 @@ def fit(
     Raises:
         UserError: an argument is of the wrong kind; the directory holds another run; a part is missing or does not
             fit; ten steps in a row were not finite; the disk refused; processes cannot share a batch evenly.
+        CallbackError: a callback raised an error, which is the cause; a run has been saved.
         Stopped: SIGTERM or Ctrl-C came, to any of the processes; a run has been saved.
         PeerLost: another process ended.
     """
     if overwrite and run is None:
         raise UserError("overwrite removes a run, and training in memory has none: pass run, or leave overwrite out")
     training, files = training or Training(), None if run is None else Run(run)
+    if training.keep_best and files is None:
+        raise UserError("keep-best writes into a run: pass run, or leave keep_best out")
+    hooks, opened = as_callbacks(callbacks), open_loggers(loggers)
     with _disk(files), process_group(training.device) as processes:
         task = _resolved(task, processes)
         built = _build(network, task, training.seed)
         config = run_config(built, objective, task, training, recipe, teacher=teacher, init=init)
-        job = _Job(built, objective, task, training, files, config, recipe, teacher, init, callbacks, overwrite, quiet)
+        job = _Job(
+            built, objective, task, training, files, config, recipe, teacher, init, hooks, opened, overwrite, quiet
+        )
         with StopRequest() as stop:
             return _train(job, processes, stop)
 
@@ -156,14 +167,21 @@ def _train(job: _Job, processes: Processes, stop: StopRequest) -> Model:
         if training.compiles(device):
             state.compile()
         model = Model(state.ema, objective, job.task, state.step, job.recipe)
-        log = held.enter_context(Log(files, training, state.step, state.seconds, processes, quiet=job.quiet))
-        first, last = [Stopping(stop), plan, Logging(log)], list[Callback]()
         if files is not None:
             processes.run_on_main(lambda: files.write_config(config))
-            first.append(Previews(files, training.snapshot_steps()))
-            last.append(Checkpoints(held.enter_context(Saver(files, training.keep, state)), config))
-        every, side = [*first, *job.callbacks, *last], SideWork(state, training, log.show)
-        Trainer(state, model, data, training, files, every, side).train()
+        log = held.enter_context(
+            Log(files, training, state.step, state.seconds, processes, job.loggers, quiet=job.quiet)
+        )
+        log.start(config)
+        every: list[Callback] = [Stopping(stop), plan, Logging(log)]
+        checkpoints = None
+        if files is not None:
+            checkpoints = Checkpoints(held.enter_context(Saver(files, training.keep, state)), config)
+            every += [KeepBest(files, training, config)] if training.keep_best else []
+            every += [Previews(files, training.snapshot_steps(), log)]
+        every += [*job.callbacks, *([] if checkpoints is None else [checkpoints])]
+        side, save = SideWork(state, training, log.show), None if checkpoints is None else checkpoints.save_now
+        Trainer(state, model, data, training, files, every, side, save).train()
     return model if in_one_piece is None else _gathered(model, in_one_piece, state)
 
 
@@ -194,8 +212,7 @@ def prepare(
     def ready() -> dict[str, Dataset]:
         if device.type == "cpu":
             keep_freed_memory()
-        if training.tensorboard:
-            require_tensorboard()
+        check_measure(training, task)
         data = {split: task.dataset(split) for split in ("train", "test")}
         check_parts(objective, training, data, processes.world)
         if any(parameter.is_inference() for parameter in network.parameters()):
@@ -221,6 +238,8 @@ def check_parts(objective: Objective, training: Training, data: dict[str, Datase
     training.part_size(world)
     if world > 1 and training.parallel == "fsdp" and training.snapshots:
         raise UserError("snapshots need a network that is not sharded: pass --snapshots 0, or --parallel ddp")
+    if world > 1 and training.parallel == "fsdp" and training.optimizer != "adamw":
+        raise UserError("parallel fsdp shards the state of adamw alone: pass --optimizer adamw, or --parallel ddp")
 
 
 def run_config(

@@ -1,7 +1,7 @@
 """The trainer: it takes steps, and calls what is done beside them. It knows nothing of what it trains."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -35,7 +35,7 @@ class Trainer:
 
     def __init__(
         self, state: State, model: Model, data: dict[str, Dataset], training: Training, run: Run | None,
-        callbacks: "Sequence[Callback]", side: SideWork,
+        callbacks: "Sequence[Callback]", side: SideWork, save: "Callable[[Trainer], bool] | None" = None,
     ) -> None:  # fmt: skip
         self.state, self.model, self.training, self.run, self.callbacks = state, model, training, run, callbacks
         train, self.heldout_data = (resident(data[split], state.skipped.device) for split in ("train", "test"))
@@ -46,6 +46,7 @@ class Trainer:
         self.side = side
         self.figures, self.saving, self.stopping, self.signal_number = {}, False, False, 0
         self._heldout: float | None = None
+        self._save = save
 
     @property
     def step(self) -> int:
@@ -84,6 +85,16 @@ class Trainer:
     def stop(self) -> None:
         """End training after this step, with a checkpoint; called in `on_step`, by all processes."""
         self.saving = self.stopping = True
+
+    def save(self) -> bool | None:
+        """Write a checkpoint of the step just taken, before an error ends the training.
+
+        Returns whether there is one now; not where its weights may be bad, nor among several processes, as others may
+        not have the error. None: the training is in memory.
+        """
+        if self._save is None:
+            return None
+        return self.state.processes.world == 1 and self._save(self)
 
     def heldout_loss(self) -> float:
         """Return the held-out loss after this step, measured once; all processes must call it."""

@@ -153,7 +153,8 @@ def test_in_memory_callbacks_log_and_end_training_and_nothing_is_saved() -> None
         ((TINY, Shortcut(), TASK), {"init": Path("runs")}, "init must be a trained Model, as load"),
         ((TINY, Shortcut(), TASK), {"callbacks": Callback()}, "callbacks must be a list"),
         ((TINY, Shortcut(), TASK), {"overwrite": True}, "overwrite removes a run"),
-        ((TINY, Shortcut(), TASK), {"training": Training(tensorboard=True)}, "tensorboard writes into a run"),
+        ((TINY, Shortcut(), TASK), {"loggers": ["csv"]}, "logger csv writes into a run"),
+        ((TINY, Shortcut(), TASK), {"loggers": "csv"}, "loggers must be a list of loggers"),
     ],
 )
 @pytest.mark.usefixtures("annotations_unchecked")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import os
@@ -204,16 +203,6 @@ def test_lines_are_json_for_any_reader(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs_extra
-@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="needs the extra tensorboard")
-def test_tensorboard_gets_the_same_figures(tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    train(tmp_path / "run", log_every=3, tensorboard=True)
-    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
-    found = [(event.step, event.value) for event in events.Scalars("loss")]
-    assert found == [(line["step"], pytest.approx(line["loss"])) for line in lines(tmp_path / "run")]
-
-
 # Precision, processes and parts from outside
 
 
