@@ -42,9 +42,9 @@ def main() -> None:
     task = Images(data=str(data), image_size=args.image_size).resolve()
     print(f"images of shape {task.shape}, classes {', '.join(task.class_names) or 'none'}")
 
-    network = DiTConfig(width=64, depth=4, heads=2, patch_size=args.patch_size).build(task.shape, task.conditions)
+    network = DiTConfig(width=64, depth=4, heads=2, patch_size=args.patch_size)
     training = sm.Training(train_steps=args.train_steps, batch_size=64, learning_rate=5e-3, weight_decay=0.0, warmup=50)
-    model = sm.fit(network, Shortcut(), task, training, args.run)
+    model = sm.fit(network, Shortcut(), task, run=args.run, training=training)
 
     samples = model.sample(32, steps=1)
     task.draw(samples, columns=8).save(args.run / "one-step.png")

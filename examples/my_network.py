@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--train-steps", type=int, default=400, help="optimiser steps; more is better")
     args, task = parser.parse_args(), Digits()
     training = sm.Training(train_steps=args.train_steps, batch_size=64, learning_rate=1e-2, weight_decay=0.0, warmup=50)
-    sm.fit(ConvNet(task.shape, task.conditions), Shortcut(), task, training, args.run)
+    sm.fit(ConvNet(task.shape, task.conditions), Shortcut(), task, run=args.run, training=training)
 
     model = sm.load(args.run, network=ConvNet(task.shape, task.conditions))
     for steps, measures in sm.evaluate(model, [1, 8], num=200, quiet=True)["steps"].items():

@@ -1,51 +1,41 @@
-"""One network, trained once, that generates in 1, 2, 4, ... 128 steps: shortcut models in PyTorch."""
+"""One network, trained once, that generates in 1, 2, 4, ... 128 steps: shortcut models in PyTorch.
 
-from __future__ import annotations
+The public names are in `__init__.pyi`.
+"""
 
 import importlib
-from typing import TYPE_CHECKING, Any
+import re
+from pathlib import Path
+from typing import Any
 
-from ._version import __version__
 from .system.threads import prepare as _prepare_threads
-
-if TYPE_CHECKING:
-    from .base import Batch, Frames, Label, Losses, Network, NetworkConfig, Objective, Task, Vector
-    from .errors import Stopped, UserError
-    from .evaluation.evaluate import evaluate
-    from .models.loading import load
-    from .models.model import Model
-    from .policies.policy import Policy
-    from .training.callbacks import Callback
-    from .training.fit import fit
-    from .training.options import Training
 
 _prepare_threads()  # before any module imports torch
 
-_MODULES = {
-    "base": ("Batch", "Frames", "Label", "Losses", "Network", "NetworkConfig", "Objective", "Task", "Vector"),
-    "errors": ("Stopped", "UserError"),
-    "evaluation.evaluate": ("evaluate",),
-    "models.loading": ("load",),
-    "models.model": ("Model",),
-    "policies.policy": ("Policy",),
-    "training.callbacks": ("Callback",),
-    "training.fit": ("fit",),
-    "training.options": ("Training",),
+_STUB = Path(__file__).with_suffix(".pyi").read_text()
+_IMPORTS = {
+    name: module
+    for module, names in re.findall(r"^from (\S+) import (.+)$", _STUB, re.MULTILINE)
+    for name in re.findall(r"(\w+)(?: as \w+)?", names)
 }
-"""the public names, by the module that defines them"""
+_PLACES = {name: (_IMPORTS[name], name) for name in re.findall(r"\w+(?= as )", _STUB)}
+_PLACES |= {name: (_IMPORTS[other], other) for name, other in re.findall(r"^(\w+) = (\w+)$", _STUB, re.MULTILINE)}
+"""the public names, each with the module that defines it and its name there"""
 
-__all__ = [
-    "Batch", "Callback", "Frames", "Label", "Losses", "Model", "Network", "NetworkConfig", "Objective", "Policy",
-    "Stopped", "Task", "Training", "UserError", "Vector", "__version__", "evaluate", "fit", "load",
-]  # fmt: skip
+__all__ = list(_PLACES)
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use, so that `shortcut --help` does not wait for torch."""
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(importlib.import_module(f".{module}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _PLACES:
+        module, original = _PLACES[name]
+        return getattr(importlib.import_module(module, __name__), original)
+    hint = ""
+    if not name.startswith("_"):
+        from .config import closest, did_you_mean
+
+        hint = did_you_mean(closest(name, __all__))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{': ' * bool(hint)}{hint}")
 
 
 def __dir__() -> list[str]:

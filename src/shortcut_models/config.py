@@ -114,6 +114,8 @@ def kind_text(kind: Any) -> str:
         return "one of " + ", ".join(map(str, args))
     if origin in UNIONS:
         return " or ".join(map(kind_text, args))
+    if origin is Callable:
+        return "a function"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
     return words.get(kind) or str(kind)
 
@@ -137,6 +139,8 @@ def _is_kind(value: Any, kind: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if kind in (bool, str, type(None)):
         return isinstance(value, kind)
+    if origin is Callable:
+        return callable(value) and not isinstance(value, type)
     if origin is tuple and args[1:] == (...,):
         return isinstance(value, tuple) and all(_is_kind(part, args[0]) for part in value)
     return True
@@ -157,9 +161,20 @@ def check(config: Any) -> None:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Return a configuration as plain JSON values: tuples become lists."""
-    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    """Return a configuration as plain JSON values: tuples become lists, and functions their names."""
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config), default=_function_name))
     return values
+
+
+def _function_name(value: Any) -> str:
+    """Return the qualified name of a function; of a partial one with its arguments."""
+    if isinstance(value, functools.partial):
+        given = [*map(repr, value.args), *(f"{name}={each!r}" for name, each in value.keywords.items())]
+        return f"{_function_name(value.func)}({', '.join(given)})"
+    if not callable(value):
+        raise TypeError(f"{value!r} is not a value that JSON has")
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def from_dict(cls: type, values: dict[str, Any]) -> Any:

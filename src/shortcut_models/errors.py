@@ -16,6 +16,10 @@ class Stopped(Exception):
         self.signal_number = signal_number
 
 
+class CallbackError(RuntimeError):
+    """A callback raised an error, which is the cause of this one. The run has been saved, as the message says."""
+
+
 class PeerLost(RuntimeError):
     """Another process of this training has ended, or does not answer."""
 

@@ -278,8 +278,8 @@ def test_a_gpu_that_is_not_there_is_one_clear_line(place: Path, monkeypatch: pyt
 def test_tensorboard_that_is_not_installed_is_one_clear_line(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     monkeypatch.setitem(sys.modules, "tensorboard", None)  # type: ignore[arg-type]
-    message = "--tensorboard needs an extra: pip install 'shortcut-models[tensorboard]'"
-    assert_refused(f"{TINY} --run new --tensorboard", message, unchanged=place)
+    message = "logger tensorboard needs an extra: pip install 'shortcut-models[tensorboard]'"
+    assert_refused(f"{TINY} --run new --loggers tensorboard", message, unchanged=place)
 
 
 def test_what_a_terminal_would_act_on_is_spelled_out(tmp_path: Path) -> None:

@@ -114,7 +114,8 @@ def test_the_snippets_of_a_page_run(
     page: Path, place: Path, registries: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     code = re.sub(r"\btrain_steps=\d+", "train_steps=3", "\n\n".join(blocks(page, "python")))
-    code = re.sub(r"\bMLPConfig\(width=\d+", "MLPConfig(width=16", code)
+    code = re.sub(r"\bMLP(Config)?\(width=\d+", r"MLP\1(width=16", code)
+    code = re.sub(r"(\btrain\(\S+ steps)=\d+", r"\1=3", code)
     path = tmp_path / "snippets.py"
     path.write_text(re.sub(r"\bnum=\d+", "num=20", code))
     (tmp_path / "runs").mkdir()

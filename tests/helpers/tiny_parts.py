@@ -102,7 +102,9 @@ def train(
     quiet: bool = True, **options: Any,
 ) -> Model:  # fmt: skip
     training = replace(TRAINING, **options)
-    return fit(Scale(), objective or Regress(), task or Line(), training, run, teacher=teacher, quiet=quiet)
+    return fit(
+        Scale(), objective or Regress(), task or Line(), run=run, training=training, teacher=teacher, quiet=quiet
+    )
 
 
 def lines(run: Path) -> list[dict[str, Any]]:

@@ -255,4 +255,4 @@ def train_policy(run: Path, demonstrations: Path, steps: int = 20) -> None:
     task = Imitation(data=str(demonstrations), history=2, chunk=4, execute=2).resolve()
     network = MLPConfig(width=16, depth=1).build(task.shape, task.conditions)
     training = Training(train_steps=steps, batch_size=16, warmup=3, device="cpu", precision="fp32", learning_rate=1e-2)
-    fit(network, Shortcut(max_steps=16), task, training, run=run, quiet=True)
+    fit(network, Shortcut(max_steps=16), task, training=training, run=run, quiet=True)

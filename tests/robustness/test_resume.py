@@ -62,7 +62,7 @@ def test_a_run_that_crashed_ends_as_one_that_did_not(tmp_path: Path, task: Task,
         torch.manual_seed(3)
         network = MLPConfig(width=8, depth=1).build(task.shape, task.conditions)
         training = replace(TRAINING, checkpoint_every=5, log_every=3, heldout_every=4, accumulate=2, batch_size=32)
-        fit(network, Crashing(Shortcut(max_steps=8), 2 * step), task, training, run, quiet=True)
+        fit(network, Crashing(Shortcut(max_steps=8), 2 * step), task, run=run, training=training, quiet=True)
 
     go(tmp_path / "whole", 0)
     for step in crashes:
@@ -153,7 +153,7 @@ def test_another_network_than_that_of_the_run_is_refused(tmp_path: Path) -> None
 
     Other.__qualname__, Other.__module__ = Scale.__qualname__, Scale.__module__
     with pytest.raises(UserError, match="00000012 does not fit this network"):
-        fit(Other(), Regress(), Line(), TRAINING, tmp_path, quiet=True)
+        fit(Other(), Regress(), Line(), run=tmp_path, training=TRAINING, quiet=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -43,7 +43,7 @@ class Evaluate(Sampling):
             return
         if self.inception is not None or self.inception_sha256 is not None or self.trust_file:
             raise UserError("--inception, --inception-sha256 and --trust-file are for FID: pass --fid-stats, too")
-        from .recipe import task_at
+        from ..recipes.options import task_at
 
         model = self.model()
         model.precision = self.precision

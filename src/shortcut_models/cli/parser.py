@@ -27,7 +27,7 @@ from tyro.constructors import (
 
 from ..config import UNIONS, check, closest, did_you_mean, kind_text, options, word
 from ..errors import UserError
-from .suggestions import options_meant
+from ..suggestions import options_meant
 
 METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 SHOWN = 60  # characters of a wrong value that a message shows
@@ -143,12 +143,19 @@ def _primitive(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
             instance_from_str=lambda words: None if words == ["none"] else inner.instance_from_str(words),
             str_from_instance=lambda value: ["none"] if value is None else inner.str_from_instance(value),
         )
+    if info.type_origin in UNIONS and (words := _without_functions(arguments)) != arguments:
+        return _spec(typing.Union[words], info)  # noqa: UP007  # of as many as there are
     if info.type_origin is Sequence:
         item = _spec(arguments[0], info)
         show = lambda values: [text for value in values for text in item.str_from_instance(value)]
         several = f"{item.metavar} [{item.metavar} ...]"
         return PrimitiveConstructorSpec("*", several, lambda words: _several(item, words), lambda value: True, show)
     return None
+
+
+def _without_functions(kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the types that words can become: functions come from Python alone."""
+    return tuple(kind for kind in kinds if typing.get_origin(kind) is not Callable)
 
 
 def _spec(kind: Any, info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any]:

@@ -3,15 +3,15 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from ..base import Objective, Task
 from ..config import DERIVED, choose, options
 from ..errors import UserError
 from ..networks import NETWORKS
-from ..objectives import OBJECTIVES, with_shared_options
+from ..objectives import OBJECTIVES
 from ..recipes.commands import PREFIXES
 from ..recipes.library import RECIPES, Recipe
+from ..recipes.options import check_guidance, with_kinds, with_places
 from .parser import Command, Part, parse
 
 
@@ -83,44 +83,3 @@ def _given(parts: Sequence[Part], words: Sequence[str], kinds: Mapping[str, str 
 def names() -> str:
     """Return the names of the networks and methods, those of the user's program included."""
     return f"networks: {', '.join(NETWORKS)}\n\nmethods: {', '.join(OBJECTIVES)}"
-
-
-def with_kinds(recipe: Recipe, network: str, objective: str) -> Recipe:
-    """Return the recipe with another network or method; "", and one of the kind that it has, change nothing."""
-    if network:
-        make = choose("network", network, NETWORKS)
-        if make is not type(recipe.network):
-            recipe = dataclasses.replace(recipe, network=make())
-    if objective:
-        method = choose("objective", objective, OBJECTIVES)
-        if method is not type(recipe.objective):
-            recipe = dataclasses.replace(recipe, objective=with_shared_options(recipe.objective, method))
-    return recipe
-
-
-def check_guidance(objective: Objective) -> None:
-    """Raise UserError for guidance away from a null condition that is not trained."""
-    for name in ("guidance", "pair_guidance"):
-        if getattr(objective, name) != 1 and not objective.label_dropout:
-            option = name.replace("_", "-")
-            raise UserError(f"--objective.{option} needs label-dropout above 0, which trains what it guides away from")
-
-
-def with_places(task: Any, data: str | None, vae: str | None, recipe: str) -> Any:
-    """Return the task with the user's data and VAE. Raises UserError where it needs data, or does not take them."""
-    if data is not None:
-        task = task_at(task, data, f"recipe {recipe}")
-    elif getattr(task, "data", "its own") is None:
-        raise UserError(f"recipe {recipe} needs your data: pass --data with {task.data_help}")
-    if vae is None:
-        return task
-    if not hasattr(task, "vae"):
-        raise UserError(f"recipe {recipe} does not have a VAE: leave --vae out")
-    return dataclasses.replace(task, vae=vae)
-
-
-def task_at(task: Task, data: str, whose: str) -> Task:
-    """Return the task with its data at another path. Raises UserError, naming whose task it is, if it has its own."""
-    if not hasattr(task, "data"):
-        raise UserError(f"{whose} has its own data: leave --data out, or use the recipe `images`")
-    return dataclasses.replace(task, data=data)  # type: ignore[type-var]

@@ -1,5 +1,6 @@
 """The command `shortcut train`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +28,9 @@ class Train(RecipeCommand):
     minutes: Annotated[float, at.Gt(0)] | None = None
     """time to fit the training to, on this machine: it chooses the sizes and numbers of steps that no option gives"""
 
+    loggers: Sequence[str] = ()
+    """where the log goes beside metrics.jsonl: csv, tensorboard, wandb, trackio; all but csv need an extra"""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.minutes is not None and "training.train_steps" in self.given:
@@ -36,7 +40,7 @@ class Train(RecipeCommand):
         run = self.run or Path("runs") / self.name
         trained = train_recipe(
             self.name, self.recipe, run, self.teacher, init_from=self.init_from, overwrite=self.overwrite,
-            minutes=self.minutes, keep=self.given,
+            minutes=self.minutes, keep=self.given, loggers=self.loggers,
         )  # fmt: skip
         name = quote(run)
         tries = [f"sample {name} --steps 1 4 --out samples.npz", f"evaluate {name}"]

@@ -55,6 +55,15 @@ def save(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def save_model(folder: Path, model: Mapping[str, Tensor], header: dict[str, Any]) -> None:
+    """Write a model alone, whole or not at all, in place of the one that the folder may hold."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.tmp")  # a name that a run removes where a crash left it
+    write(temporary, model, header)
+    os.replace(temporary, folder / MODEL)
+    sync_directory(folder)
+
+
 def begin(folder: Path, step: int) -> Path:
     """Make an empty directory for the checkpoint of a step, under a name that is not yet a checkpoint's."""
     temporary = folder / f".{step:08d}.tmp"

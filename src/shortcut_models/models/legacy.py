@@ -10,6 +10,10 @@ _FIELDS: dict[str, dict[str, str]] = {
     "objective": {"told": "conditioned_step_size", "bootstrap_share": "bootstrap_fraction"},
     "training": {"steps": "train_steps", "teacher_ema": "target_ema"},
 }
+_ADDED = {"optimizer": "adamw"}
+"""options of the training that earlier files do not have, as these were trained"""
+_GONE = frozenset({"tensorboard"})
+"""options of the training that are not in a run's configuration any more"""
 _ENTRIES = {"source": "teacher", "scheduled": "has_schedule"}
 _TASKS = {"events": "imported"}
 _LAYERS = {"inlet": "proj_in", "outlet": "proj_out"}
@@ -23,6 +27,7 @@ def is_old(config: Mapping[str, Any]) -> bool:
 
 def upgrade_config(config: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration of a run or of a model file with today's names."""
+    config = {part: _today(part, entry) for part, entry in config.items()}
     if not is_old(config):
         return config
     found = {_ENTRIES.get(name, name): value for name, value in config.items()}
@@ -34,6 +39,13 @@ def upgrade_config(config: dict[str, Any]) -> dict[str, Any]:
     if isinstance(task, dict) and task.get("name") in _TASKS:
         task["name"] = _TASKS[task["name"]]
     return found
+
+
+def _today(part: str, entry: Any) -> Any:
+    """Return a part with the options that were added since, and without those that went, in any version."""
+    if part != "training" or not isinstance(entry, dict) or not {"train_steps", "steps"} & set(entry):
+        return entry  # how an imported model was trained is not known
+    return _ADDED | {name: value for name, value in entry.items() if name not in _GONE}
 
 
 def renamed_tensor(name: str, config: Mapping[str, Any], *, is_state: bool) -> str:

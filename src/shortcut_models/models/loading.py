@@ -12,21 +12,21 @@ from torch import Tensor
 from ..base import Network, NetworkConfig, Objective, Task
 from ..errors import UserError
 from ..system.defaults import torch_defaults
-from . import checkpoint
+from . import checkpoint as checkpoints
 from .legacy import upgrade
 from .model import Model
 from .parts import rebuild
 from .run import Run
 
 CONFIG = "config.json"
-LAYOUT = (CONFIG, checkpoint.MODEL)  # the files of a folder in the Hub's layout
+LAYOUT = (CONFIG, checkpoints.MODEL)  # the files of a folder in the Hub's layout
 
 
-def read_layout(folder: Path) -> checkpoint.Content:
+def read_layout(folder: Path) -> checkpoints.Content:
     """Return weights and configuration of a folder in the Hub's layout."""
     try:
-        header = json.loads((folder / CONFIG).read_bytes())[checkpoint.HEADER]
-        return upgrade(safetensors.torch.load_file(folder / checkpoint.MODEL), dict(header))
+        header = json.loads((folder / CONFIG).read_bytes())[checkpoints.HEADER]
+        return upgrade(safetensors.torch.load_file(folder / checkpoints.MODEL), dict(header))
     except (KeyError, TypeError):
         raise UserError(f"{folder / CONFIG} was not saved by shortcut-models: choose another folder") from None
     except (ValueError, safetensors.SafetensorError) as error:
@@ -62,6 +62,7 @@ def assemble(
 def load(
     path: Path | str,
     *,
+    checkpoint: str | int | None = None,
     device: str | torch.device = "cpu",
     network: Network | None = None,
     objective: Objective | None = None,
@@ -73,36 +74,51 @@ def load(
     Args:
         path: a run directory, a checkpoint (`RUN/checkpoints/STEP`), a file, or a folder of `config.json` and
             `model.safetensors`.
+        checkpoint: of a run, the step of another checkpoint than the newest, or "best": see `Training.keep_best`.
         device: where the network goes.
         network, objective, task: in place of those that the file names; needed where they are your own.
 
     Raises:
         UserError: no run, no checkpoint yet, a damaged or foreign file, or parts that do not fit the weights.
     """
-    where, (weights, header) = find(Path(path))
+    where, (weights, header) = find(Path(path) if checkpoint is None else _checkpoint(Path(path), checkpoint))
     return assemble(weights, header, where, device=device, network=network, objective=objective, task=task)
 
 
-def find(path: Path) -> tuple[Path, checkpoint.Content]:
+def _checkpoint(path: Path, name: str | int) -> Path:
+    """Return the folder of a run's checkpoint. Raises UserError, naming those that it has."""
+    run = Run(path)
+    run.read_config()
+    step = int(name) if str(name).isdecimal() else None
+    found = run.best if name == "best" else run.checkpoints / f"{step:08d}" if step is not None else None
+    if found is None or not (found / checkpoints.MODEL).is_file():
+        there = [str(checkpoints.step_of(each)) for each in checkpoints.list_checkpoints(run.checkpoints)] + [
+            "best"
+        ] * run.best.is_dir()
+        raise UserError(f"{path} does not have a checkpoint {name!r}: choose one of {', '.join(there) or 'none'}")
+    return found
+
+
+def find(path: Path) -> tuple[Path, checkpoints.Content]:
     """Return the file that `load` takes at a path, or the folder in the Hub's layout, and what it holds.
 
     Of a run, the newest checkpoint may be another one a moment later: to load the same weights twice, use this.
     """
     if all((path / name).is_file() for name in LAYOUT):
         return path, read_layout(path)
-    if (path / checkpoint.MODEL).is_file():  # the folder of a checkpoint
-        path /= checkpoint.MODEL
+    if (path / checkpoints.MODEL).is_file():  # the folder of a checkpoint
+        path /= checkpoints.MODEL
     if path.is_dir():
         run = Run(path)
         run.read_config()
-        found = checkpoint.newest(run.checkpoints, (checkpoint.MODEL,))
+        found = checkpoints.newest(run.checkpoints, (checkpoints.MODEL,))
         if found is None:
             raise UserError(f"{path} has no checkpoint yet: train it with `shortcut train`")
         folder, [content] = found
-        return folder / checkpoint.MODEL, content
+        return folder / checkpoints.MODEL, content
     if not path.exists():
         raise UserError(f"{path} does not exist: pass a run directory or a model file")
-    content = checkpoint.read(path)
-    if path.name == checkpoint.STATE:
-        raise UserError(f"{path} is the state of a training, not a model: pass {checkpoint.MODEL} beside it")
+    content = checkpoints.read(path)
+    if path.name == checkpoints.STATE:
+        raise UserError(f"{path} is the state of a training, not a model: pass {checkpoints.MODEL} beside it")
     return path, content

@@ -14,7 +14,7 @@ from ..system.files import locked, write_atomically, write_json
 from .legacy import upgrade_config
 
 FREE_TO_CHANGE = frozenset({"checkpoint_every", "keep", "log_every", "heldout_every", "sample_every", "side_share"})
-FREE_TO_CHANGE |= {"snapshots", "workers", "device", "tensorboard", "parallel", "accumulate", "train_steps"}
+FREE_TO_CHANGE |= {"snapshots", "workers", "device", "parallel", "accumulate", "train_steps", "evaluate_every", "keep_best"}
 """Training options that may change when a run resumes: they do not affect the weights, or depend on the machines; what
 another number of train_steps means, `training.saving` knows"""
 OTHER_RUN = "choose another directory with --run"
@@ -22,7 +22,7 @@ PARTS = ("task", "network", "objective", "training")  # of a configuration
 PLACES = ("data", "vae")  # fields of a task that name files: two spellings of one path are the same
 WRITTEN = (
     "metrics.jsonl", "evaluation.json", "fid.json", "fid", "samples", "snapshots", "checkpoints", "pairs", "rollouts",
-    "tensorboard", "report.html", "config.json",
+    "metrics.csv", "tensorboard", "wandb", "report.html", "config.json",
 )  # fmt: skip
 """all that commands write into a run; config.json, by which a run is known, last"""
 
@@ -40,6 +40,7 @@ class Run:
         self.samples = self.path / "samples"
         self.snapshots = self.path / "snapshots"
         self.checkpoints = self.path / "checkpoints"
+        self.best = self.checkpoints / "best"
         self.pairs = self.path / "pairs"
         self.rollouts = self.path / "rollouts"
         self.lock = self.path / ".lock"

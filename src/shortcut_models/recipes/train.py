@@ -2,19 +2,18 @@
 
 import dataclasses
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from ..base import Task
+from ..base import NetworkConfig, Objective, Task
+from ..config import choose
 from ..errors import UserError
 from ..models.loading import load
 from ..models.model import Model
 from ..models.run import Run
 from ..objectives import FlowMatching, with_shared_options
-from ..randomness import seed_of
 from ..system.defaults import torch_defaults
 from ..system.distributed import process_group
 from ..system.torchrun import DAY
@@ -24,8 +23,64 @@ from ..training.options import Training
 from ..training.plan import TimeLimit
 from ..training.trainer import Trainer
 from ..training.warm_start import check_objective
-from .library import Recipe
+from .library import RECIPES, Recipe
 from .minutes import fit_to_minutes
+from .options import check_guidance, with_options, with_parts, with_places
+
+
+def train(
+    recipe: str | Recipe, *, run: Path | str, steps: int | None = None,
+    data: Path | str | None = None, vae: Path | str | None = None,
+    network: str | NetworkConfig | Mapping[str, Any] | None = None,
+    objective: str | Objective | Mapping[str, Any] | None = None,
+    task: Task | Mapping[str, Any] | None = None, training: Training | Mapping[str, Any] | None = None,
+    teacher: Path | str | None = None, init_from: Path | str | None = None, minutes: float | None = None,
+    overwrite: bool = False, callbacks: Sequence[Any] = (), loggers: Sequence[Any] = (), quiet: bool = False,
+) -> Model:  # fmt: skip
+    """Train a recipe, or resume a run of it: what `shortcut train` does, with the same result.
+
+    A part of the recipe can be another one, or have other options: `network=MLP(width=256)` is another network,
+    `network="dit"` the default one of a name, and `network={"width": 256}` the recipe's with another width.
+
+    Args:
+        recipe: its name, one of `RECIPES`, or a recipe of your own.
+        run: the run's directory; made where it does not exist.
+        steps: optimiser steps, in place of the recipe's.
+        data: your own data, for recipes that take it: a path, or hf:NAME.
+        vae: folder or Hub name of the VAE, for recipes on latents.
+        network, objective: another part, its name, or options of the recipe's own.
+        task, training: another part, or options of the recipe's own.
+        teacher: trained run or model file, for methods that learn from one; without it, half of the steps train one.
+        init_from: trained run or model file whose weights the network starts with.
+        minutes: time to fit the training to: it chooses the sizes and numbers of steps that are not given here.
+        overwrite: start from scratch where the directory holds a run, which is removed.
+        callbacks, loggers: as for `fit`.
+        quiet: no progress bar, and no plan of what it will do and how long that takes.
+
+    Raises:
+        UserError: there is no recipe, part or option of a name; and as `fit`.
+        Stopped, PeerLost: as `fit`.
+    """
+    name, found = (recipe, choose("recipe", recipe, RECIPES)) if isinstance(recipe, str) else (_name_of(recipe), recipe)
+    found, keep = with_parts(found, network=network, objective=objective, task=task, training=training)
+    if steps is not None:
+        found, keep = with_options(found, "training", {"train_steps": steps}), {*keep, "training.train_steps"}
+    if minutes is not None and "training.train_steps" in keep:
+        raise UserError("minutes chooses the number of steps: leave steps, and train_steps of training, out")
+    if found.objective.requires == "data" or teacher is None:  # which is trained here, and guides
+        check_guidance(found.objective)
+    places = {each: None if place is None else str(place) for each, place in (("data", data), ("vae", vae))}
+    found = dataclasses.replace(found, task=with_places(found.task, **places, recipe=name or "of your own"))
+    path = lambda place: None if place is None else Path(place)
+    return train_recipe(
+        name, found, Path(run), path(teacher), init_from=path(init_from), overwrite=overwrite, minutes=minutes,
+        keep=keep, callbacks=callbacks, loggers=loggers, quiet=quiet,
+    )  # fmt: skip
+
+
+def _name_of(recipe: Recipe) -> str:
+    """Return the name of a recipe; "" where it is not one of RECIPES."""
+    return next((name for name, each in RECIPES.items() if each is recipe), "")
 
 
 @torch_defaults(gradients=True)
@@ -39,13 +94,15 @@ def train_recipe(
     overwrite: bool = False,
     minutes: float | None = None,
     keep: Collection[str] = (),
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Any] = (),
+    loggers: Sequence[Any] = (),
     quiet: bool = False,
 ) -> Model:
     """Train a recipe, or resume a run of it that was stopped; raises as `fit`.
 
     teacher, init_from: trained runs or model files, for objectives that learn from a model, or start with its weights.
-    overwrite: start from scratch where the directory holds a run, which is removed. callbacks: as those of `fit`.
+    overwrite: start from scratch where the directory holds a run, which is removed. callbacks, loggers: as those of
+    `fit`; a teacher that is trained first has loggers by name alone.
     Without a teacher that is needed, half of the steps first train one by flow matching, in `RUN-teacher`.
     minutes: fit the recipe, but for what `keep` names, to this time, and stop when it is over: see `fit_to_minutes`.
     """
@@ -74,13 +131,14 @@ def train_recipe(
             beside = run.with_name(f"{run.name}-teacher")
             check = lambda: _check_runs(name, of_teacher, recipe, task, Run(beside), Run(run), overwrite=overwrite)
             processes.run_on_main(check)
+            names = [each for each in loggers if isinstance(each, str)]
             clear = (_Clear(Run(run)),) if overwrite else ()
-            trained = train_recipe(name, of_teacher, beside, overwrite=overwrite, callbacks=clear, quiet=quiet)
-        torch.manual_seed(seed_of(recipe.training.seed))  # of the first weights; `fit` seeds everything else
-        network = recipe.network.build(task.shape, task.conditions)
+            trained = train_recipe(
+                name, of_teacher, beside, overwrite=overwrite, callbacks=clear, loggers=names, quiet=quiet
+            )
         return fit(
-            network, recipe.objective, task, recipe.training, run, recipe=name, teacher=trained, init=init,
-            callbacks=[*limits, *callbacks], overwrite=overwrite, quiet=quiet,
+            recipe.network, recipe.objective, task, run=run, training=recipe.training, recipe=name, teacher=trained,
+            init=init, callbacks=[*limits, *callbacks], loggers=loggers, overwrite=overwrite, quiet=quiet,
         )  # fmt: skip
 
 

@@ -6,11 +6,15 @@ from collections.abc import Collection
 from typing import Any
 
 from ..errors import UserError
+from ..models.run import Run
 from ..system.signals import StopRequest
-from .log import Line, Log, measures
+from . import quality
+from .log import Log, measures
+from .loggers import Line
 from .previews import SNAPSHOT_POINTS, picture, preview_counts, snapshot
+from .quality import Results
 from .saving import Saver
-from .side_work import HELDOUT, PREVIEW, SNAPSHOT
+from .side_work import EVALUATION, HELDOUT, PREVIEW, SNAPSHOT
 from .step import MAX_BAD_STEPS, heldout_examples
 from .trainer import Trainer
 
@@ -28,8 +32,11 @@ class Callback:
     def on_log(self, trainer: Trainer, line: Line) -> None:
         """Act on a line of the log before it is written; what is added to it is written too."""
 
+    def on_evaluate(self, trainer: Trainer, results: Results) -> None:
+        """Act on the task's measures of samples, for each number of sampling steps: {1: {"accuracy": 0.9}, ...}."""
+
     def on_save(self, trainer: Trainer) -> None:
-        """Act after a checkpoint; that of a sharded state may still be on its way to the disk."""
+        """Act after a checkpoint; that of a sharded state may still be on its way to the disk. Not without a run."""
 
     def on_end(self, trainer: Trainer) -> None:
         """Act after the last step, or the one that training stops at."""
@@ -73,30 +80,48 @@ class Logging(Callback):
         heldout = trainer.is_due(trainer.training.heldout_every) and trainer.side.is_affordable(
             HELDOUT, heldout_examples(len(trainer.heldout_data), trainer.training)
         )
-        if trainer.saving or heldout or trainer.step % trainer.training.log_every == 0:
-            figures: Line = {**measures(trainer.state, trainer.training), **trainer.batches.figures()}
+        results = self._evaluate(trainer)
+        if trainer.saving or heldout or results or trainer.step % trainer.training.log_every == 0:
+            figures: Line = {**measures(trainer.state), **trainer.batches.figures()}
             if heldout:
                 figures["heldout_loss"] = trainer.heldout_loss()
+            if results:
+                figures |= quality.figures(results)
+                for callback in trainer.callbacks:
+                    callback.on_evaluate(trainer, results)
             line = self.log.line(trainer.step, figures)
             for callback in trainer.callbacks:
                 callback.on_log(trainer, line)
             self.log.write(trainer.step, line)
 
+    def _evaluate(self, trainer: Trainer) -> Results:
+        """Return the task's measures of samples where they are due and there is time for them; otherwise none."""
+        every, model, side = trainer.training.evaluate_every, trainer.model, trainer.side
+        if not every or not trainer.is_due(every) or not side.is_affordable(EVALUATION, quality.passes(model)):
+            return {}
+        try:
+            return quality.evaluate_samples(model, side)
+        except UserError as error:  # samples of a network that diverges do not stop it
+            warnings.warn(f"no evaluation of step {trainer.step}: {error}", stacklevel=2)
+            return {}
+
 
 class Previews(Callback):
     """Draws pictures of samples, and takes snapshots for an animation, as far as their share of the time allows."""
 
-    def __init__(self, snapshot_steps: Collection[int]) -> None:
-        self.snapshot_steps = snapshot_steps
+    def __init__(self, run: Run, snapshot_steps: Collection[int], log: Log) -> None:
+        self.run, self.snapshot_steps, self.log = run, snapshot_steps, log
 
     def on_step(self, trainer: Trainer) -> None:
-        model, side, run = trainer.model, trainer.side, trainer.run
+        model, side, run = trainer.model, trainer.side, self.run
         try:
             if trainer.is_due(trainer.training.sample_every):
                 counts = preview_counts(model)
                 if side.is_affordable(PREVIEW, sum(counts) * model.task.preview_grid[0]):
                     with side.timed(PREVIEW):
-                        picture(model, run.samples / f"step_{trainer.step:08d}.png", counts, side)
+                        made = picture(model, run.samples / f"step_{trainer.step:08d}.png", counts, side)
+                    if made is not None:
+                        self.log.image(trainer.step, "samples", made)
             if trainer.step in self.snapshot_steps:
                 passes = 3 * model.objective.max_steps  # in 1, 2, 4, ... steps, and by the raw weights in the most
                 if side.is_affordable(SNAPSHOT, passes * SNAPSHOT_POINTS) and trainer.state.processes.main:
@@ -110,14 +135,22 @@ class Checkpoints(Callback):
     """Saves the state where that is due, and waits at the end until all of it is on the disk."""
 
     def __init__(self, saver: Saver, config: dict[str, Any]) -> None:
-        self.saver, self.config = saver, config
+        self.saver, self.config, self.saved = saver, config, 0
 
     def on_step(self, trainer: Trainer) -> None:
         # Before the end, weights that are not known to give a finite loss must not replace a checkpoint.
         if trainer.saving and (trainer.is_last or not int(trainer.state.bad_steps_in_a_row)):
             self.saver.save(self.config)
+            self.saved = trainer.step
             for callback in trainer.callbacks:
                 callback.on_save(trainer)
 
     def on_end(self, trainer: Trainer) -> None:
         self.saver.finish()
+
+    def save_now(self, trainer: Trainer) -> bool:
+        """Save the step just taken, unless it is saved, or its weights may be bad; return whether it is."""
+        if self.saved != trainer.step and not int(trainer.state.bad_steps_in_a_row):
+            self.saver.save(self.config)
+            self.saved = trainer.step
+        return self.saved == trainer.step

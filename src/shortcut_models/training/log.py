@@ -1,38 +1,30 @@
-"""What a run says while it trains: a progress bar, metrics.jsonl, and TensorBoard."""
+"""What a run says while it trains: a progress bar, metrics.jsonl, and loggers."""
 
 import contextlib
-import importlib.util
 import json
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from ..errors import UserError
 from ..models.run import Run
 from ..system.distributed import Processes
 from ..system.progress import progress
+from .loggers import Guarded, Line
 from .options import Training
 from .sharding import full_tensor
 from .state import State
 
 
-def require_tensorboard() -> None:
-    """Raise UserError where TensorBoard is not installed."""
-    if importlib.util.find_spec("tensorboard") is None:
-        raise UserError("--tensorboard needs an extra: pip install 'shortcut-models[tensorboard]'")
-
-
-Line = dict[str, float | int]  # Figures by their names, as a line of metrics.jsonl holds them.
-
-
-def measures(state: State, training: Training) -> Line:
+def measures(state: State) -> Line:
     """Return what is measured only when a line is logged."""
     return {
-        "learning_rate": training.learning_rate_at(state.step - 1, state.stages),
+        "learning_rate": float(state.optimizer.param_groups[0]["lr"]),
         "parameter_norm": float(full_tensor(get_total_norm([p.detach() for p in state.network.parameters()]))),
         "skipped": int(state.skipped),
         "seconds": state.seconds,
@@ -46,17 +38,23 @@ class Log(contextlib.AbstractContextManager["Log"]):
     """
 
     def __init__(
-        self, run: Run, training: Training, start: int, seconds: float, processes: Processes, *, quiet: bool
+        self, run: Run | None, training: Training, start: int, seconds: float, processes: Processes,
+        loggers: Sequence[Guarded] = (), *, quiet: bool,
     ) -> None:  # fmt: skip
-        self.run, self.processes = run, processes
-        self.writer: Any = None
-        if training.tensorboard and processes.main:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.writer = SummaryWriter(str(run.path / "tensorboard"), purge_step=start + 1)
+        self.run, self.processes, self.loggers = run, processes, loggers if processes.main else ()
+        self.start_step = start
         self.pending: dict[str, list[Tensor]] = defaultdict(list)
         self.since, self.since_step = seconds, start
         self.bar = progress(training.train_steps, "step", quiet=quiet or not processes.main, initial=start)
+
+    def start(self, config: dict[str, Any]) -> None:
+        """Start the loggers, in the main process. Raises UserError, in all processes, where one does not start."""
+
+        def start_all() -> None:
+            for logger in self.loggers:
+                logger.start(self.run, config, self.start_step)
+
+        self.processes.run_on_main(start_all)
 
     def add(self, figures: dict[str, Tensor]) -> None:
         """Add the figures of one step: scalars or [b], in which NaN means not applicable."""
@@ -76,13 +74,18 @@ class Log(contextlib.AbstractContextManager["Log"]):
         if not self.processes.main:
             return
         line = {name: value for name, value in line.items() if math.isfinite(value)}  # JSON has no others
-        with open(self.run.metrics, "a") as file:
-            file.write(json.dumps(line) + "\n")
-        if self.writer is not None:
-            for name, value in line.items():
-                self.writer.add_scalar(name, value, step)
+        if self.run is not None:
+            with open(self.run.metrics, "a") as file:
+                file.write(json.dumps(line) + "\n")
+        for logger in self.loggers:
+            logger.call("log", step, dict(line))
         if "loss" in line:
             self.bar.set_postfix(loss=f"{line['loss']:.4f}", refresh=False)
+
+    def image(self, step: int, name: str, image: Image.Image) -> None:
+        """Send a picture to the loggers, in the main process."""
+        for logger in self.loggers:
+            logger.call("image", step, name, image)
 
     def show(self, name: str) -> None:
         """Show on the bar what is done beside the steps; the next step takes the name away."""
@@ -103,5 +106,5 @@ class Log(contextlib.AbstractContextManager["Log"]):
 
     def __exit__(self, *exception: object) -> None:
         self.bar.close()
-        if self.writer is not None:
-            self.writer.close()
+        for logger in self.loggers:
+            logger.close()

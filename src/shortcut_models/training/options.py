@@ -1,17 +1,22 @@
 """The trainer's options, and values derived from them."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import annotated_types as at
 import torch
+from torch import nn
 
 from ..config import NonNegativeInt, PositiveInt, check
 from ..errors import UserError
 from ..path import stage_of
 
 Decay = Annotated[float, at.Ge(0), at.Lt(1)]
+OptimizerName = Literal["adamw", "muon", "schedule-free"]
+MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+"""a function of the parameters, from Python; its learning rates are peaks, which the schedule scales"""
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,11 @@ class Training:
     """parts that a process cuts its batch into to save memory; parts of all processes must divide batch-size"""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """what several processes, started by torchrun, hold of the networks: all (ddp), or a share (fsdp)"""
+    optimizer: OptimizerName | MakeOptimizer = "adamw"
+    """adamw; muon: Muon for matrices of inner layers, AdamW for the rest; schedule-free: AdamW that needs no schedule
+    and averages by itself (needs an extra: pip install 'shortcut-models[schedule-free]')"""
     learning_rate: Annotated[float, at.Gt(0)] = 1e-3
-    """peak learning rate of AdamW"""
+    """peak learning rate"""
     warmup: NonNegativeInt = 200
     """steps over which the learning rate rises to its peak"""
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -37,7 +45,7 @@ class Training:
     beta2: Decay = 0.99
     """AdamW's decay of the mean squared gradient"""
     weight_decay: Annotated[float, at.Ge(0)] = 0.1
-    """AdamW's decoupled weight decay, on every parameter"""
+    """decoupled weight decay, on every parameter"""
     clip: Annotated[float, at.Gt(0)] = 1.0
     """largest norm of the gradient; a longer one is shortened to it"""
     ema: Decay = 0.999
@@ -66,12 +74,15 @@ class Training:
     """steps between losses on held-out data"""
     sample_every: PositiveInt = 1000
     """steps between pictures of samples"""
+    evaluate_every: NonNegativeInt = 0
+    """steps between evaluations of samples in 1, 4 and 128 steps, by the task's own measures; 0: none"""
+    keep_best: str | None = None
+    """figure of the log by which the best model is kept in checkpoints/best: heldout_loss, or a measure of the task"""
     snapshots: Annotated[int, at.Ge(0), at.Le(1000)] = 0
     """number of snapshots for `shortcut animate`, denser at the start; for 2-D tasks"""
     side_share: Annotated[float, at.Ge(0), at.Le(1)] = 0.05
-    """largest share of the steps' time for previews, held-out losses and snapshots; the last are always made; 1: all"""
-    tensorboard: bool = False
-    """log to TensorBoard too (needs the extra: pip install 'shortcut-models[tensorboard]')"""
+    """largest share of the steps' time for previews, held-out losses, evaluations and snapshots; the last are always
+    made; 1: all"""
 
     def __post_init__(self) -> None:
         check(self)
@@ -98,7 +109,7 @@ class Training:
         within = self.stage(step, stages)
         warmup, done = self.warmup if stages == 1 else min(self.warmup, len(within) // 10), step - within.start
         rise = min(1.0, (done + 1) / warmup) if warmup else 1.0
-        if self.schedule == "constant":
+        if self.schedule == "constant" or self.optimizer == "schedule-free":
             return self.learning_rate * rise
         progress = max(0, done - warmup) / max(1, len(within) - warmup)
         return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * progress))

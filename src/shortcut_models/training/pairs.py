@@ -39,34 +39,61 @@ class PairDataset:
 
 
 def make_pairs(
-    teacher: Model, objective: Objective, dataset: Dataset, folder: Path, seed: int, stop: StopRequest,
+    teacher: Model, objective: Objective, dataset: Dataset, folder: Path | None, seed: int, stop: StopRequest,
     processes: Processes = ALONE, *, quiet: bool,
 ) -> dict[str, Dataset]:  # fmt: skip
     """Sample the teacher for as many noises as the objective asks for, in shards; existing ones are kept.
 
     Conditions are those of examples drawn from the data set. The share `label_dropout` of the samples is made without,
-    and says so. The processes share the shards out. Returns the pairs as splits "train" and "test".
+    and says so. The processes share the shards out. Without a folder, the pairs stay in memory, and each process makes
+    all of them. Returns the pairs as splits "train" and "test".
     """
     count = objective.pairs
     about: dict[str, Any] = {"pairs": count, "steps": objective.pair_steps, "guidance": objective.pair_guidance}
     about |= {"seed": seed, "teacher": describe_teacher(teacher)}
     if share := dropout_of(objective, teacher.task):
         about["label_dropout"] = share
-    processes.run_on_main(lambda: _note(folder, about))
-    shards = [(folder / f"{begin // SHARD:05d}.safetensors", begin) for begin in range(0, count, SHARD)]
+    if folder is not None:
+        processes.run_on_main(lambda: _note(folder, about))
+    shards = range(0, count, SHARD)
+    kept: dict[int, dict[str, Tensor]] | _Files = {} if folder is None else _Files(folder)
+    rank, world = (0, 1) if folder is None else (processes.rank, processes.world)
     with progress(count, "pair", quiet=quiet or not processes.main, desc="pairs") as bar:
-        for turn in range(0, len(shards), processes.world):
-            for path, begin in shards[turn + processes.rank : turn + processes.rank + 1]:
-                if not path.exists():
+        for turn in range(0, len(shards), world):
+            for begin in shards[turn + rank : turn + rank + 1]:
+                if begin not in kept:
                     made = _shard(teacher, objective, dataset, range(begin, min(begin + SHARD, count)), seed, stop)
                     if made is not None:
-                        write_atomically(path, safetensors.torch.save(made))
+                        kept[begin] = made
             signal_number = processes.all_reduce_max(stop.signal_number or 0)
-            done = min(sum(path.exists() for path, _ in shards) * SHARD, count)
+            done = min(sum(begin in kept for begin in shards) * SHARD, count)
             bar.update(done - bar.n)
             if signal_number:
                 raise Stopped(f"stopped after {done} of {count} pairs", signal_number)
-    return _read([path for path, _ in shards])
+    return _split([kept[begin] for begin in shards])
+
+
+class _Files:
+    """Shards by their first row, a file each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, begin: int) -> Path:
+        return self.folder / f"{begin // SHARD:05d}.safetensors"
+
+    def __contains__(self, begin: int) -> bool:
+        return self.path(begin).exists()
+
+    def __setitem__(self, begin: int, made: dict[str, Tensor]) -> None:
+        write_atomically(self.path(begin), safetensors.torch.save(made))
+
+    def __getitem__(self, begin: int) -> dict[str, Tensor]:
+        path = self.path(begin)
+        try:
+            return safetensors.torch.load_file(path)
+        except safetensors.SafetensorError as error:
+            raise UserError(f"{path} is damaged ({error}): remove it, then run the same command again") from None
 
 
 def _note(folder: Path, about: dict[str, Any]) -> None:
@@ -118,13 +145,8 @@ def _samples(teacher: Model, objective: Objective, noise: X, cond: Cond, drop: B
     return samples
 
 
-def _read(shards: list[Path]) -> dict[str, Dataset]:
-    parts = []
-    for path in shards:
-        try:
-            parts.append(safetensors.torch.load_file(path))
-        except safetensors.SafetensorError as error:
-            raise UserError(f"{path} is damaged ({error}): remove it, then run the same command again") from None
+def _split(parts: list[dict[str, Tensor]]) -> dict[str, Dataset]:
+    """Return pairs as those to train on and those held out."""
     found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     data, noise = found.pop("data"), found.pop("noise")
     drop = found.pop("drop", torch.zeros(len(data), dtype=torch.bool))  # only there where any may be made without

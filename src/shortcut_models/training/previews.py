@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from ..base import Network
 from ..models.model import Model
@@ -22,8 +23,10 @@ def preview_counts(model: Model) -> list[int]:
     return sorted({min(steps, model.objective.max_steps) for steps in (1, 4, 128)})
 
 
-def picture(model: Model, path: Path, step_counts: Sequence[int], side: SideWork) -> None:
+def picture(model: Model, path: Path, step_counts: Sequence[int], side: SideWork) -> Image.Image | None:
     """Draw samples of one noise at several numbers of steps. All processes make them, and the main one writes.
+
+    Returns the picture in the main process.
 
     What would probably take a preview beyond its longest time is left out; samples in the first number of steps stay.
     """
@@ -40,9 +43,12 @@ def picture(model: Model, path: Path, step_counts: Sequence[int], side: SideWork
         expected = now - start + (now - begin) / steps * following
         if side.state.processes.all_reduce_max(int(expected > PREVIEW_SECONDS)):
             break
-    if side.state.processes.main:
-        drawn = [model.task.draw(samples, columns) for samples in made.values()]
-        save_png(path, stack([format_steps(steps) for steps in made], drawn))
+    if not side.state.processes.main:
+        return None
+    drawn = [model.task.draw(samples, columns) for samples in made.values()]
+    whole = stack([format_steps(steps) for steps in made], drawn)
+    save_png(path, whole)
+    return whole
 
 
 def snapshot(network: Network, model: Model, path: Path) -> None:

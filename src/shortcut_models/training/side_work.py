@@ -10,15 +10,15 @@ import torch
 from .options import Training
 from .state import State
 
-PREVIEW, HELDOUT, SNAPSHOT = "preview", "held-out loss", "snapshot"
+PREVIEW, HELDOUT, SNAPSHOT, EVALUATION = "preview", "held-out loss", "snapshot", "evaluation"
 FORWARD = 1 / 3  # cost of one forward pass in passes with gradients, until it has been measured
 
 
 class SideWork:
-    """The time of previews, held-out losses and snapshots, and whether there is time for another one.
+    """The time of previews, held-out losses, evaluations and snapshots, and whether there is time for another one.
 
     Each kind has its part of `side_share` of the time that all steps of the training will take, as far as the steps so
-    far show it. The last of each kind is always made, so its cost is kept back. Previews and held-out losses are spread
+    far show it. The last of each kind is always made, so its cost is kept back. All but snapshots are spread
     evenly over the steps, and snapshots, as they are asked for, over the logarithm of the steps. What is left out
     changes neither weights nor random numbers, as every step and every held-out loss seeds its own.
     """
@@ -75,9 +75,10 @@ class SideWork:
 
     def _part(self, name: str) -> float:
         """Return a kind's part of the time for all of them."""
+        others = 3 if self.training.evaluate_every else 2
         if not self.training.snapshots:
-            return 1 / 2
-        return 3 / 5 if name == SNAPSHOT else 1 / 5
+            return 1 / others
+        return 3 / 5 if name == SNAPSHOT else 2 / 5 / others
 
     def _progress(self, name: str, step: int) -> float:
         steps = self.training.train_steps

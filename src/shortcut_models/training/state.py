@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..base import Batch, Losses, Network, Objective
 from ..system.distributed import ALONE, Processes
+from .optimizers import GROUP, NUMBER, averages_by_itself, copy_averaged, make_optimizer, restore_state, state_tensors
 from .options import Training
 from .sharding import is_sharded, replicate, shard, shard_like, to_local
 
@@ -64,13 +66,7 @@ class State:
         elif sharding:
             others = [target_net, *([] if teacher is None else [teacher])]
             shard(network, ema, others, device, processes.world, bfloat16=training.bfloat16(device))
-        optimizer = torch.optim.AdamW(
-            network.parameters(),
-            lr=training.learning_rate,
-            betas=(training.beta1, training.beta2),
-            weight_decay=training.weight_decay,
-            fused=True,  # the other kinds cannot skip a step without waiting for the device
-        )
+        optimizer = make_optimizer(network, training)
         zero = torch.zeros((), dtype=torch.int64, device=device)
         return cls(network, target_net, ema, teacher, objective, processes, loss, optimizer, 0, zero, zero.clone(), 0.0)
 
@@ -102,7 +98,10 @@ class State:
         """Move both averages towards the weights; short at the start, as the first weights are random."""
         done = self.step - training.stage(self.step, self.stages).start
         longest = (1 + done) / (10 + done) if training.ema_warmup else 1.0
-        _move(self.ema, self.network, min(training.ema, longest))
+        if averages_by_itself(self.optimizer):
+            copy_averaged(self.optimizer, self.network, self.ema)
+        else:
+            _move(self.ema, self.network, min(training.ema, longest))
         if self.target_net is not self.network:
             _move(self.target_net, self.network, min(training.target_ema, longest))
 
@@ -118,9 +117,7 @@ class State:
         found |= {"skipped": self.skipped, "bad_steps_in_a_row": self.bad_steps_in_a_row}
         for name, module in self._changing().items():
             found |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
-        for index, slots in self.optimizer.state_dict()["state"].items():
-            found |= {f"optimizer.{index}.{key}": value for key, value in slots.items()}
-        return found
+        return found | state_tensors(self.optimizer, self.network)
 
     def state_template(self) -> dict[str, Tensor]:
         """Return what to read `tensors` into: the same names, shapes and places, before the first step as well."""
@@ -133,7 +130,8 @@ class State:
 
     def restore(self, tensors: dict[str, Tensor], ema: dict[str, Tensor]) -> None:
         """Undo `tensors`, of which each process may have the whole or its share."""
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "target_net": {}, "teacher": {}, "optimizer": {}}
+        names = ("network", "target_net", "teacher", "optimizer", NUMBER, GROUP)
+        parts: dict[str, dict[str, Tensor]] = {name: {} for name in names}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             if rest:
@@ -141,13 +139,15 @@ class State:
         _load(self.ema, ema)
         for part, module in self._changing().items():
             _load(module, parts[part])
-        slots: dict[int, dict[str, Tensor]] = {}
+        slots: dict[int, dict[str, Any]] = {}
         parameters = list(self.network.parameters())
         for name, value in parts["optimizer"].items():
             index, _, key = name.partition(".")
             slots.setdefault(int(index), {})[key] = shard_like(value, parameters[int(index)])
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+        for name, value in parts[NUMBER].items():
+            index, _, key = name.partition(".")
+            slots.setdefault(int(index), {})[key] = value.item()
+        restore_state(self.optimizer, self.network, slots, parts[GROUP])
         self.step, self.seconds = int(tensors["step"]), float(tensors["seconds"])
         self.skipped = tensors["skipped"].to(self.skipped.device)
         self.bad_steps_in_a_row = tensors["bad_steps_in_a_row"].to(self.bad_steps_in_a_row.device)

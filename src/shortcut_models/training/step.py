@@ -9,6 +9,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from ..base import Batch, Dataset, Task
 from ..randomness import seed_of
+from .optimizers import set_learning_rate, step_unless
 from .options import Training
 from .sharding import check_gradients, full_tensor, unsynchronised
 from .state import State
@@ -58,11 +59,8 @@ def update(state: State, loss: Tensor, training: Training) -> dict[str, Tensor]:
     norm = full_tensor(get_total_norm([p.grad for p in parameters if p.grad is not None]))
     clip_grads_with_norm_(parameters, training.clip, norm)
     bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
-    for group in state.optimizer.param_groups:
-        group["lr"] = training.learning_rate_at(state.step, state.stages)
-    # The fused optimiser skips the step by itself where this says so: no wait for the device.
-    state.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
-    state.optimizer.step()
+    set_learning_rate(state.optimizer, training.learning_rate_at(state.step, state.stages), training)
+    step_unless(bad, state.optimizer)
     state.optimizer.zero_grad(set_to_none=True)
     # A count that is high enough to end the run stays, until the trainer looks at it.
     before = state.bad_steps_in_a_row

@@ -1,7 +1,7 @@
 """The trainer: it takes steps, and calls what is done beside them. It knows nothing of what it trains."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -30,11 +30,12 @@ class Trainer:
     """what the step just taken measured, on the device: its loss, the norm of its gradient, ..."""
     saving: bool  # whether a checkpoint is saved after this step; set it in `on_step` to ask for one
     stopping: bool  # whether training ends after this step; see `stop`
+    run: Run | None  # the run's files; None where the training is in memory
     signal_number: int  # of the signal that training stops for; 0 is none
 
     def __init__(
-        self, state: State, model: Model, data: dict[str, Dataset], training: Training, run: Run,
-        callbacks: "Sequence[Callback]", side: SideWork,
+        self, state: State, model: Model, data: dict[str, Dataset], training: Training, run: Run | None,
+        callbacks: "Sequence[Callback]", side: SideWork, save: "Callable[[Trainer], bool] | None" = None,
     ) -> None:  # fmt: skip
         self.state, self.model, self.training, self.run, self.callbacks = state, model, training, run, callbacks
         train, self.heldout_data = (resident(data[split], state.skipped.device) for split in ("train", "test"))
@@ -45,6 +46,7 @@ class Trainer:
         self.side = side
         self.figures, self.saving, self.stopping, self.signal_number = {}, False, False, 0
         self._heldout: float | None = None
+        self._save = save
 
     @property
     def step(self) -> int:
@@ -61,7 +63,7 @@ class Trainer:
         return self.is_last or self.step % every == 0
 
     def train(self) -> None:
-        """Take the steps that are left. Raise Stopped where a signal ended them; the state has been saved."""
+        """Take the steps that are left. Raise Stopped where a signal ended them; a run has been saved."""
         side = self.side
         earlier, start = self.state.seconds + side.seconds, side.clock()
         with contextlib.closing(iter(self.batches)) as batches:  # also after an error within a step
@@ -77,11 +79,22 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_end(self)
         if self.stopping and self.signal_number:
-            raise Stopped(f"stopped at step {self.step} of {self.training.train_steps}, and saved", self.signal_number)
+            kept = "and saved" if self.run is not None else "and not saved, as it has no run"
+            raise Stopped(f"stopped at step {self.step} of {self.training.train_steps}, {kept}", self.signal_number)
 
     def stop(self) -> None:
         """End training after this step, with a checkpoint; called in `on_step`, by all processes."""
         self.saving = self.stopping = True
+
+    def save(self) -> bool | None:
+        """Write a checkpoint of the step just taken, before an error ends the training.
+
+        Returns whether there is one now; not where its weights may be bad, nor among several processes, as others may
+        not have the error. None: the training is in memory.
+        """
+        if self._save is None:
+            return None
+        return self.state.processes.world == 1 and self._save(self)
 
     def heldout_loss(self) -> float:
         """Return the held-out loss after this step, measured once; all processes must call it."""

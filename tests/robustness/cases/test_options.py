@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.runs import assert_refused, shortcut, train
-from shortcut_models.cli.suggestions import options_meant
+from shortcut_models.suggestions import options_meant
 
 MEANT = {
     # the same option in another group
@@ -57,9 +57,9 @@ def test_the_option_that_is_meant_is_named(words: str) -> None:
 
 
 def test_a_switch_and_its_opposite_are_not_taken_for_one_another() -> None:
-    flags = ["--tensorboard", "--no-tensorboard", "--task.flip", "--task.no-flip"]
-    assert options_meant("--tensor_board", flags) == ["--tensorboard"]
-    assert options_meant("--no-tensor-board", flags) == ["--no-tensorboard"]
+    flags = ["--ema-warmup", "--no-ema-warmup", "--task.flip", "--task.no-flip"]
+    assert options_meant("--ema_warm-up", flags) == ["--ema-warmup"]
+    assert options_meant("--no-ema_warmup", flags) == ["--no-ema-warmup"]
     assert options_meant("--task.no_flip", flags) == ["--task.no-flip"]
     assert options_meant("--no-flip", flags) == ["--task.no-flip"]
 

@@ -14,7 +14,6 @@ import safetensors
 import safetensors.torch
 import torch
 
-import shortcut_models
 from helpers.runs import POINTS, train
 from shortcut_models.errors import UserError
 from shortcut_models.evaluation.evaluate import data_deviation, evaluate
@@ -177,13 +176,6 @@ def test_a_run_its_file_and_a_copy_of_it_are_the_same_model(digits: Path, tmp_pa
     assert found.objective == RECIPES["digits"].objective
     assert found.network.config == MLPConfig(width=16, depth=1)
     assert not found.network.training
-
-
-def test_the_public_names_are_there() -> None:
-    assert shortcut_models.load is load
-    assert all(getattr(shortcut_models, name) is not None for name in shortcut_models.__all__)
-    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
-        shortcut_models.nothing  # noqa: B018
 
 
 def test_given_parts_stand_in_for_those_of_the_file(digits: Path) -> None:

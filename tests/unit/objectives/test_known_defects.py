@@ -151,7 +151,7 @@ def test_what_is_saved_sampled_and_judged_is_the_average(name: str, tmp_path: Pa
     torch.manual_seed(0)
     net = MLPConfig(width=8, depth=1).build(task.shape, task.conditions)
     training = Training(train_steps=5, batch_size=16, warmup=0, precision="fp32", device="cpu", compile="off")
-    model = fit(net, OBJECTIVES[name](max_steps=4), task, training, tmp_path, quiet=True)  # type: ignore[call-arg]
+    model = fit(net, OBJECTIVES[name](max_steps=4), task, run=tmp_path, training=training, quiet=True)  # type: ignore[call-arg]
     (path,) = checkpoint.list_checkpoints(tmp_path / "checkpoints")
     saved, _ = checkpoint.read(path / checkpoint.MODEL)
     state, _ = checkpoint.read(path / checkpoint.STATE)

@@ -184,7 +184,7 @@ def test_a_policy_loads_from_a_run(policy: Policy, tmp_path: Path) -> None:
 
     network = MLPConfig(width=8, depth=1).build(policy.task.shape, policy.task.conditions)
     training = Training(train_steps=2, batch_size=4, warmup=0)
-    model = fit(network, Shortcut(label_dropout=0.0), policy.task, training, tmp_path / "run", quiet=True)
+    model = fit(network, Shortcut(label_dropout=0.0), policy.task, run=tmp_path / "run", training=training, quiet=True)
     trained, loaded = Policy(model), Policy.load(tmp_path / "run")
     assert type(load(tmp_path / "run")) is type(model) is Model
     assert loaded.execute == EXECUTE

@@ -223,7 +223,13 @@ def described(name: str, recipe: Any) -> dict[str, Any]:
 CHANGES = [
     *(described(name, recipe) for name, recipe in RECIPES.items()),
     change(
-        "digits", "training", train_steps=7, learning_rate=2.5e-4, tensorboard=True, device="cpu", schedule="constant"
+        "digits",
+        "training",
+        train_steps=7,
+        learning_rate=2.5e-4,
+        keep_best="heldout_loss",
+        device="cpu",
+        schedule="constant",
     ),
     change("digits", "network", width=48),
     change("digits", "objective", max_steps=16, guidance=1.5),

@@ -55,7 +55,7 @@ def network() -> Network:
 
 def trained(run: Path, made: Network | None = None) -> sm.Model:
     options = sm.Training(train_steps=4, batch_size=8, device="cpu")
-    return sm.fit(made or network(), Shortcut(max_steps=8), Digits(), options, run, quiet=True)
+    return sm.fit(made or network(), Shortcut(max_steps=8), Digits(), run=run, training=options, quiet=True)
 
 
 @pytest.fixture(scope="module")

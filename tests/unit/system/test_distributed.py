@@ -57,7 +57,7 @@ def network(seed: int = 3) -> Network:
 
 
 def train(run: Path, objective: Objective, training: Training, **more: Any) -> Model:
-    return fit(network(), objective, Line(), training, run, quiet=True, **more)
+    return fit(network(), objective, Line(), run=run, training=training, quiet=True, **more)
 
 
 def each_objective() -> dict[str, Objective]:
@@ -146,7 +146,7 @@ def refusals(folder: Path) -> None:
     with pytest.raises(UserError, match="snapshots need a network that is not sharded: pass --snapshots 0"):
         train(folder / "new", Regress(), replace(SHARDED, snapshots=2))
     with pytest.raises(UserError, match="parallel fsdp cannot cut up 'c', which has no axis"):
-        fit(Scale(), Regress(), Line(), SHARDED, folder / "scalar", quiet=True)
+        fit(Scale(), Regress(), Line(), run=folder / "scalar", training=SHARDED, quiet=True)
     with pytest.raises(UserError, match="was started with --batch-size 16, not 32"):
         train(folder / "ddp", SHORTCUT, replace(TRAINING, batch_size=32))
     with pytest.raises(UserError, match=r"the loss does not depend on embed\.time\.0\.weight"):

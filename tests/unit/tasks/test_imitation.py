@@ -218,7 +218,7 @@ def test_a_policy_is_trained_and_acts_after_its_data_is_gone(tmp_path: Path) -> 
         heldout_every=125, checkpoint_every=250, side_share=1.0,
     )  # fmt: skip
     network = MLPConfig(width=32, depth=2).build(task.shape, task.conditions)
-    model = sm.fit(network, FlowMatching(max_steps=8), task, training, tmp_path / "run", quiet=True)
+    model = sm.fit(network, FlowMatching(max_steps=8), task, run=tmp_path / "run", training=training, quiet=True)
     assert list((tmp_path / "run" / "samples").iterdir())
     measured = evaluate(model, [1, 4], 40, quiet=True)["steps"]["4"]
     assert measured["action_error"] < 0.3

@@ -47,7 +47,7 @@ class Recorder(Callback):
 
 def go(run: Path, *callbacks: Callback, objective: Regress | None = None, **options: Any) -> Any:
     training = Training(**{**vars(TRAINING), **OPTIONS, **options})
-    return fit(Scale(), objective or Regress(), Line(), training, run, callbacks=callbacks, quiet=True)
+    return fit(Scale(), objective or Regress(), Line(), run=run, training=training, callbacks=callbacks, quiet=True)
 
 
 def test_every_event_comes_once_and_in_order(tmp_path: Path) -> None:

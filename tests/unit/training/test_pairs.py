@@ -180,7 +180,7 @@ def test_a_run_on_pairs_goes_on_as_if_nothing_had_happened(tmp_path: Path, objec
 
         (teacher.network if of == "teacher" else student).register_forward_pre_hook(ask)
         before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
-        model = fit(student, objective, teacher.task, TRAINING, run, teacher=teacher, quiet=True)
+        model = fit(student, objective, teacher.task, run=run, training=TRAINING, teacher=teacher, quiet=True)
         assert same(dict(teacher.network.state_dict()), before)
         return model
 
@@ -210,7 +210,7 @@ def test_the_student_begins_with_the_teachers_weights_and_its_pairs(tmp_path: Pa
 
     student.register_forward_pre_hook(look)
     objective = TwoModel(max_steps=8, pairs=100, pair_steps=3)
-    fit(student, objective, teacher.task, TRAINING, tmp_path, teacher=teacher, quiet=True)
+    fit(student, objective, teacher.task, run=tmp_path, training=TRAINING, teacher=teacher, quiet=True)
     noises = {tuple(row.tolist()) for row in sample_noise_of(tmp_path)}
     assert len(seen[0]) == 16
     assert {tuple(row.tolist()) for row in seen[0]} <= noises

@@ -152,7 +152,7 @@ def test_nothing_is_warned_of_where_the_time_was_chosen(tmp_path: Path, monkeypa
     monkeypatch.setattr(plan, "measure", lambda *args, **options: 301.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fit(Scale(), Regress(), Line(), TRAINING, tmp_path, callbacks=[TimeLimit(200.0, time.monotonic())])
+        fit(Scale(), Regress(), Line(), run=tmp_path, training=TRAINING, callbacks=[TimeLimit(200.0, time.monotonic())])
 
 
 def test_a_gpu_is_measured_by_its_own_first_steps(
@@ -174,6 +174,6 @@ def test_a_gpu_is_measured_by_its_own_first_steps(
 
 
 def test_quiet_is_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fit(Scale(), Regress(), Line(), TRAINING, tmp_path, quiet=True)
+    fit(Scale(), Regress(), Line(), run=tmp_path, training=TRAINING, quiet=True)
     assert capsys.readouterr() == ("", "")
     assert Run(tmp_path).config.exists()

@@ -134,7 +134,7 @@ def test_the_log_counts_the_time_of_steps_alone(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(trainer, "heldout_loss", slowly(100, trainer.heldout_loss))
     monkeypatch.setattr(callbacks, "picture", slowly(100, callbacks.picture))
     training = replace(TRAINING, log_every=3, heldout_every=4, sample_every=2)
-    fit(Scale(), Regress(), Line(), training, tmp_path, quiet=True)
+    fit(Scale(), Regress(), Line(), run=tmp_path, training=training, quiet=True)
     logged = lines(tmp_path)
     assert [line["seconds"] for line in logged] == [line["step"] for line in logged]
     assert {line["steps_per_second"] for line in logged} == {1.0}
@@ -145,7 +145,14 @@ def test_what_is_left_out_changes_no_weights(tmp_path: Path) -> None:
     for share in (0.0, 1.0):
         torch.manual_seed(0)
         training = replace(TRAINING, side_share=share, snapshots=5, sample_every=2, heldout_every=3)
-        fit(network.build((2,), {}), Shortcut(max_steps=8), Line(), training, tmp_path / str(share), quiet=True)
+        fit(
+            network.build((2,), {}),
+            Shortcut(max_steps=8),
+            Line(),
+            run=tmp_path / str(share),
+            training=training,
+            quiet=True,
+        )
     none, every = Run(tmp_path / "0.0"), Run(tmp_path / "1.0")
     assert same(tensors(none.path), tensors(every.path))
     assert [path.name for path in none.samples.iterdir()] == ["step_00000012.png"]

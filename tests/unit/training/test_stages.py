@@ -50,7 +50,7 @@ def go(run: Path, stop_in: int | None = None, **options: object) -> Model:
     net.register_forward_pre_hook(ask)
     teacher = Model(network(0), FlowMatching(max_steps=8), TASK, step=7)
     training = replace(TRAINING, **options)  # type: ignore[arg-type]
-    return fit(net, OBJECTIVE, TASK, training, run, teacher=teacher, quiet=True)
+    return fit(net, OBJECTIVE, TASK, run=run, training=training, teacher=teacher, quiet=True)
 
 
 def part(found: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -184,6 +184,6 @@ def test_the_held_out_loss_at_a_boundary_is_of_the_stage_that_ends(tmp_path: Pat
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ProgressiveDistillation, "draw", draw)
-        fit(network(1), OBJECTIVE, TASK, training, tmp_path, teacher=teacher, quiet=True)
+        fit(network(1), OBJECTIVE, TASK, run=tmp_path, training=training, teacher=teacher, quiet=True)
     batches = -(-(47 * 16 // 20) // 16)  # of a twentieth of the examples that are trained on
     assert levels == [2] * batches + [1] * batches + [0] * batches

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Collection
 
-from ..config import plain
+from .config import plain
 
 OTHER_NAMES = {
     "lr": ("learning-rate",),
@@ -67,6 +67,15 @@ OTHER_NAMES = {
     "checkpoint": ("init-from", "teacher"),
     "pretrained": ("init-from",),
     "save-every": ("checkpoint-every",),
+    "tensorboard": ("loggers",),
+    "tensor-board": ("loggers",),
+    "wandb": ("loggers",),
+    "trackio": ("loggers",),
+    "logger": ("loggers",),
+    "report-to": ("loggers",),
+    "log-with": ("loggers",),
+    "eval-every": ("evaluate-every",),
+    "optim": ("optimizer",),
 }
 """what other programs call an option, by the last part of its name: those of ours that may be meant, best first"""
 
