@@ -74,6 +74,7 @@ def result(run: PolicyRun, steps: Sequence[int], episodes: Sequence[Episode]) ->
         "environment": run.environment,
         "measure": run.metric_name,
         "execute": policy.execute,
+        "ensemble": policy.ensemble,
         "seeds": list(dict.fromkeys(episode.seed for episode in episodes)),
         "date": datetime.date.today().isoformat(),
         "versions": dict(run.versions),
@@ -92,7 +93,8 @@ def table(found: dict[str, Any]) -> str:
     seeds = found["seeds"]
     about = [
         f"{found['run']} ({found['objective']}, training step {found['step']:,}) in {found['environment']}, "
-        f"{found['execute']} actions a decision",
+        f"{found['execute']} actions a decision"
+        + ("" if found["ensemble"] is None else f", ensembles of decay {found['ensemble']:g}"),
         f"{len(seeds):,} episodes a row, seeds {seeds[0]} to {seeds[-1]}; timed on {'; '.join(found['timed_on'])}",
     ]
     return "\n".join([*about, "", format_table(lines), *_crashes(found)])
