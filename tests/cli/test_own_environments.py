@@ -67,6 +67,8 @@ def test_demonstrations_that_name_the_environment_need_no_option(place: Path) ->
     done = shortcut(*shlex.split(advised(outcome.out.splitlines()[-1])[0]), "--episodes", 2)
     assert done.code == 0, done.err
     assert f"in {REACH}, 2 actions a decision" in done.out
+    ways = "evaluate it with `shortcut rollout aware`, or watch it with `shortcut race aware`"
+    assert_refused("sample aware --out a.npz", ways, unchanged=place)
 
 
 def rollout(place: Path, *words: object) -> dict[str, Any]:

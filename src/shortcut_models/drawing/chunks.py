@@ -8,7 +8,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from ..text import format_steps
-from .style import FAINT, colour_of, new_panels, picture_of, styled
+from .style import FAINT, INK, colour_of, new_panels, picture_of, styled
 
 _WIDTH, _HEIGHT = 900, 190  # pixels of a panel
 _MOST = 16  # numbers of an action that are drawn
@@ -44,7 +44,7 @@ def plot_predictions(
         for begin, chunk in zip(begins, predicted[steps], strict=True):
             inside = min(len(chunk), length - begin)  # what comes after the episode has nothing to compare with
             axes.plot(_times(begin, inside, rate), chunk[:inside, row], color=colour_of(steps, most), linewidth=1)
-        axes.plot(frames / rate, shown[:, row], color=FAINT, linestyle=(0, (3, 2)), linewidth=1, zorder=4)
+        axes.plot(frames / rate, shown[:, row], color=INK, linestyle=(0, (3, 2)), linewidth=0.9, zorder=4)
         _label(axes, row, column, steps, f"first {rows} of {size:,} numbers" if rows < size else "")
         if row == rows - 1:
             axes.set_xlabel("seconds" if fps else "frame")
@@ -58,6 +58,7 @@ def _times(begin: int, count: int, rate: float) -> np.ndarray:
 def _label(axes: Any, row: int, column: int, steps: int, note: str) -> None:
     if row == 0:
         axes.set_title(format_steps(steps) + (f" ({note})" if note else ""))
+        axes.set_title("dashed: shown, solid: predicted", loc="right", fontsize=6.5, color=FAINT, weight="normal")
     if column == 0:
         axes.set_ylabel(f"action[{row}]")
     axes.locator_params(axis="y", nbins=4)
