@@ -95,7 +95,7 @@ def by_loop(place: Path, seed: int, score: str) -> tuple[float, int]:
 def test_scores_are_those_of_a_loop_over_the_environment(place: Path) -> None:
     shutil.rmtree(place / "mine" / "rollouts", ignore_errors=True)
     found = rollout(place, "--episodes", 2, "--seed", 50)
-    assert found["measure"] == "return"
+    assert (found["measure"], found["score"], found["max_episode_steps"]) == ("return", "return", LIMIT)
     for one in found["episodes"]:
         assert (one["score"], one["frames"]) == pytest.approx(by_loop(place, one["seed"], "return"), rel=1e-5)
     assert found["versions"].keys() >= {"gymnasium", "helpers.gym_worlds"}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..errors import Stopped, UserError
+from ..errors import Stopped, UserError, first_line
 from ..models.loading import assemble, find
 from ..models.parts import describe
 from ..models.run import Run
@@ -44,7 +44,7 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def folder_name(policy: Policy, environment: str, versions: Mapping[str, str], more: Sequence[str | int] = ()) -> str:
+def folder_name(policy: Policy, environment: str, versions: Mapping[str, str], more: Mapping[str, str | int]) -> str:
     """Return a name that follows from all that determines an episode, except its seed and number of steps.
 
     more: facts of the environment beside its name.
@@ -52,7 +52,8 @@ def folder_name(policy: Policy, environment: str, versions: Mapping[str, str], m
     model = policy.model
     parts = describe(model.objective), describe(policy.task)
     weights = hash_tensors(model.network.state_dict())
-    facts = [RECORDS_VERSION, weights, *parts, environment, dict(versions), policy.execute, model.device.type, *more]
+    facts = [RECORDS_VERSION, weights, *parts, environment, dict(versions), policy.execute, model.device.type]
+    facts += [dict(more)] if more else []
     facts += [] if policy.ensemble is None else [f"ensemble {policy.ensemble}"]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     return f"{re.sub(r'[^A-Za-z0-9_.-]', '-', environment)}-{digest}"
@@ -98,7 +99,7 @@ class PolicyRun:
     versions: Mapping[str, str]  # versions of the packages that determine what happens
     factory: WorkerFactory  # creates both in another process
 
-    facts: tuple[str | int, ...] = ()  # of the environment, beside its name
+    facts: Mapping[str, str | int]  # what else determines an episode or its score
 
     @classmethod
     def open(
@@ -152,6 +153,11 @@ class PolicyRun:
         try:
             environment.reset(seed=0)
             environment.render()
+        except UserError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise UserError(f"{self.environment} fails at the start: {reason}") from None
         finally:
             environment.close()
 

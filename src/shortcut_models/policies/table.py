@@ -75,6 +75,7 @@ def result(run: PolicyRun, steps: Sequence[int], episodes: Sequence[Episode]) ->
         "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
         "environment": run.environment,
         "measure": run.metric_name,
+        **run.facts,
         "execute": policy.execute,
         "ensemble": policy.ensemble,
         "seeds": list(dict.fromkeys(episode.seed for episode in episodes)),

@@ -47,7 +47,7 @@ class Environment(abc.ABC):
     """packages whose versions change what happens: episodes of different versions are not counted together"""
     sources: Mapping[str, str] = {}
     """hashes of source files that change what happens as well, by module"""
-    facts: tuple[str | int, ...] = ()
+    facts: Mapping[str, str | int] = {}
     """what else determines an episode or its score, beside the name of the environment"""
 
     def __init__(self, observations: Sequence[str] | None = ()) -> None:

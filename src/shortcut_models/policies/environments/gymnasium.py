@@ -54,15 +54,15 @@ class GymEnvironment(Environment):
         """
         self.simulator = made = _checked(environment() if callable(environment) else environment, name)
         self.name = name or type(made.unwrapped).__name__
-        self._parts = observed_parts(made.observation_space, self.name)
+        self._parts = observed_parts(getattr(made, "observation_space", None), self.name)
         self.observation_names = tuple(self._parts)  # type: ignore[misc]  # here it is of the instance
-        self._box = action_box(made.action_space, self.name)
+        self._box = action_box(getattr(made, "action_space", None), self.name)
         self.action_space = Box(self._box.low.astype(np.float32).ravel(), self._box.high.astype(np.float32).ravel())
         self.score, self.metric_name = _checked_score(score)  # type: ignore[misc]
         self.max_episode_steps = _limit(made, max_episode_steps, self.name)  # type: ignore[misc]
         rate = made.metadata.get("render_fps")
         self.render_fps = max(round(rate), 1) if isinstance(rate, (int, float)) and rate > 0 else FPS  # type: ignore[misc]
-        self.facts = (self.score, self.max_episode_steps)
+        self.facts = {"score": self.score, "max_episode_steps": self.max_episode_steps}
         self.frames, self._found, self._keys = 0, 0.0, dict[str, None]()
         self._was_scored = False
         super().__init__(observations)
@@ -118,7 +118,10 @@ class GymEnvironment(Environment):
 
     def render(self) -> UInt8[np.ndarray, "rows columns 3"]:
         """Return a picture; UserError where the environment does not draw one."""
-        picture = self.simulator.render()
+        try:
+            picture = self.simulator.render()
+        except Exception as error:  # of a missing package, for example
+            raise UserError(f"{self.name} cannot draw a picture ({first_line(error)}): leave the video out") from None
         if not (isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.shape[2:] == (3,)):
             raise UserError(
                 f"{self.name} does not draw pictures: leave the video out, or make it with render_mode='rgb_array'"

@@ -194,7 +194,7 @@ def test_the_frames_per_second_are_those_of_the_metadata(rate: Any, fps: int) ->
 def test_a_factory_of_the_users_own_is_found_with_its_source() -> None:
     world = open_environment(f"{MODULE}:make_reach", ["state"], score="success", max_episode_steps=9)
     assert isinstance(world, GymEnvironment)
-    assert (world.metric_name, world.facts) == ("success", ("success", 9))
+    assert (world.metric_name, world.facts) == ("success", {"score": "success", "max_episode_steps": 9})
     digest = hashlib.sha256(Path(gym_worlds.__file__).read_bytes()).hexdigest()[:16]
     assert world.sources == {MODULE: f"sha256 {digest}"}
     world.reset(seed=0)
@@ -278,6 +278,13 @@ def test_a_module_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
 BOX = spaces.Box(0, 1, (1,))
 
 
+def without_spaces() -> gymnasium.Env:
+    class Bare(gymnasium.Env):
+        pass
+
+    return Bare()
+
+
 @pytest.mark.parametrize(
     ("make", "line"),
     [
@@ -289,6 +296,7 @@ BOX = spaces.Box(0, 1, (1,))
         (lambda: Spaces(spaces.Dict({"a": spaces.Dict({"b": BOX}), "a_b": BOX})), "two observations .* called a_b"),
         (lambda: Spaces(BOX, spaces.Box(0, 9, (2,), np.int64)), r"an action of Spaces is Box\(0, 9, \(2,\), int64\)"),
         (lambda: Spaces(BOX, spaces.MultiDiscrete([2, 3])), "an action of Spaces is MultiDiscrete"),
+        (lambda: without_spaces(), "Bare has the observation space None, and a policy sees a Box"),
     ],
 )
 def test_spaces_that_a_policy_cannot_use_are_refused(make: Callable[[], Any], line: str) -> None:
@@ -341,3 +349,6 @@ def test_an_environment_without_pictures_says_so() -> None:
     world.reset()
     with refusal("blind_reach does not draw pictures: leave the video out, or make it with render_mode='rgb_array'"):
         world.render()
+    bare = GymEnvironment(Spaces(BOX), max_episode_steps=1)  # whose `render` is that of the base class
+    with refusal(r"Spaces cannot draw a picture \(.*\): leave the video out"):
+        bare.render()
