@@ -35,7 +35,7 @@ DIGITS = ("train", "digits", *OPTIONS)
 POINTS = ("train", "four-gaussians", *OPTIONS, "--task.size", 500, "--snapshots", 0, "--objective.max-steps", 8)
 COMMANDS = (
     "recipes", "collect", "train", "compare", "inspect", "encode", "sample", "evaluate", "fid-stats", "interpolate",
-    "plot", "animate", "report", "rollout", "race", "import-original",
+    "plot", "animate", "report", "rollout", "plot-chunks", "race", "import-original",
 )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "animate": "draw the training of a 2-D run as GIFs: the rainbow, and raw weights beside their EMA",
     "report": "write a self-contained HTML report of a run and print its path",
     "rollout": "evaluate a policy: play episodes at one or more numbers of steps, in worlds without demonstrations",
+    "plot-chunks": "draw the actions that a policy predicts in an episode of demonstrations over those that were shown",
     "race": "show policies side by side in the same world, or one policy at several numbers of steps",
     "import-original": "turn a checkpoint of the paper's own code into a run to sample from",
 }

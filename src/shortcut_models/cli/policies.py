@@ -27,9 +27,26 @@ class Acting(OnDevice):
     """A command in which policies act."""
 
     environment: str | None = None
-    """name of the environment (default: that of the demonstrations)"""
+    """name of the environment: one of ours, the id of one of Gymnasium, or MODULE:FACTORY, a function or class of your
+    own that returns one (default: that of the demonstrations)"""
+    score: str | None = None
+    """what judges an episode of Gymnasium: return, success, or info:KEY (default: return)"""
+    max_episode_steps: PositiveInt | None = None
+    """number of actions after which an episode of Gymnasium ends (default: its own limit)"""
     execute: PositiveInt | None = None
     """number of actions carried out before the next decision (default: the run's own)"""
+    ensemble: float | None = None
+    """decay of temporal ensembling, such as 0.01: the policy decides in every frame, and averages all its actions for
+    that frame (default: none)"""
+
+    def open(self, run: Path) -> "PolicyRun":
+        """Return the policy of a run, and the environment that it acts in."""
+        from ..policies.rollout import PolicyRun
+
+        return PolicyRun.open(
+            run, self.torch_device(), self.environment, self.execute, ensemble=self.ensemble, score=self.score,
+            max_episode_steps=self.max_episode_steps,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +130,13 @@ class Rollout(Acting):
         check_out(self.json, ".json")
         if self.video is not None:
             check_video_out(self.video)
-        from ..policies.rollout import PolicyRun, fresh_seeds, roll_out
+        from ..policies.rollout import fresh_seeds, roll_out
         from ..policies.table import result, table
         from ..system.files import write_json
 
-        opened = PolicyRun.open(self.run, self.torch_device(), self.environment, self.execute)
+        opened = self.open(self.run)
+        if self.video is not None:
+            opened.check_video()
         steps = steps_of(self.steps, opened.policy.model)
         seeds = fresh_seeds(self.episodes, self.seed, opened.policy.task.seeds)
         found = result(opened, steps, roll_out(opened.factory, opened.records, steps, seeds, workers=self.workers))
@@ -152,10 +171,7 @@ class Race(Acting):
             steps *= len(runs)
         if len(runs) != len(steps):
             raise UserError(f"--steps must be one number, or one for each of {len(runs)} runs, not {len(steps)}")
-        from ..policies.rollout import PolicyRun
-
-        device = self.torch_device()
-        opened = {run: PolicyRun.open(run, device, self.environment, self.execute) for run in dict.fromkeys(runs)}
+        opened = {run: self.open(run) for run in dict.fromkeys(runs)}
         policies = [opened[run] for run in runs]
         for policy, n in zip(policies, steps, strict=True):
             steps_of([n], policy.policy.model)

@@ -62,10 +62,12 @@ class OfModel(OnDevice):
 
         model = self.model()
         if isinstance(model.task, Imitation):
+            from ..policies.environments import is_known
+
             name = quote(self.run)
             ways = f"evaluate it with `shortcut rollout {name}`, or watch it with `shortcut race {name}`"
-            if not model.task.environment:
-                ways = f"measure it on held-out episodes with `shortcut evaluate {name}`, or act from Python"
+            if not is_known(model.task.environment):
+                ways = f"draw them with `shortcut plot-chunks {name}`, or judge it with `shortcut rollout {name}`"
             raise UserError(f"{self.run} is a policy, and its samples are actions: {ways}")
         return model
 

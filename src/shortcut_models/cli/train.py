@@ -44,8 +44,17 @@ class Train(RecipeCommand):
         )  # fmt: skip
         name = quote(run)
         tries = [f"sample {name} --steps 1 4 --out samples.npz", f"evaluate {name}"]
+        more = ""
         if isinstance(trained.task, Imitation):
-            tries[0] = f"rollout {name} --steps 1 4" if trained.task.environment else f"report {name}"
-        done = f"{run} is trained: try {' or '.join(f'`shortcut {words}`' for words in tries)}"
+            from ..policies.environments import is_known
+
+            tries[0] = f"rollout {name} --steps 1 4"
+            if not is_known(trained.task.environment):
+                tries[0] = f"plot-chunks {name} --out chunks.png"
+                more = (
+                    f"; to judge it by acting, `shortcut rollout {name} --environment ENV`, where ENV is the id of an "
+                    f"environment of Gymnasium, or MODULE:FACTORY"
+                )
+        done = f"{run} is trained: try {' or '.join(f'`shortcut {words}`' for words in tries)}{more}"
         if once_per_job(done):
             print(done)

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from .environments import Environment, Observation
+from .environments import Environment, Observation, ScoreError
 
 DONE, TIME_LIMIT, CRASHED = "done", "time limit", "crashed"
 MAX_REASON = 300  # characters of a crash's reason that are kept
@@ -52,7 +52,7 @@ class Episode:
 
 
 class RunningEpisode:
-    """An episode in progress. An exception of the policy or the environment ends it as crashed."""
+    """An episode in progress. An exception of the policy or the environment, but ScoreError, ends it as crashed."""
 
     def __init__(self, policy: Actor, environment: Environment, steps: int, seed: int) -> None:
         self.policy, self.environment, self.steps, self.seed = policy, environment, steps, seed
@@ -68,6 +68,8 @@ class RunningEpisode:
     def _catch_crash(self) -> Iterator[None]:
         try:
             yield
+        except ScoreError:  # of every episode
+            raise
         except Exception as error:
             self.ended = crash(f"{type(error).__name__}: {error}")
 

@@ -1,22 +1,48 @@
 """A policy: acts in an environment with the chunks of actions that a trained model samples."""
 
 import collections
+import math
 import numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
+from PIL import Image
 
+from ..base import Cond
 from ..errors import UserError
 from ..models.loading import load
 from ..models.model import Model
 from ..randomness import sample_noise
 from ..tasks.imitation import Imitation
+from .chunk import Chunk, Frames, Planned, average
 from .environments import Observation
+
+RawObservation = Mapping[str, Shaped[np.ndarray, "..."]]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a policy has seen of an episode; replaced as a whole, so that a thread that decides reads one state."""
+
+    frame: int = -1  # of the last observation, from 0
+    last: tuple[Observation, ...] = ()
+    """the last observations, as many as the policy looks back on"""
+
+    def and_then(self, observation: Observation, history: int) -> "_Seen":
+        """Return this with one more observation; the first one also stands for all before it."""
+        for name, value in observation.items():
+            before = self.last[-1][name] if self.last else value
+            if (value.shape, value.dtype) != (before.shape, before.dtype):
+                raise UserError(
+                    f"{name} is {value.dtype} {list(value.shape)}, and was {before.dtype} {list(before.shape)} in the "
+                    f"frame before: use one shape and type for all frames"
+                )
+        return _Seen(self.frame + 1, (self.last[1:] or (observation,) * (history - 1)) + (observation,))
 
 
 @dataclass
@@ -24,23 +50,10 @@ class _EnvironmentState:
     """What a policy remembers of one environment."""
 
     seed: int
-    frames: collections.deque[Observation]  # the last observations
-    actions: collections.deque[np.ndarray] = field(default_factory=collections.deque)
-    """actions that were decided and not yet returned"""
+    plans: collections.deque[Planned]
+    """the last chunks that `act` decided on"""
+    seen: _Seen = _Seen()
     decisions: int = 0
-
-    def frames_with(self, observation: Observation) -> collections.deque[Observation]:
-        """Return the last observations with one more; the first observation also stands for all before it."""
-        for name, value in observation.items():
-            before = self.frames[-1][name] if self.frames else value
-            if (value.shape, value.dtype) != (before.shape, before.dtype):
-                raise UserError(
-                    f"{name} is {value.dtype} {list(value.shape)}, and was {before.dtype} {list(before.shape)} in the "
-                    f"frame before: use one shape and type for all frames"
-                )
-        frames = self.frames.copy()
-        frames.extend([observation] * (1 if frames else frames.maxlen or 1))
-        return frames
 
 
 class Policy:
@@ -48,33 +61,43 @@ class Policy:
 
     A decision is one sample: a chunk of actions, of which the first `execute` are executed before the next decision
     (receding horizon; Chi et al. 2023, arXiv 2303.04137, section III). The policy remembers the observations between
-    decisions, so call `act` for every frame::
+    decisions, so it is called once for every frame::
 
         policy = shortcut_models.Policy.load("runs/car-racing")
         policy.reset(seed=7)
         while not (terminated or truncated):
             action = policy.act({"image": image}, steps=1)
+
+    Which of its methods is called for a frame may differ from frame to frame: `act` returns an action, `predict` a
+    whole chunk for a queue of the caller's own, and `observe` nothing.
     """
 
     model: Model
     task: Imitation  # the model's task
     execute: int  # actions of a chunk that are executed
+    ensemble: float | None
+    """decay of temporal ensembling: then `act` decides in every frame, and averages all actions for it"""
     decided: bool  # whether the last call of `act` ran the network
 
-    def __init__(self, model: Model, execute: int | None = None) -> None:
+    def __init__(self, model: Model, execute: int | None = None, *, ensemble: float | int | None = None) -> None:
         """Wrap a model.
 
         Args:
             model: a model whose task is Imitation. Its network is put into PyTorch's memory layout `channels_last`.
             execute: actions of a chunk that are executed; None for the number that the task has.
+            ensemble: None, or the decay m of temporal ensembling (Zhao et al. 2023, arXiv 2304.13705, algorithm 2):
+                `act` decides in every frame, and returns the mean of all actions for it, from the last `chunk`
+                decisions, weighted by exp(-m i), i = 0 for the oldest. They use 0.01; 0 weights all alike.
 
         Raises:
-            UserError: the task is not Imitation, or `execute` is out of its range.
+            UserError: the task is not Imitation, `execute` is out of its range, or `ensemble` is not a finite number
+                or comes with an `execute` above 1.
         """
         if not isinstance(model.task, Imitation):
             raise UserError("not a policy, as it was not trained on demonstrations: use `shortcut evaluate` for it")
-        self.model, self.task = model, model.task
-        self.execute = self.task.execute if execute is None else execute
+        self.model, self.task, self.ensemble = model, model.task, _checked_ensemble(ensemble, execute)
+        own = self.task.execute if ensemble is None else 1
+        self.execute = own if execute is None else execute
         if not 1 <= self.execute <= self.task.chunk:
             raise UserError(f"execute must be from 1 to {self.task.chunk}, the actions of a chunk, not {self.execute}")
         # A decision is a batch of one, for which a CPU computes convolutions in this layout several times as fast.
@@ -84,24 +107,29 @@ class Policy:
 
     @classmethod
     def load(
-        cls, path: Path | str, *, device: str | torch.device = "cpu", execute: int | None = None, **parts: Any
-    ) -> "Policy":
+        cls, path: Path | str, *, device: str | torch.device = "cpu", execute: int | None = None,
+        ensemble: float | int | None = None, **parts: Any,
+    ) -> "Policy":  # fmt: skip
         """Load the policy of a run directory or a model file.
 
         Args:
             path: as for `shortcut_models.load`.
             device: where the network runs.
-            execute: as for `Policy`.
+            execute, ensemble: as for `Policy`.
             parts: `network`, `objective` and `task`, as for `shortcut_models.load`.
 
         Raises:
-            UserError: as `shortcut_models.load`; the model was not trained on demonstrations.
+            UserError: as `shortcut_models.load` and `Policy`.
         """
         model = load(path, device=device, **parts)
         try:
-            return cls(model, execute)
+            return cls(model, execute, ensemble=ensemble)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
+
+    def copy(self) -> "Policy":
+        """Return a policy with the same network and options, and a memory of its own."""
+        return type(self)(self.model, self.execute, ensemble=self.ensemble)
 
     def reset(self, environments: int | None = None, seed: int | np.integer | Sequence[int] = 0) -> None:
         """Start an episode: forget all observations.
@@ -134,11 +162,17 @@ class Policy:
     def _new_state(self, seed: int) -> _EnvironmentState:
         if not isinstance(seed, numbers.Integral) or seed < 0:
             raise UserError(f"seed must be a whole number of at least 0, not {seed}")
-        return _EnvironmentState(int(seed), collections.deque(maxlen=self.task.history))
+        return _EnvironmentState(int(seed), collections.deque(maxlen=1 if self.ensemble is None else self.task.chunk))
 
-    def act(
-        self, observation: Mapping[str, Shaped[np.ndarray, "..."]], steps: int = 1, *, guidance: float = 1.0
-    ) -> Float[np.ndarray, "..."]:
+    @property
+    def frame(self) -> Frames:
+        """The frame of the last observation, from 0; -1 before the first, and int64 [environments] for several."""
+        return self._frame_of([state.seen for state in self._states])
+
+    def _frame_of(self, seen: Sequence[_Seen]) -> Frames:
+        return seen[0].frame if self._is_single else np.array([one.frame for one in seen], np.int64)
+
+    def act(self, observation: RawObservation, steps: int = 1, *, guidance: float = 1.0) -> Float[np.ndarray, "..."]:
         """Return the action for this frame.
 
         Args:
@@ -155,17 +189,77 @@ class Policy:
                 remembers nothing of this call.
         """
         self.model.check_guidance(guidance)
-        frames = [state.frames_with(one) for state, one in zip(self._states, self._split(observation), strict=True)]
-        due = [(state, seen) for state, seen in zip(self._states, frames, strict=True) if not state.actions]
+        seen = self._seen_with(observation)
+        due = [row for row, (state, one) in enumerate(zip(self._states, seen, strict=True)) if self._is_due(state, one)]
         if due:
-            self._decide(due, steps, guidance)
+            states = [self._states[row] for row in due]
+            chunks = self._decide(states, [seen[row] for row in due], steps, guidance)
+            for row, state, chunk in zip(due, states, chunks, strict=True):
+                state.plans.append(Planned(seen[row].frame, chunk))
         self.decided = bool(due)
-        for state, seen in zip(self._states, frames, strict=True):
-            state.frames = seen
-        actions = np.stack([state.actions.popleft() for state in self._states])
-        return actions[0] if self._is_single else actions
+        self._remember(seen)
+        actions = [average(state.plans, state.seen.frame, self.ensemble or 0.0) for state in self._states]
+        return actions[0] if self._is_single else np.stack(actions)
 
-    def _split(self, observation: Mapping[str, np.ndarray]) -> list[Observation]:
+    def _is_due(self, state: _EnvironmentState, seen: _Seen) -> bool:
+        """Return whether the last chunk of `act` has no action left that is to be executed."""
+        return not state.plans or seen.frame - state.plans[-1].begin >= self.execute
+
+    def predict(self, observation: RawObservation | None = None, steps: int = 1, *, guidance: float = 1.0) -> Chunk:
+        """Decide now, and return the whole chunk, for a queue of actions of the caller's own.
+
+        What `act` has planned stays: it returns each of its actions in the frame that the action is for.
+
+        Args:
+            observation: as for `act`. None: that of the last frame, which `observe` or another call got; so a thread
+                may decide while this one observes.
+            steps, guidance: as for `act`.
+
+        Raises:
+            UserError: as `act`; there is no observation yet.
+        """
+        self.model.check_guidance(guidance)
+        seen = [state.seen for state in self._states] if observation is None else self._seen_with(observation)
+        if any(one.frame < 0 for one in seen):
+            raise UserError("the policy has not seen anything since `reset`: pass an observation")
+        chunk = Chunk(self._decide(self._states, seen, steps, guidance), self._frame_of(seen))
+        if observation is not None:
+            self._remember(seen)
+        return Chunk(chunk.actions[0], chunk.decided_at) if self._is_single else chunk
+
+    def observe(self, observation: RawObservation) -> None:
+        """Remember the observation of a frame without deciding: as `act`, and with the same errors."""
+        self._remember(self._seen_with(observation))
+
+    def draw_chunks(
+        self, data: str | Path | None = None, *, episode: int | None = None, steps: Sequence[int] = (1,), seed: int = 0
+    ) -> Image.Image:
+        """Draw the chunks that this policy predicts in an episode of demonstrations, over the actions that were shown.
+
+        See `chunk_picture.draw_chunks`.
+        """
+        from .chunk_picture import draw_chunks
+
+        return draw_chunks(self, data, episode=episode, steps=steps, seed=seed)
+
+    def _seen_with(self, observation: RawObservation) -> list[_Seen]:
+        """Return what each environment's policy has seen with one more observation, without remembering it."""
+        split, history = self._split(observation), self.task.history
+        seen = [state.seen.and_then(one, history) for state, one in zip(self._states, split, strict=True)]
+        if first := [one for one in seen if one.frame == 0]:  # the later ones have its form
+            self._conditions(first)
+        return seen
+
+    def _conditions(self, seen: Sequence[_Seen]) -> Cond:
+        """Return the raw conditions of some environments, or raise UserError if they are not as in training."""
+        arrays = {name: np.stack([[frame[name] for frame in one.last] for one in seen]) for name in self.task.names}
+        return self.task.raw_conditions(arrays)
+
+    def _remember(self, seen: Sequence[_Seen]) -> None:
+        for state, one in zip(self._states, seen, strict=True):
+            state.seen = one
+
+    def _split(self, observation: RawObservation) -> list[Observation]:
         """Return the observation of each environment, with the names that the policy uses."""
         count, found = len(self._states), {}
         for name in self.task.names:
@@ -182,12 +276,23 @@ class Policy:
         return [{name: value[row] for name, value in found.items()} for row in range(count)]
 
     def _decide(
-        self, due: Sequence[tuple[_EnvironmentState, Sequence[Observation]]], steps: int, guidance: float
-    ) -> None:
+        self, states: Sequence[_EnvironmentState], seen: Sequence[_Seen], steps: int, guidance: float
+    ) -> Float[np.ndarray, "rows chunk action"]:
         """Sample the next actions of some environments, given their last observations, in one batch."""
-        seen = {name: np.stack([[frame[name] for frame in frames] for _, frames in due]) for name in self.task.names}
-        cond = self.task.raw_conditions(seen)
-        noise = torch.cat([sample_noise(state.seed, [state.decisions], self.task.shape) for state, _ in due])
-        for (state, _), chunk in zip(due, self.model.sample_from(noise, steps, cond, guidance), strict=True):
-            state.actions.extend(chunk[: self.execute])
+        cond = self._conditions(seen)
+        noise = torch.cat([sample_noise(state.seed, [state.decisions], self.task.shape) for state in states])
+        chunks: np.ndarray = self.model.sample_from(noise, steps, cond, guidance)
+        for state in states:
             state.decisions += 1
+        return chunks
+
+
+def _checked_ensemble(ensemble: float | int | None, execute: int | None) -> float | None:
+    """Return the decay of temporal ensembling, or raise UserError where it is none."""
+    if ensemble is None:
+        return None
+    if isinstance(ensemble, bool) or not isinstance(ensemble, numbers.Real) or not math.isfinite(ensemble):
+        raise UserError(f"ensemble must be None or a finite number, such as 0.01, not {ensemble}")
+    if execute not in (None, 1):
+        raise UserError(f"with ensemble the policy decides in every frame: leave execute out, which is {execute}")
+    return float(ensemble)

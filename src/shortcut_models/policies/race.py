@@ -19,7 +19,6 @@ from ..system.progress import progress
 from ..text import format_steps
 from .environments import Environment
 from .episode import CRASHED, Actor, RunningEpisode, warm_up
-from .policy import Policy
 from .rollout import PolicyRun
 
 HOLD_SECONDS = 2.0  # how long the last frame is shown
@@ -95,7 +94,7 @@ def open_tracks(entries: Sequence[tuple[PolicyRun, int]], seed: int, *, real_tim
     for method, (run, steps) in zip(methods, entries, strict=True):
         if seed in run.policy.task.seeds:
             warnings.warn(f"{run.run} was trained on a demonstration with seed {seed}", stacklevel=2)
-        policy = Policy(run.policy.model, run.policy.execute)  # the same network, with a memory of its own
+        policy = run.policy.copy()
         name = method if are_distinct else run.run.resolve().name
         contestant = Contestant(name, policy, steps, policy.model.objective.max_steps)
         tracks.append(Track(contestant, run.factory.environment(), seed, real_time=real_time))

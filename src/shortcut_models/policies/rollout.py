@@ -8,13 +8,15 @@ import importlib.metadata
 import itertools
 import json
 import platform
+import re
 import typing
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .._version import __version__
-from ..errors import Stopped, UserError
+from ..errors import Stopped, UserError, first_line
 from ..models.loading import assemble, find
 from ..models.parts import describe
 from ..models.run import Run
@@ -23,7 +25,7 @@ from ..system.hashing import hash_tensors
 from ..system.machine import processor
 from ..system.progress import progress
 from ..system.signals import StopRequest
-from .environments import SEEDS, open_environment
+from .environments import SEEDS, Environment, GymEnvironment, open_environment
 from .episode import Episode
 from .policy import Policy
 from .workers import Job, WorkerFactory, play_jobs
@@ -42,14 +44,19 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def folder_name(policy: Policy, environment: str, versions: Mapping[str, str]) -> str:
-    """Return a name that follows from all that determines an episode, except its seed and number of steps."""
+def folder_name(policy: Policy, environment: str, versions: Mapping[str, str], more: Mapping[str, str | int]) -> str:
+    """Return a name that follows from all that determines an episode, except its seed and number of steps.
+
+    more: facts of the environment beside its name.
+    """
     model = policy.model
     parts = describe(model.objective), describe(policy.task)
     weights = hash_tensors(model.network.state_dict())
     facts = [RECORDS_VERSION, weights, *parts, environment, dict(versions), policy.execute, model.device.type]
+    facts += [dict(more)] if more else []
+    facts += [] if policy.ensemble is None else [f"ensemble {policy.ensemble}"]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-    return f"{environment.replace('/', '-')}-{digest}"
+    return f"{re.sub(r'[^A-Za-z0-9_.-]', '-', environment)}-{digest}"
 
 
 class Records:
@@ -92,47 +99,93 @@ class PolicyRun:
     versions: Mapping[str, str]  # versions of the packages that determine what happens
     factory: WorkerFactory  # creates both in another process
 
+    facts: Mapping[str, str | int]  # what else determines an episode or its score
+
     @classmethod
     def open(
-        cls, run: Path, device: str = "cpu", environment: str | None = None, execute: int | None = None
-    ) -> "PolicyRun":
+        cls, run: Path, device: str = "cpu", environment: str | None = None, execute: int | None = None, *,
+        ensemble: float | None = None, score: str | None = None, max_episode_steps: int | None = None,
+    ) -> "PolicyRun":  # fmt: skip
         """Load the policy of a run directory or a model file, and check that it fits the environment.
 
-        Without a name, the environment is that of the demonstrations; `execute` is that of `Policy`.
+        Args:
+            run: the directory or file.
+            device: where the network runs.
+            environment: its name, as for `open_environment`; None for that of the demonstrations.
+            execute, ensemble: as for `Policy`.
+            score, max_episode_steps: as for `open_environment`.
+
+        Raises:
+            UserError: one of these cannot be opened, or they do not fit.
         """
         weights, content = find(run)
         try:
-            policy = Policy(assemble(*content, weights, device=device), execute)
+            policy = Policy(assemble(*content, weights, device=device), execute, ensemble=ensemble)
         except UserError as error:
             raise UserError(f"{run}: {error}") from None
         name = environment or policy.task.environment
         if not name:
-            raise UserError(f"the demonstrations of {run} do not name their environment: pass --environment")
-        opened = open_environment(name, None)
+            raise UserError(
+                f"the demonstrations of {run} do not name their environment: pass --environment with one of ours, an "
+                f"id of Gymnasium, or MODULE:FACTORY"
+            )
+        given = {"score": score, "max_episode_steps": max_episode_steps}
+        options: dict[str, Any] = {option: value for option, value in given.items() if value is not None}
+        opened = open_environment(name, None, **options)
         try:
-            missing = [needed for needed in policy.task.names if needed not in opened.observation_names]
-            if missing:
-                raise UserError(f"{run} needs {missing[0]}, which {name} does not offer: choose another environment")
-            size, expected = policy.task.shape[-1], len(opened.action_space.low)
-            if size != expected:
-                raise UserError(
-                    f"an action of {run} has size {size}, and one of {name} size {expected}: choose another environment"
-                )
+            _check_fit(run, policy, name, opened)
+            if isinstance(opened, GymEnvironment):
+                options["max_episode_steps"] = opened.max_episode_steps  # so that no process warns again
             factory = WorkerFactory(
                 # Not `run`, which may get another checkpoint before a worker opens it.
-                functools.partial(Policy.load, weights, device=device, execute=execute),
-                functools.partial(open_environment, name, policy.task.names),
+                functools.partial(Policy.load, weights, device=device, execute=execute, ensemble=ensemble),
+                functools.partial(open_environment, name, policy.task.names, **options),
                 processor(policy.model.device),
             )
-            return cls(run, policy, name, opened.metric_name, versions(opened.packages), factory)
+            found = {**versions(opened.packages), **opened.sources}
+            return cls(run, policy, name, opened.metric_name, found, factory, opened.facts)
         finally:
             opened.close()
+
+    def check_video(self) -> None:
+        """Raise UserError, before any episode, where the environment does not draw pictures."""
+        environment = self.factory.environment()
+        try:
+            environment.reset(seed=0)
+            environment.render()
+        except UserError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise UserError(f"{self.environment} fails at the start: {reason}") from None
+        finally:
+            environment.close()
 
     @functools.cached_property
     def records(self) -> Records:
         """The records of its episodes: in the run, or in the cache folder where it is a file."""
         folder = Run(self.run).rollouts if self.run.is_dir() else cache_folder("rollouts")
-        return Records(folder / folder_name(self.policy, self.environment, self.versions))
+        return Records(folder / folder_name(self.policy, self.environment, self.versions, self.facts))
+
+
+def _check_fit(run: Path, policy: Policy, name: str, environment: Environment) -> None:
+    """Raise UserError where an environment lacks what a policy sees, has it in another shape, or other actions."""
+    missing = [needed for needed in policy.task.names if needed not in environment.observation_names]
+    if missing:
+        raise UserError(
+            f"{run} needs {missing[0]}, which {name} does not offer: choose another environment (this one offers "
+            f"{', '.join(environment.observation_names)})"
+        )
+    if isinstance(environment, GymEnvironment):
+        try:
+            policy.copy().observe(environment.blank(policy.task.names))
+        except UserError as error:
+            raise UserError(f"{run} does not fit {name}: {error}") from None
+    size, expected = policy.task.shape[-1], len(environment.action_space.low)
+    if size != expected:
+        raise UserError(
+            f"an action of {run} has size {size}, and one of {name} size {expected}: choose another environment"
+        )
 
 
 def fresh_seeds(count: int, first: int = FIRST_SEED, used: Collection[int] = ()) -> list[int]:

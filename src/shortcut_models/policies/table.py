@@ -26,14 +26,16 @@ def middle_half(scores: Sequence[float]) -> np.ndarray:
 def summary(episodes: Sequence[Episode]) -> dict[str, Any]:
     """Return the statistics of the episodes, at least one, at one number of steps.
 
-    - mean, deviation: of the scores, where a crash counts as 0. The deviation divides by n.
+    - mean, deviation: of the scores, where a crash counts as the lowest one, and at most as 0. The deviation divides
+      by n.
     - middle_mean, middle_deviation: the same of `middle_half`.
     - frames_a_second: frames / seconds of the policy at all frames; decisions_a_second: decisions / seconds of the
       policy at frames where its network ran. None where there are no frames.
     - ..._with_simulator: the same with the environment's time added, which is assumed equal at all frames.
     - crashed, done, time_limit: numbers of episodes that ended so.
     """
-    scores = [0.0 if episode.crashed else episode.score for episode in episodes]
+    lowest = min((episode.score for episode in episodes if not episode.crashed), default=0.0)
+    scores = [min(lowest, 0.0) if episode.crashed else episode.score for episode in episodes]
     middle = middle_half(scores)
     frames, decisions = (sum(getattr(one, name) for one in episodes) for name in ("frames", "decisions"))
     policy, deciding, simulator = (
@@ -73,7 +75,9 @@ def result(run: PolicyRun, steps: Sequence[int], episodes: Sequence[Episode]) ->
         "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
         "environment": run.environment,
         "measure": run.metric_name,
+        **run.facts,
         "execute": policy.execute,
+        "ensemble": policy.ensemble,
         "seeds": list(dict.fromkeys(episode.seed for episode in episodes)),
         "date": datetime.date.today().isoformat(),
         "versions": dict(run.versions),
@@ -92,7 +96,8 @@ def table(found: dict[str, Any]) -> str:
     seeds = found["seeds"]
     about = [
         f"{found['run']} ({found['objective']}, training step {found['step']:,}) in {found['environment']}, "
-        f"{found['execute']} actions a decision",
+        f"{found['execute']} actions a decision"
+        + ("" if (decay := found.get("ensemble")) is None else f", ensembles of decay {decay:g}"),
         f"{len(seeds):,} episodes a row, seeds {seeds[0]} to {seeds[-1]}; timed on {'; '.join(found['timed_on'])}",
     ]
     return "\n".join([*about, "", format_table(lines), *_crashes(found)])
@@ -113,4 +118,4 @@ def _crashes(found: dict[str, Any]) -> list[str]:
     if len(bad) > MAX_CRASHES:
         lines[MAX_CRASHES:] = [f"  and {len(bad) - MAX_CRASHES} more"]
     count = "1 episode crashed and counts" if len(bad) == 1 else f"{len(bad)} episodes crashed and count"
-    return ["", f"{count} as 0:", *lines]
+    return ["", f"{count} as the lowest score, at most 0:", *lines]

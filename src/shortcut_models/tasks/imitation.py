@@ -101,7 +101,7 @@ class Imitation(Task):
         named = self if self.observations else dataclasses.replace(self, observations=tuple(found.observations))
         if self.environment and found.environment not in ("", self.environment):
             raise UserError(f"{self.data} is of {found.environment}, not of {self.environment}: choose others")
-        train, held_out = self._split(found)
+        train, held_out = self.split(found)
         trained_on = np.repeat(np.isin(np.arange(len(found)), train), found.ends - found.begins)
         if few := len(found) - len(train) - len(held_out):
             few_of = f"{few} of {len(found)} episodes in {self.data}"
@@ -140,7 +140,12 @@ class Imitation(Task):
             raise UserError(f"{self.data} holds no observations: record what was seen, too")
         return dataclasses.replace(found, observations=arrays)
 
-    def _split(self, found: Demonstrations) -> tuple[list[int], list[int]]:
+    def split(self, found: Demonstrations) -> tuple[list[int], list[int]]:
+        """Return the numbers of the training and of the held-out episodes of `found`, the task's data.
+
+        Raises:
+            UserError: no episode is left for one of them.
+        """
         if len(found) < 2:
             raise UserError(f"{self.data} holds one episode: at least two are needed, as one is held out")
         train, held_out = found.split(self.validation_fraction, self._least)
@@ -163,7 +168,7 @@ class Imitation(Task):
 
     def describe_data(self) -> str:
         found = self._demonstrations
-        return f"{self.data}: {summarize(found, *self._split(found), self._least)}"
+        return f"{self.data}: {summarize(found, *self.split(found), self._least)}"
 
     def draw_data(self) -> Image.Image:
         """Draw the first episode: the frames of each camera in the course of time, and curves of all numbers."""
@@ -195,7 +200,7 @@ class Imitation(Task):
         shapes = tuple(_shape(array) for array in found.observations.values())
         if (shapes, found.actions.shape[1:]) != (self.shapes, self.shape[1:]):
             raise UserError(f"{self.data} is not what this task was resolved with: use the same demonstrations")
-        train, held_out = self._split(found)
+        train, held_out = self.split(found)
         if split == "train":
             return self._windows_of(found, train)
         return self._windows_of(found, held_out).shuffled(np.random.default_rng(0))

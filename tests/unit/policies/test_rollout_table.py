@@ -42,11 +42,14 @@ def test_means_and_deviations() -> None:
     assert summary([episode(3.5)])["deviation"] == 0.0
 
 
-def test_a_crash_counts_as_0_and_is_counted() -> None:
+def test_a_crash_counts_as_0_or_as_the_lowest_score_below_it_and_is_counted() -> None:
     episodes = [episode(900.0), episode(800.0, ended="time limit"), episode(700.0, ended="crashed: Error: x")]
     row = summary(episodes)
     assert row["mean"] == pytest.approx(1700 / 3)
     assert (row["episodes"], row["done"], row["time_limit"], row["crashed"]) == (3, 1, 1, 1)
+    crash = episode(-20.0, ended="crashed: Error: x")  # at its last whole frame, before the worst
+    assert summary([episode(-900.0), episode(-100.0), crash])["mean"] == pytest.approx(-1900 / 3)
+    assert summary([crash])["mean"] == 0
 
 
 def test_rates_at_all_frames_and_at_those_that_decide() -> None:
@@ -92,7 +95,7 @@ steps       return  middle half  frames/s  decisions/s  with simulator: frames/s
     1  893.7 ± 0.0  893.7 ± 0.0     160.0         45.5                      88.9         37.0        0
   128  30.6 ± 30.6  30.6 ± 30.6     160.0         45.5                      88.9         37.0        1
 
-1 episode crashed and counts as 0:
+1 episode crashed and counts as the lowest score, at most 0:
   128 steps, seed 9: ValueError: no"""
     )
 
@@ -106,7 +109,7 @@ def test_fractions_have_three_decimals(metric: str) -> None:
 
 def test_only_the_first_crashes_are_listed() -> None:
     text = table(found("return", {1: [episode(0.0, seed=i, ended="crashed: x") for i in range(15)]}))
-    assert "15 episodes crashed and count as 0:" in text
+    assert "15 episodes crashed and count as the lowest score, at most 0:" in text
     assert text.endswith("  1 step, seed 9: x\n  and 5 more")
 
 

@@ -11,6 +11,7 @@ from . import lerobot, native, robomimic, zarr
 from .episodes import Demonstrations
 from .joining import join
 from .summary import draw_episode
+from .writing import Episode, write
 
 ACCEPTED = (
     "a folder that `shortcut collect` wrote, a replay buffer of Diffusion Policy (.zarr or .zarr.zip), an HDF5 file of "
@@ -108,4 +109,4 @@ def _find_pointer(path: Path) -> str:
     return ""
 
 
-__all__ = ["ACCEPTED", "Demonstrations", "draw_episode", "is_demonstrations", "join", "read"]
+__all__ = ["ACCEPTED", "Demonstrations", "Episode", "draw_episode", "is_demonstrations", "join", "read", "write"]

@@ -4,7 +4,9 @@
 
 - action, float32 [n, size]: what the expert wants in each frame;
 - observation.NAME: images uint8 [n, height, width, channels], vectors float32 [n, size];
-- return and seed, scalars.
+- return and seed, scalars; a return of NaN is not known.
+
+The header has `fps` where the frames per second are known.
 """
 
 import dataclasses
@@ -30,13 +32,14 @@ PREFIX = "observation."
 _READ_ERRORS = (ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
-def prepare_folder(folder: Path, environment: str, expert: Mapping[str, Any]) -> None:
+def prepare_folder(folder: Path, environment: str, expert: Mapping[str, Any], fps: float | int | None = None) -> None:
     """Create a folder for demonstrations, or check that it holds some of this environment.
 
     Args:
         folder: the folder; its content stays as it is.
         environment: name of the environment, or "".
         expert: a description of the expert, JSON values.
+        fps: frames per second, where they are known.
 
     Raises:
         UserError: the folder holds something else.
@@ -48,15 +51,20 @@ def prepare_folder(folder: Path, environment: str, expert: Mapping[str, Any]) ->
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is not empty and does not hold demonstrations: choose another folder")
     else:
-        write_json(folder / HEADER, {"format": FORMAT, "environment": environment, "expert": dict(expert)})
+        rate = {} if fps is None else {"fps": float(fps)}
+        write_json(folder / HEADER, {"format": FORMAT, "environment": environment, "expert": dict(expert), **rate})
 
 
 def read_header(folder: Path) -> dict[str, Any]:
-    """Return environment and expert of `demonstrations.json`, or raise UserError if it cannot be read."""
+    """Return environment, expert and fps of `demonstrations.json`, or raise UserError if it cannot be read."""
     try:
         entry = json.loads((folder / HEADER).read_bytes())
         version = entry["format"]
-        found = {"environment": str(entry["environment"]), "expert": dict(entry["expert"])}
+        rate = entry.get("fps")
+        found = {
+            "environment": str(entry["environment"]), "expert": dict(entry["expert"]),
+            "fps": None if rate is None else float(rate),
+        }  # fmt: skip
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{HEADER} is damaged: write it again, with format, environment and expert") from None
     if version != FORMAT:
@@ -155,8 +163,9 @@ def read(folder: Path, names: Sequence[str] = ()) -> Demonstrations:
         raise UserError(f"{named[0]} and {named[1]} have the same seed {twice}: remove one, or give it another seed")
     # Without images, so that mistakes in the rest are reported before the images are read.
     plain = Demonstrations(
-        {}, actions, np.cumsum(lengths), np.array(returns), np.array(seeds, np.int64), header["environment"]
-    )
+        {}, actions, np.cumsum(lengths), None if np.isnan(returns).any() else np.array(returns),
+        np.array(seeds, np.int64), header["environment"], fps=header["fps"],
+    )  # fmt: skip
 
     def blocks(name: str) -> Iterator[Block]:
         for path, length in zip(files, lengths, strict=True):

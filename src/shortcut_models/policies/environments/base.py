@@ -26,6 +26,10 @@ class Box:
     high: Float[np.ndarray, "n"]
 
 
+class ScoreError(UserError):
+    """An environment does not return what an episode is to be scored by; this ends a rollout, unlike a crash."""
+
+
 class Environment(abc.ABC):
     """A simulated environment with the methods of `gymnasium.Env`, and the metric that scores an episode in it."""
 
@@ -41,6 +45,10 @@ class Environment(abc.ABC):
     """frames per second of simulated time"""
     packages: ClassVar[tuple[str, ...]] = ()
     """packages whose versions change what happens: episodes of different versions are not counted together"""
+    sources: Mapping[str, str] = {}
+    """hashes of source files that change what happens as well, by module"""
+    facts: Mapping[str, str | int] = {}
+    """what else determines an episode or its score, beside the name of the environment"""
 
     def __init__(self, observations: Sequence[str] | None = ()) -> None:
         """Choose the observations.
