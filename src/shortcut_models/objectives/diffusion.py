@@ -7,6 +7,7 @@ it predicts is not a velocity of the straight path, but v (Salimans and Ho 2022)
 import copy
 import functools
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -73,7 +74,7 @@ class Diffusion(CommonOptions):
         return Losses(loss, {"denoising": loss.detach()})
 
     @torch.no_grad()
-    def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
+    def trajectory(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> Iterator[X]:
         check_num_steps(steps, self.max_steps)
         scheduler, rows = copy.copy(self.scheduler()), len(noise)  # its timesteps are this call's own
         scheduler.set_timesteps(steps)
@@ -89,7 +90,7 @@ class Diffusion(CommonOptions):
                 x = self._ddim(x, prediction, kept[timestep], kept[following])
             else:
                 x = scheduler.step(prediction, timestep, x, generator=fresh).prev_sample
-        return x.to(noise.dtype)
+            yield x.to(noise.dtype)
 
     def _ddim(self, x: X, prediction: X, before: float, after: float) -> X:
         """Take one step of DDIM (Song et al. 2021, eq. 12) between two shares of the data's variance.

@@ -41,7 +41,8 @@ def picture(model: Model, path: Path, step_counts: Sequence[int], side: SideWork
         if side.state.processes.all_reduce_max(int(expected > PREVIEW_SECONDS)):
             break
     if side.state.processes.main:
-        drawn = [model.task.draw(samples, columns) for samples in made.values()]
+        labels = model.labels(num)
+        drawn = [model.draw(samples, labels, columns) for samples in made.values()]
         save_png(path, stack([format_steps(steps) for steps in made], drawn))
 
 
