@@ -73,23 +73,24 @@ class Diffusion(CommonOptions):
         loss = squared_error(net(x, t, torch.zeros_like(t), context), target)
         return Losses(loss, {"denoising": loss.detach()})
 
-    @torch.no_grad()
     def trajectory(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> Iterator[X]:
         check_num_steps(steps, self.max_steps)
         scheduler, rows = copy.copy(self.scheduler()), len(noise)  # its timesteps are this call's own
         scheduler.set_timesteps(steps)
         kept = [*scheduler.alphas_cumprod.tolist(), 1.0]  # at -1 all of the data is
-        predict = guided(net, cond, guidance, rows, noise.device)
+        with torch.no_grad():
+            predict = guided(net, cond, guidance, rows, noise.device)
         # Each row draws from a generator of its own, so that it does not depend on the others.
         fresh = generators_of(noise) if self.sampler == "ddpm" else []
         x = noise
         for timestep, following in itertools.pairwise([*scheduler.timesteps.tolist(), -1]):
             t = self.time(torch.full((rows,), timestep, device=noise.device))
-            prediction = predict(x, t, torch.zeros_like(t))
-            if self.sampler == "ddim":
-                x = self._ddim(x, prediction, kept[timestep], kept[following])
-            else:
-                x = scheduler.step(prediction, timestep, x, generator=fresh).prev_sample
+            with torch.no_grad():  # not around the yield, where the caller's own code runs
+                prediction = predict(x, t, torch.zeros_like(t))
+                if self.sampler == "ddim":
+                    x = self._ddim(x, prediction, kept[timestep], kept[following])
+                else:
+                    x = scheduler.step(prediction, timestep, x, generator=fresh).prev_sample
             yield x.to(noise.dtype)
 
     def _ddim(self, x: X, prediction: X, before: float, after: float) -> X:
