@@ -141,7 +141,10 @@ def saved_folder(place: Path) -> Path:
 
 REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a run": (run, "run is a run directory: choose another folder"),
-    "a checkpoint": (lambda place: run(place) / "checkpoints" / "00000012" / "m.safetensors", "is a checkpoint of a run"),
+    "a checkpoint": (
+        lambda place: run(place) / "checkpoints" / "00000012" / "m.safetensors",
+        "is a checkpoint of a run",
+    ),
     "a file in a run": (lambda place: run(place) / "model.safetensors", "has a config.json of its own"),
     "the half of a folder": (lambda place: saved_folder(place) / "model.safetensors", "has a config.json of its own"),
     "a foreign folder": (foreign, "bert is not empty, and what is there is not a saved model"),
@@ -199,5 +202,3 @@ def test_a_folder_of_an_earlier_version_opens(model: sm.Model, tmp_path: Path) -
     weights, _ = checkpoint.read(tmp_path / "flowers" / "model.safetensors")
     safetensors.torch.save_file(weights, tmp_path / "flowers" / "model.safetensors", {"format": "pt"})
     np.testing.assert_array_equal(sm.load(tmp_path / "flowers").sample(3), model.sample(3))
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,7 +171,7 @@ def test_the_error_of_a_reconstruction_falls_with_the_steps(objective: Objective
     for steps in (4, 32, 256):
         noise, made = model.reconstruct(data, steps=steps)
         errors.append((float((noise - exact_noise).abs().max()), float(np.abs(made - data.numpy()).max())))
-    for coarse, fine in zip(errors, errors[1:], strict=False):
+    for coarse, fine in itertools.pairwise(errors):
         assert fine[0] < coarse[0] / 4
         assert fine[1] < coarse[1] / 4
     assert max(errors[-1]) < 0.02
