@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from shortcut_models.cli import main
 from shortcut_models.config import Fraction, PositiveInt
 from shortcut_models.objectives import OBJECTIVES
 from shortcut_models.path import broadcast, interpolate, step, velocity
-from shortcut_models.sampling import euler, last
+from shortcut_models.sampling import euler
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class SplitMeanFlow(Objective):
         loss = (net(x, t, d, net.encode(batch.cond)) - target).square().flatten(1).mean(1)
         return Losses(loss, {"split": loss[:n].detach(), "flow": loss[n:].detach()})
 
-    def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
-        return last(euler(net, noise, cond, [i / steps for i in range(steps + 1)], guidance=guidance))
+    def trajectory(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> Iterator[X]:
+        return euler(net, noise, cond, [i / steps for i in range(steps + 1)], guidance=guidance)
 
 
 OBJECTIVES["split"] = SplitMeanFlow

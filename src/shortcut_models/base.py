@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from .batch import Batch, Cond, PairBatch, T, X
 from .config import check
+from .errors import UserError
 
 __all__ = [
     "Batch", "Cond", "Condition", "Dataset", "Frames", "Label", "Losses", "Network", "NetworkConfig", "Objective",
@@ -138,6 +139,13 @@ class Objective(abc.ABC):
 
     def __post_init__(self) -> None:
         check(self)
+        if type(self).trajectory is Objective.trajectory and type(self).sample is Objective.sample:
+            raise TypeError(f"{type(self).__name__} must define trajectory, or sample")
+
+    @property
+    def velocity_step_size(self) -> float | None:
+        """The step size at which the network gives the velocity of the flow from noise to data; None: at none."""
+        return self.conditioned_step_size if self.learns_velocity else None
 
     @property
     def nfe_per_example(self) -> float:
@@ -168,12 +176,24 @@ class Objective(abc.ABC):
             teacher: a trained network, if the method requires "teacher".
         """
 
-    @abc.abstractmethod
-    def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
-        """Turn noise [b, *event] into data in `steps` passes; raise UserError where these are not in 1..max_steps.
+    def trajectory(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> Iterator[X]:
+        """Yield x [b, *event] after every step from noise [b, *event] to data; no gradient is kept.
 
         guidance w: uncond + w (cond - uncond); 1 is conditional alone, 0 unconditional.
+
+        Raises:
+            UserError: steps is not in 1..max_steps, or the method defines `sample` alone.
         """
+        raise UserError(
+            f"{type(self).__name__} does not give the points on the way from noise to data: define its method "
+            f"trajectory in place of sample"
+        )
+
+    def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
+        """Return the end of `trajectory`. A method may define this in its place, and then has ends only."""
+        for x in self.trajectory(net, noise, cond, steps, guidance=guidance):
+            end = x
+        return end
 
 
 @runtime_checkable
@@ -193,6 +213,8 @@ class Task(abc.ABC):
     """what its field `data` may name, in words, where it has one"""
     primary_metric: ClassVar[str] = ""
     """the measure of `evaluate` that methods are compared by first; "" is the first one"""
+    class_names: tuple[str, ...] = ()
+    """the names of the classes of the condition "label", in the order of their numbers; () where they have none"""
 
     def __post_init__(self) -> None:
         check(self)
@@ -269,3 +291,13 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
         """Draw decoded samples as one picture, in rows of `columns` where the task has single pictures."""
+
+    def to_pil(self, samples: np.ndarray) -> list[Image.Image]:
+        """Return decoded samples as pictures, pixel for pixel: uint8 [n, height, width] or [n, height, width, 1 or 3].
+
+        Raises:
+            UserError: samples of this task are something else.
+        """
+        if samples.dtype != np.uint8 or samples.ndim not in (3, 4) or samples.shape[3:] not in ((), (1,), (3,)):
+            raise UserError(f"the samples of {type(self).__name__} are not pictures: use them as arrays")
+        return [Image.fromarray(each[..., 0] if each.shape[2:] == (1,) else each) for each in samples]

@@ -63,6 +63,25 @@ def euler(
         yield x
 
 
+def euler_back(net: Network, data: X, cond: Cond, times: Sequence[float], *, step_cond: float) -> Iterator[X]:
+    """Step from times[-1] back to times[0] and yield x after every step; no gradient is kept.
+
+    Each step takes the velocity at its lower end, as that of `euler` does, but at the x that is known (the inversion of
+    Song et al. 2021, arXiv 2010.02502, section 5.4). So its error falls with the step.
+
+    step_cond: the step size at which the network gives the velocity of the flow.
+    """
+    rows, device = len(data), data.device
+    with torch.no_grad():
+        velocity = guided(net, cond, 1.0, rows, device)
+    x = data
+    full = lambda value: torch.full((rows,), value, device=device)
+    for end, start in itertools.pairwise(reversed(times)):
+        with torch.no_grad():
+            x = step(x, full(start - end), velocity(x, full(start), full(step_cond)))
+        yield x
+
+
 def renoise(
     net: Network, noise: X, cond: Cond, times: Sequence[float], *, step_cond: float, guidance: float = 1.0
 ) -> Iterator[X]:

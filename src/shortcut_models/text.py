@@ -5,8 +5,6 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tabulate import tabulate
-
 MAX_ENTRIES = 12  # entries of a list that are shown
 
 
@@ -58,4 +56,6 @@ def format_duration(seconds: float) -> str:
 
 def format_table(rows: Iterable[Sequence[str]], align: Sequence[str] | None = None) -> str:
     """Return rows of cells, the head first, as aligned text; align: "left" or "right" a column, by default right."""
+    from tabulate import tabulate  # here, so that a model loads sooner
+
     return tabulate(rows, tablefmt="plain", disable_numparse=True, stralign="right", colalign=align)

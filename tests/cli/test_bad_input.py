@@ -199,7 +199,10 @@ TABLE: dict[str, tuple[str, str]] = {
     "guidance without labels": ("sample points --out s.npz --guidance 2", "guidance needs a model with labels"),
     "label 10": ("sample digits --out s.npz --label 10", "label must be a whole number from 0 to 9, not 10"),
     "label -1": ("sample digits --out s.npz --label -1", "label must be a whole number from 0 to 9, not -1"),
-    "label in words": ("sample digits --out s.npz --label seven", "--label must be a whole number, not 'seven'"),
+    "label in words": (
+        "sample digits --out s.npz --label seven",
+        "label must be a whole number from 0 to 9, not 'seven'",
+    ),
     "label without labels": ("sample points --out s.npz --label 1", "was trained without labels: leave label out"),
     "sample device": ("sample digits --out s.npz --device warp", "device 'warp' is not available here"),
     # where it is written

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
+from helpers.models import FLOWERS, model_of
 from helpers.original_maker import Original, write
 from helpers.paths import ROOT
 from helpers.runs import COMMANDS, shortcut, train
@@ -111,8 +112,9 @@ def parse(words: list[str]) -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
 def test_the_snippets_of_a_page_run(
-    page: Path, place: Path, registries: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+    page: Path, place: Path, registries: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:  # fmt: skip
     code = re.sub(r"\btrain_steps=\d+", "train_steps=3", "\n\n".join(blocks(page, "python")))
     code = re.sub(r"\bMLP(Config)?\(width=\d+", r"MLP\1(width=16", code)
     code = re.sub(r"(\btrain\(\S+ steps)=\d+", r"\1=3", code)
@@ -123,6 +125,9 @@ def test_the_snippets_of_a_page_run(
     monkeypatch.chdir(tmp_path)
     if page.name == "original.md":
         write(tmp_path / "checkpoint.pkl", Original(48, heads=12, channels=4, classes=1000, image_size=32).checkpoint())
+    if page.name == "models.md":
+        model_of(FLOWERS).save(tmp_path / "runs" / "flowers")
+        request.getfixturevalue("annotations_unchecked")  # torch.compile does not trace the checks
     load_file(path, "snippets")
     if page.name == "your-network.md":
         train(

@@ -10,7 +10,7 @@ from tyro.conf import Positional
 
 from ..config import NonNegativeInt, PositiveInt
 from .parser import Command
-from .shared import OfModel, Runs, check_out
+from .shared import OfModel, Runs, check_out, labels_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +23,8 @@ class Interpolate(OfModel):
     """number of pairs, a row each"""
     points: Annotated[int, at.Ge(2)] = 9
     """number of points between a pair, a column each"""
-    label: int | None = None
-    """class of all rows (default: one a row, in turn)"""
+    label: Sequence[str] | None = None
+    """classes of the rows in turn, each by name or number (default: all)"""
     seed: NonNegativeInt = 0
     """seed of the noises"""
 
@@ -33,7 +33,9 @@ class Interpolate(OfModel):
         from ..reports.interpolation import interpolate
 
         check_out(self.out, ".png")
-        save_png(self.out, interpolate(self.generator(), self.steps, self.pairs, self.seed, self.points, self.label))
+        model = self.generator()
+        label = labels_of(self.label, self.pairs, model)
+        save_png(self.out, interpolate(model, self.steps, self.pairs, self.seed, self.points, label))
         print(self.out)
 
 

@@ -1,6 +1,8 @@
 """What several commands have in common."""
 
 import os
+import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,7 +88,7 @@ class Sampling(OfModel):
     """weight of classifier-free guidance; 1 is none"""
     batch_size: PositiveInt = 250
     """number of samples made at once"""
-    precision: Literal["fp32", "bf16"] = "fp32"  # model.PRECISIONS, but without importing torch
+    precision: Literal["fp32", "bf16"] = "fp32"  # sampler.PRECISIONS, but without importing torch
     """arithmetic of the network; bf16 is faster where the hardware multiplies it"""
 
 
@@ -100,6 +102,25 @@ def steps_of(steps: Sequence[int] | None, model: "Model") -> list[int]:
     return list(chosen)
 
 
+def labels_of(words: Sequence[str] | None, num: int, model: "Model") -> list[int | str] | None:
+    """Return the class of each of `num` samples, from words that name classes in turn; a number is that of a class."""
+    if not words:
+        return None
+    if len(words) > num:
+        raise UserError(f"--label names {len(words)} classes for {num}: name fewer, or make more")
+    given = [int(each) if re.fullmatch(r"[+-]?\d+", each) else each for each in words]
+    model.labels(len(given), given)
+    for word, each in zip(words, given, strict=True):
+        names = model.task.class_names
+        if isinstance(each, int) and word in names and names.index(word) != each:
+            warnings.warn(
+                f"--label {word} is class number {each}, {names[each]}; the class named {word} is number "
+                f"{names.index(word)}",
+                stacklevel=2,
+            )
+    return [given[row % len(given)] for row in range(num)]
+
+
 def check_out(path: Path | None, suffix: str) -> None:
     """Raise UserError, before any work, where a file, if there is one, cannot be written."""
     if path is None:
@@ -111,6 +132,11 @@ def check_out(path: Path | None, suffix: str) -> None:
         raise UserError(what + f": choose a name such as samples{suffix}" * (path.name == suffix))
     if path.is_dir():
         raise UserError(f"{path} is a folder: pass the name of a file")
+    check_place(path)
+
+
+def check_place(path: Path) -> None:
+    """Raise UserError where the folder around a file or folder does not exist, or cannot be written to."""
     if not path.parent.is_dir():
         raise UserError(f"{path.parent} is not a folder: make it first, or choose another place for {path.name}")
     if not os.access(path.parent, os.W_OK):

@@ -148,5 +148,5 @@ def samples(comparison: Comparison) -> Image.Image:
     for steps in comparison.steps:
         for method, model in found.items():
             titles.append(f"{method}, {steps}")
-            pictures.append(model.task.draw(model.sample(num, steps=steps), 4))
+            pictures.append(model.draw(model.sample(num, steps=steps), model.labels(num), 4))
     return stack(titles, pictures, columns=len(found))

@@ -89,23 +89,23 @@ def publish(temporary: Path, keep: int) -> Path:
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> None:
-    # Copied, as the format cannot hold weights that share their memory.
-    copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-    text = json.dumps(header)
     with open(path, "wb") as file:
-        file.write(safetensors.torch.save(copies, metadata={HEADER: text, HASH: hash_tensors(copies, text)}))
+        file.write(to_bytes(tensors, header))
         file.flush()
         os.fsync(file.fileno())
 
 
+def to_bytes(tensors: Mapping[str, Tensor], header: dict[str, Any], **more: str) -> bytes:
+    """Return the content of a file of tensors, with a header, the hash of both, and more metadata."""
+    # Copied, as the format cannot hold weights that share their memory.
+    copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(header)
+    return safetensors.torch.save(copies, metadata={HEADER: text, HASH: hash_tensors(copies, text), **more})
+
+
 def read(path: Path, *, today: bool = True) -> Content:
     """Return the content of a file, or raise UserError; today: with the names of today."""
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, ValueError) as error:
-        raise UserError(f"{path} is damaged or not a safetensors file ({error}): choose another") from None
+    tensors, metadata = _open(path)
     if HEADER not in metadata:
         reason = f"its header does not have {HEADER!r}"
         raise UserError(f"{path} was not saved by shortcut-models ({reason}): choose another")
@@ -116,6 +116,32 @@ def read(path: Path, *, today: bool = True) -> Content:
         return upgrade(tensors, config, is_state=path.name == STATE) if today else (tensors, config)
     except (ValueError, TypeError):
         raise UserError(f"{path} is damaged (its configuration is not a JSON object): choose another") from None
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file, checked by its hash, which earlier files in the Hub's layout do not have."""
+    tensors, metadata = _open(path)
+    if HASH in metadata and hash_tensors(tensors, metadata.get(HEADER, "")) != metadata[HASH]:
+        raise UserError(f"{path} is damaged (its content does not match its hash): choose another")
+    return tensors
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether a file says that shortcut-models wrote it."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return HEADER in (file.metadata() or {})
+    except (safetensors.SafetensorError, ValueError):
+        return False
+
+
+def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors of a file by name, and its header."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise UserError(f"{path} is damaged or not a safetensors file ({error}): choose another") from None
 
 
 def newest(folder: Path, names: Sequence[str]) -> tuple[Path, list[Content]] | None:

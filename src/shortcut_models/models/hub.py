@@ -3,16 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
-
-from .._version import __version__
 from ..errors import UserError
-from ..system.files import write_atomically, write_json
-from .checkpoint import HEADER, MODEL
-from .loading import CONFIG, LAYOUT, load
+from .loading import load
 from .model import Model
-from .parts import describe
+from .saving import LAYOUT, write_layout
 
 try:
     from huggingface_hub import ModelHubMixin, snapshot_download
@@ -55,14 +49,7 @@ class HubModel(
             raise UserError(f"could not load {pretrained_model_name_or_path} from the Hub: {reason}") from None
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        config: dict[str, Any] = {"version": __version__, "recipe": self.recipe, "step": self.step}
-        network = getattr(self.network, "config", self.network)
-        parts = {"task": self.task, "network": network, "objective": self.objective}
-        config |= {kind: describe(part) for kind, part in parts.items()}
-        state, plain = self.network.state_dict(), torch.contiguous_format
-        weights = {name: value.detach().cpu().clone(memory_format=plain) for name, value in state.items()}
-        write_atomically(save_directory / MODEL, safetensors.torch.save(weights, metadata={"format": "pt"}))
-        write_json(save_directory / CONFIG, {HEADER: config})
+        write_layout(self, save_directory)
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **parts: Any) -> "HubModel":

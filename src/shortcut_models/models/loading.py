@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -17,20 +15,18 @@ from .legacy import upgrade
 from .model import Model
 from .parts import rebuild
 from .run import Run
-
-CONFIG = "config.json"
-LAYOUT = (CONFIG, checkpoints.MODEL)  # the files of a folder in the Hub's layout
+from .saving import CONFIG, LAYOUT
 
 
 def read_layout(folder: Path) -> checkpoints.Content:
     """Return weights and configuration of a folder in the Hub's layout."""
     try:
         header = json.loads((folder / CONFIG).read_bytes())[checkpoints.HEADER]
-        return upgrade(safetensors.torch.load_file(folder / checkpoints.MODEL), dict(header))
+        return upgrade(checkpoints.read_tensors(folder / checkpoints.MODEL), dict(header))
     except (KeyError, TypeError):
         raise UserError(f"{folder / CONFIG} was not saved by shortcut-models: choose another folder") from None
-    except (ValueError, safetensors.SafetensorError) as error:
-        raise UserError(f"{folder} is damaged ({error}): choose another") from None
+    except ValueError as error:
+        raise UserError(f"{folder / CONFIG} is damaged ({error}): choose another folder") from None
 
 
 @torch_defaults(gradients=True)
@@ -45,7 +41,8 @@ def assemble(
         if network is None:
             config: NetworkConfig = rebuild("network", header["network"], None)
             network = config.build(task.shape, task.conditions)
-        model = Model(network, objective, task, int(header["step"]), str(header["recipe"]))
+        precision = header.get("precision", "fp32")
+        model = Model(network, objective, task, int(header["step"]), str(header["recipe"]), precision)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -55,8 +52,8 @@ def assemble(
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"the weights in {where} do not fit the network: {reason}") from None
-    network.to(device).eval()
-    return model
+    network.eval()
+    return model.to(device)
 
 
 def load(

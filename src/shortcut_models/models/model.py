@@ -1,170 +1,206 @@
-"""A trained model: a network, the objective that knows how to sample it, and the task that knows its units."""
+"""A trained model: what one does with it."""
 
-import contextlib
-import functools
-import math
-import numbers
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-import psutil
 import torch
+from jaxtyping import Shaped
+from PIL import Image
+from torch import Tensor
 
-from ..base import Cond, Label, Network, Objective, Task, X
+from ..base import X
 from ..errors import UserError
+from ..path import sampling_times
 from ..randomness import sample_noise
+from ..sampling import euler_back, last
 from ..system.defaults import torch_defaults
+from ..system.machine import torch_device
+from .conditioning import Labels
+from .pictures import draw_named
+from .sampler import Sampler
+from .saving import save_model
 
-Precision = Literal["fp32", "bf16"]
-PRECISIONS: tuple[str, ...] = get_args(Precision)
+
+class Reconstruction(NamedTuple):
+    """What `Model.reconstruct` returns."""
+
+    noise: Tensor
+    """the noise of each example, float32 [n, *shape], on the model's device: `sample_from` takes it"""
+    samples: np.ndarray
+    """what the model makes of that noise, [n, ...] in the task's own units"""
 
 
 @dataclass
-class Model:
-    """What `shortcut_models.load` returns: it makes samples."""
+class Model(Sampler):
+    """What `shortcut_models.load` returns: it makes samples. Several threads may sample at once."""
 
-    network: Network
-    objective: Objective
-    task: Task
-    step: int = 0  # training steps behind the weights
-    recipe: str = ""  # name of the recipe it was trained by
-    precision: Precision = "fp32"
-    """arithmetic of the network while sampling: bf16 is faster where the hardware multiplies it. Weights, and what is
-    on the way from noise to data, stay float32"""
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
-
-    @property
-    def classes(self) -> int:
-        """Number of class labels; 0 where the model has none."""
-        label = self.task.conditions.get("label")
-        return label.count if isinstance(label, Label) else 0
-
-    def labels(self, num: int, label: int | Sequence[int] | None = None) -> np.ndarray:
-        """Return the labels [num] of samples: one for all, one each, or all classes in turn; -1 stands for no label."""
-        if not self.classes:
-            if label is not None:
-                raise UserError("this model was trained without labels: leave label out")
-            return np.full(num, -1, np.int64)
-        if label is None:
-            return np.arange(num) % self.classes
-        found = np.broadcast_to(np.asarray(label), (num,)) if np.ndim(label) == 0 else np.asarray(label)
-        if found.shape != (num,):
-            raise UserError(f"label must be one number or {num} of them, not {found.shape[0]}")
-        if not np.issubdtype(found.dtype, np.integer) or found.min() < 0 or found.max() >= self.classes:
-            raise UserError(f"label must be a whole number from 0 to {self.classes - 1}, not {label}")
-        return found.astype(np.int64)
-
-    def conditions(self, rows: Sequence[int], labels: np.ndarray | None = None) -> Cond:
-        """Return the conditions of samples `rows` as the data set gives them; labels: none is the task's choice."""
-        if self.classes and labels is not None:
-            return {"label": torch.as_tensor(labels)}
-        return self.task.default_cond(rows)
-
-    @torch_defaults()
-    def sample_from(
-        self, noise: X, steps: int, cond: Cond | None = None, guidance: float = 1.0, *, decode: bool = True
-    ) -> Any:
-        """Return what the network makes of noise [b, *shape] in `steps` passes.
+    def save(self, path: Path | str) -> None:
+        """Write the model, whole or not at all, so that `shortcut_models.load(path)` makes the same samples.
 
         Args:
-            noise: standard normal.
-            steps: passes through the network, 1 to `objective.max_steps`.
-            cond: the conditions of each row, as the data set gives them; none: those of samples 0, ..., b - 1.
-            guidance: as for `sample`.
-            decode: return samples in the task's own units; otherwise as the network sees data, on its device.
+            path: a file that ends in .safetensors, or a folder, which gets the layout of the Hugging Face Hub:
+                `config.json` and `model.safetensors`. A model that was saved there before is replaced.
 
         Raises:
-            UserError: the model does not have this number of steps or this precision, or samples are not finite.
+            UserError: something else is there, or the path cannot be written.
         """
-        if cond is None:
-            cond = self.conditions(range(len(noise)))
-        cond = self.task.preprocess_cond({name: value.to(self.device) for name, value in cond.items()})
-        if not isinstance(steps, numbers.Integral):
-            raise UserError(f"steps must be a whole number, not {steps}")
-        if self.precision not in PRECISIONS:
-            raise UserError(f"precision must be {' or '.join(PRECISIONS)}, not {self.precision}")
-        was_training = self.network.training
-        self.network.eval()
-        in_bfloat16 = self.precision == "bf16"  # only then: a device without bfloat16 does not even open the context
-        with torch.autocast(self.device.type, torch.bfloat16) if in_bfloat16 else contextlib.nullcontext():
-            x = self.objective.sample(self.network, noise.to(self.device), cond, int(steps), guidance=guidance)
-        self.network.train(was_training)
-        if not torch.isfinite(x).all():
-            raise UserError("the samples are not finite: lower guidance, or use weights from before they diverged")
-        return self.task.decode(x) if decode else x
+        save_model(self, Path(path))
 
-    @torch_defaults()
-    def sample(
-        self,
-        num: int,
-        *,
-        steps: int = 1,
-        label: int | Sequence[int] | None = None,
-        seed: int = 0,
-        guidance: float = 1.0,
-        batch_size: int = 250,
-    ) -> np.ndarray:
-        """Return samples [num, ...] in the task's own units.
+    def to(self, device: str | torch.device) -> "Model":
+        """Move the network to a device (cpu, cuda, cuda:1, ...; auto: a CUDA GPU where there is one); return the model.
 
-        Sample i follows from (seed, i) and its label alone, whatever num and batch_size are.
+        Raises:
+            UserError: the device is not available.
+        """
+        self.network.to(torch_device(str(device)))
+        return self
+
+    def compile(self, **options: Any) -> "Model":
+        """Compile the network with `torch.compile` and make two samples, which compiles it now; return the model.
+
+        Samples then differ by rounding. Call this once, before threads sample.
 
         Args:
-            num: how many, at least 1.
-            steps: passes through the network, 1 to `objective.max_steps`; powers of two are trained for directly.
-            label: one class for all, a sequence of num classes, or None for all classes in turn.
-            seed: of the noise, at least 0.
-            guidance: classifier-free guidance weight; 1 is none, 0 ignores the label.
-            batch_size: samples made at once.
+            options: those of `torch.compile`, such as mode="max-autotune" or dynamic=True.
 
         Raises:
-            UserError: a number out of its range.
+            UserError: torch cannot compile the network here; the model stays as it was.
         """
-        self.check_request(num, seed, guidance, batch_size)
-        batches = self.batches(num, seed, self.labels(num, label), batch_size)
-        return np.concatenate([self.sample_from(noise, steps, cond, guidance) for noise, cond in batches])
+        before = self.network._compiled_call_impl  # of `nn.Module.compile`, which has no way back
+        try:
+            self.network.compile(**options)
+            self.sample_from(torch.zeros(2, *self.task.shape), 1, decode=False)
+        except UserError:
+            raise
+        except Exception as error:  # of any kind: compilers raise their own
+            self.network._compiled_call_impl = before
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"torch cannot compile the network here ({reason}): leave compile out") from None
+        return self
 
-    def batches(self, num: int, seed: int, labels: np.ndarray, batch_size: int) -> Iterator[tuple[X, Cond]]:
-        """Yield the noises and the conditions of samples 0 to num - 1, a batch at a time."""
-        for start in range(0, num, batch_size):
-            rows = range(start, min(start + batch_size, num))
-            yield sample_noise(seed, rows, self.task.shape), self.conditions(rows, labels[rows.start : rows.stop])
-
-    @functools.cached_property
     @torch_defaults()
-    def sample_size(self) -> int:
-        """Bytes of one sample in the task's own units; latents become images of many times theirs."""
-        return self.task.decode(torch.zeros(1, *self.task.shape, device=self.device)).nbytes
+    def trajectory(
+        self, num: int, *, steps: int = 1, label: Labels | None = None, cond: Mapping[str, Any] | None = None,
+        seed: int = 0, guidance: float = 1.0, batch_size: int = 250, decode: bool = True,
+    ) -> np.ndarray:  # fmt: skip
+        """Return samples with all that comes before them, [steps + 1, num, ...]: first the noise, last the samples.
 
-    def check_guidance(self, guidance: float) -> None:
-        """Raise UserError for a weight below 0, or one that the model was not trained for."""
-        if not (math.isfinite(guidance) and guidance >= 0):
-            raise UserError(f"guidance must be a number of at least 0, not {guidance}")
-        if guidance != 1 and not self.objective.label_dropout:
-            raise UserError("guidance needs a model trained with label-dropout above 0: leave guidance out")
+        The last is what `sample` returns for the same arguments. Methods that take one step whatever `steps` is
+        (two-model, behaviour cloning) have two points.
 
-    def check_request(
-        self, num: int, seed: int, guidance: float, batch_size: int, *, encoded: int = 0, decoded: int = 2
-    ) -> None:
-        """Raise UserError for a number out of its range, or for more samples than this machine's memory holds.
+        Args:
+            num, steps, label, cond, seed, guidance, batch_size: as for `sample`.
+            decode: in the task's own units; otherwise as the network sees data, float32 [steps + 1, num, *shape].
 
-        encoded, decoded: how many times all samples are held at once, as the network's and as the task's arrays.
+        Raises:
+            UserError: as for `sample`, or the method is your own and defines `sample` alone.
         """
-        for name, value, least in (("num", num, 1), ("seed", seed, 0), ("batch-size", batch_size, 1)):
-            if not isinstance(value, numbers.Integral) or value < least:
-                raise UserError(f"{name} must be a whole number of at least {least}, not {value}")
-        if guidance != 1 and not self.classes:
-            raise UserError("guidance needs a model with labels, and this one does not have any: leave guidance out")
-        self.check_guidance(guidance)
-        memory = psutil.virtual_memory().total
-        latent = 4 * math.prod(self.task.shape)
-        needed = (encoded * num + 2 * min(batch_size, num)) * latent + decoded * num * self.sample_size
-        if needed > memory:
+        self.check_steps(steps)
+        self.check_request(num, seed, guidance, batch_size, encoded=steps + 1, decoded=2 * (steps + 1))
+        labels, others = self.resolve(num, label, cond)
+        form = self.task.decode if decode else lambda x: x.float().cpu().numpy()
+        parts = [
+            np.stack([form(x) for x in self.trajectory_from(noise, steps, some, guidance)])
+            for noise, some in self.batches(num, seed, labels, batch_size, others)
+        ]
+        return np.concatenate(parts, axis=1)
+
+    @torch_defaults()
+    def interpolate(
+        self, pairs: int | tuple[X, X] = 8, points: int = 9, *, steps: int = 1, label: Labels | None = None,
+        seed: int = 0, guidance: float = 1.0, batch_size: int = 250,
+    ) -> np.ndarray:  # fmt: skip
+        """Return samples [pairs, points, ...] of the noises on the way from one noise to another, for each pair.
+
+        The way is n z1 + sqrt(1 - n^2) z0 for n from 0 to 1, which is standard normal where z0 and z1 are, and
+        independent of one another.
+
+        Args:
+            pairs: how many, from the noises of `seed`; or the two ends (z0, z1), each [pairs, *shape], for example the
+                noises of `reconstruct`.
+            points: samples for each pair, both ends among them, at least 2.
+            label: as for `sample`, with one class for each pair.
+            steps, seed, guidance, batch_size: as for `sample`.
+
+        Raises:
+            UserError: a number out of its range, an unknown class, or ends of another shape.
+        """
+        if points < 2:
+            raise UserError(f"points must be at least 2, not {points}")
+        shape = self.task.shape
+        if isinstance(pairs, tuple):
+            z0, z1 = (z.to(self.device, torch.float32) for z in pairs)
+            if not z0.shape == z1.shape == (len(z0), *shape) or not len(z0):
+                raise UserError(f"the ends must both be [pairs, {', '.join(map(str, shape))}], not {list(z0.shape)} "
+                                f"and {list(z1.shape)}")  # fmt: skip
+            count = len(z0)
+        else:
+            count = pairs
+        if count < 1:
+            raise UserError(f"pairs must be at least 1, not {count}")
+        self.check_steps(steps)
+        self.check_request(count * points, seed, guidance, batch_size, encoded=3)
+        if not isinstance(pairs, tuple):
+            z1, z0 = sample_noise(seed, range(2 * count), shape).view(count, 2, *shape).unbind(1)
+        n = torch.linspace(0, 1, points, device=z0.device).view(points, *[1] * len(shape))
+        noise = (n * z1[:, None] + (1 - n**2).sqrt() * z0[:, None]).flatten(0, 1)
+        labels = self.labels(count, label).repeat(points)
+        parts = [range(len(noise))[begin : begin + batch_size] for begin in range(0, len(noise), batch_size)]
+        made = [
+            self.sample_from(noise[part.start : part.stop], steps, self.conditions(part, labels[part]), guidance)
+            for part in parts
+        ]
+        return np.concatenate(made).reshape(count, points, *made[0].shape[1:])
+
+    @torch_defaults()
+    def reconstruct(
+        self, data: Shaped[Tensor, "n ..."], *, steps: int | None = None, label: Labels | None = None,
+        cond: Mapping[str, Any] | None = None,
+    ) -> Reconstruction:  # fmt: skip
+        """Return the noise of examples, by the flow backwards in so many steps, and what the model makes of that noise.
+
+        The error falls with the number of steps. A step takes one pass through the network, either way.
+
+        Args:
+            data: raw examples, as the data set gives them: `task.dataset("test").__getitems__([0, 1]).data`. Where the
+                task encodes at random, as latents do, torch's global generator decides.
+            steps: of each way; None: the most that the model has, which is the most exact.
+            label, cond: as for `sample`, of each example.
+
+        Raises:
+            UserError: the method does not learn the velocity of a flow, so it has no way back; or examples, conditions
+                or steps do not fit.
+        """
+        step_cond = self.objective.velocity_step_size
+        if step_cond is None:
             raise UserError(
-                f"{num} samples need {needed / 2**30:.0f} GiB of memory, and there are {memory / 2**30:.0f}: "
-                f"make fewer at a time, each time with another seed"
+                f"{type(self.objective).__name__} does not learn the velocity of a flow, so no way leads from data to "
+                f"noise: use a model of shortcut, flow, reflow or live-reflow"
             )
+        steps = self.objective.max_steps if steps is None else steps
+        self.check_steps(steps)
+        try:
+            x = self.task.encode(data.to(self.device))
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise UserError(f"data does not fit ({error}): pass examples as the data set gives them") from None
+        if tuple(x.shape) != (len(data), *self.task.shape) or not len(data):
+            raise UserError(
+                f"data must be [n, ...] as the data set gives it, which becomes {['n', *self.task.shape]}, and this "
+                f"becomes {list(x.shape)}"
+            )
+        labels, others = self.resolve(len(x), label, cond)
+        cond = self.conditions(range(len(x)), labels) if others is None else others
+        times = sampling_times(steps, self.objective.max_steps)
+        with self._sampling(x, steps, cond) as (start, prepared):
+            noise = last(euler_back(self.network, start, prepared, times, step_cond=step_cond))
+        return Reconstruction(noise, self.sample_from(noise, steps, cond))
+
+    def draw(self, samples: np.ndarray, labels: np.ndarray, columns: int) -> Image.Image:
+        """Draw samples [n, ...] as one picture, below the names of their classes [n] where the task has names.
+
+        labels: as of `labels`; -1 stands for none.
+        """
+        return draw_named(self.task, samples, labels, columns)

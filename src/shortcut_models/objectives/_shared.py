@@ -1,6 +1,7 @@
 """What several objectives need."""
 
 import abc
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from ..base import Batch, Cond, Losses, Network, Objective, PairBatch, Requires, T, X
 from ..config import Fraction, PositiveInt, PowerOfTwo
 from ..path import check_num_steps, grid_times, levels_of, velocity
-from ..sampling import euler, last
+from ..sampling import euler
 from .pairing import Pairing, paired_noise
 
 Weight = Annotated[float, at.Ge(0)]  # A guidance weight.
@@ -56,9 +57,9 @@ class OneStepSize(CommonOptions):
         loss = squared_error(net(x, draws.t, step_cond, net.encode(batch.cond, draws.drop)), target)
         return Losses(loss, {name: loss.detach()})
 
-    def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
+    def trajectory(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> Iterator[X]:
         times = even_times(steps, self.max_steps)
-        return last(euler(net, noise, cond, times, step_cond=self.conditioned_step_size, guidance=guidance))
+        return euler(net, noise, cond, times, step_cond=self.conditioned_step_size, guidance=guidance)
 
 
 class NetworkTargets(OneStepSize):

@@ -5,6 +5,7 @@ passes an obstacle on the left or on the right, that is straight ahead. It is wh
 against, and no generative model itself.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +14,7 @@ import torch
 from ..base import Batch, Cond, Losses, Network, X
 from ..config import PowerOfTwo
 from ..path import check_num_steps
-from ..sampling import euler, last
+from ..sampling import euler
 from ._shared import CommonOptions, drop_rows, regress_in_one_step
 
 
@@ -33,6 +34,6 @@ class BehaviourCloning(CommonOptions):
     ) -> Losses:
         return regress_in_one_step(net, batch, torch.zeros_like(batch.data), drop_rows(batch, self.label_dropout))
 
-    def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
+    def trajectory(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> Iterator[X]:
         check_num_steps(steps, self.max_steps)
-        return last(euler(net, torch.zeros_like(noise), cond, [0.0, 1.0], guidance=guidance))
+        return euler(net, torch.zeros_like(noise), cond, [0.0, 1.0], guidance=guidance)

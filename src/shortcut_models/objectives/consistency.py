@@ -5,6 +5,7 @@ predict the same at neighbouring points of one path. Distillation finds the neig
 training takes the next point of the line between noise and data, at a distance that shrinks during training.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +14,7 @@ import torch
 from ..base import Batch, Cond, Network, Requires, T, X
 from ..config import PowerOfTwo
 from ..path import broadcast, interpolate, levels_of, stage_of, step
-from ..sampling import guided, last, renoise
+from ..sampling import guided, renoise
 from ._shared import Draws, NetworkTargets, Weight, even_times, required
 
 
@@ -29,9 +30,9 @@ class _Consistency(NetworkTargets):
         data = step(neighbour, 1 - end, target_net(neighbour, end, step_cond, context))
         return (data - x) / broadcast(1 - draws.t, x)
 
-    def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
+    def trajectory(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> Iterator[X]:
         times = even_times(steps, self.max_steps)
-        return last(renoise(net, noise, cond, times, step_cond=self.conditioned_step_size, guidance=guidance))
+        return renoise(net, noise, cond, times, step_cond=self.conditioned_step_size, guidance=guidance)
 
 
 @dataclass(frozen=True)

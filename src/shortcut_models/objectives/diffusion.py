@@ -7,6 +7,7 @@ it predicts is not a velocity of the straight path, but v (Salimans and Ho 2022)
 import copy
 import functools
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -72,24 +73,25 @@ class Diffusion(CommonOptions):
         loss = squared_error(net(x, t, torch.zeros_like(t), context), target)
         return Losses(loss, {"denoising": loss.detach()})
 
-    @torch.no_grad()
-    def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
+    def trajectory(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> Iterator[X]:
         check_num_steps(steps, self.max_steps)
         scheduler, rows = copy.copy(self.scheduler()), len(noise)  # its timesteps are this call's own
         scheduler.set_timesteps(steps)
         kept = [*scheduler.alphas_cumprod.tolist(), 1.0]  # at -1 all of the data is
-        predict = guided(net, cond, guidance, rows, noise.device)
+        with torch.no_grad():
+            predict = guided(net, cond, guidance, rows, noise.device)
         # Each row draws from a generator of its own, so that it does not depend on the others.
         fresh = generators_of(noise) if self.sampler == "ddpm" else []
         x = noise
         for timestep, following in itertools.pairwise([*scheduler.timesteps.tolist(), -1]):
             t = self.time(torch.full((rows,), timestep, device=noise.device))
-            prediction = predict(x, t, torch.zeros_like(t))
-            if self.sampler == "ddim":
-                x = self._ddim(x, prediction, kept[timestep], kept[following])
-            else:
-                x = scheduler.step(prediction, timestep, x, generator=fresh).prev_sample
-        return x.to(noise.dtype)
+            with torch.no_grad():  # not around the yield, where the caller's own code runs
+                prediction = predict(x, t, torch.zeros_like(t))
+                if self.sampler == "ddim":
+                    x = self._ddim(x, prediction, kept[timestep], kept[following])
+                else:
+                    x = scheduler.step(prediction, timestep, x, generator=fresh).prev_sample
+            yield x.to(noise.dtype)
 
     def _ddim(self, x: X, prediction: X, before: float, after: float) -> X:
         """Take one step of DDIM (Song et al. 2021, eq. 12) between two shares of the data's variance.

@@ -5,6 +5,7 @@ noise and what the network itself makes of that noise in a few steps, with step 
 other is the step size: the "self-distilled flow" of the authors' blog.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -39,6 +40,10 @@ class LiveReflow(Objective):
     def original(cls, **changes: Any) -> "LiveReflow":
         """Return the method as the paper's authors have it; there, the network itself makes the samples."""
         return replace(cls(sigma_min=1e-5), **changes)
+
+    @property
+    def velocity_step_size(self) -> float:
+        return 1 / self.max_steps
 
     @property
     def nfe_per_example(self) -> float:
@@ -77,7 +82,7 @@ class LiveReflow(Objective):
         seen = loss.detach()
         return Losses(loss, {"flow": seen[num_self_rows:], "own": seen[:num_self_rows]})
 
-    def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
+    def trajectory(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> Iterator[X]:
         times = even_times(steps, self.max_steps)
         step_cond = 1 / steps if steps == self.max_steps else 1.0
-        return last(euler(net, noise, cond, times, step_cond=step_cond, guidance=guidance))
+        return euler(net, noise, cond, times, step_cond=step_cond, guidance=guidance)

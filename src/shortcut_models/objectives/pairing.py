@@ -3,7 +3,6 @@
 from typing import Literal
 
 import torch
-from scipy.optimize import linear_sum_assignment
 
 from ..base import Batch, Cond, PairBatch, X
 from ..errors import UserError
@@ -27,6 +26,8 @@ def transport(noise: X, data: X, cond: Cond) -> X:
     across labels, noise would come to tell of the label, and samples of a label start from all noise. Solved on the
     CPU in cubic time: about 0.3 ms for 50 examples of a label, 50 ms for 500. Raise UserError for other conditions.
     """
+    from scipy.optimize import linear_sum_assignment  # here, as it takes a second to import
+
     others = sorted(set(cond) - {"label"})
     if others:
         raise UserError(f"pairing transport needs examples that share a condition, and {others[0]!r} is not a label")

@@ -1,5 +1,6 @@
 """Reflow (Liu et al. 2023): flow matching once more, between noises and what a trained model made of them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,5 +24,5 @@ class Reflow(FromPairs):
     ) -> Losses:
         return self._flow().losses(net, target_net, batch)
 
-    def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
-        return self._flow().sample(net, noise, cond, steps, guidance=guidance)
+    def trajectory(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> Iterator[X]:
+        return self._flow().trajectory(net, noise, cond, steps, guidance=guidance)

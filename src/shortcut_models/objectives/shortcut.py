@@ -1,5 +1,6 @@
 """Shortcut models (Frans et al. 2024, arXiv 2410.12557): small steps from data, big steps from two half-steps."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from ..base import Batch, Cond, Losses, Network, Objective, T, X
 from ..config import Fraction, PowerOfTwo
 from ..path import grid_times, interpolate, levels_of, sampling_times, step, step_size, stratified_levels, velocity
-from ..sampling import euler, last
+from ..sampling import euler
 from ._shared import Weight, drop_rows, squared_error
 from .pairing import Pairing, paired_noise
 
@@ -50,6 +51,10 @@ class Shortcut(Objective):
     def original(cls, **changes: Any) -> "Shortcut":
         """Return the method as the paper's authors have it; docs/original.md lists the differences."""
         return replace(cls(bootstrap_fraction=0.125, sigma_min=1e-5, clip=4.0), **changes)
+
+    @property
+    def velocity_step_size(self) -> float:
+        return 1 / self.max_steps
 
     @property
     def nfe_per_example(self) -> float:
@@ -122,6 +127,6 @@ class Shortcut(Objective):
         logs = {f"d=1/{2**k}": torch.where(draws.level == k, seen, nan) for k in range(finest)}
         return Losses(loss, {"flow": seen[draws.bootstrap :]} | logs)
 
-    def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
+    def trajectory(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> Iterator[X]:
         times = sampling_times(steps, self.max_steps)
-        return last(euler(net, noise, cond, times, guidance=guidance))
+        return euler(net, noise, cond, times, guidance=guidance)

@@ -4,12 +4,13 @@ The authors' blog begins with it. The second network answers in one step and has
 the regression, and one trains twice.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..base import Batch, Cond, Losses, Network, X
 from ..config import PowerOfTwo
 from ..path import check_num_steps
-from ..sampling import euler, last
+from ..sampling import euler
 from ._shared import FromPairs, drop_rows, regress_in_one_step
 from .pairing import paired_noise
 
@@ -29,6 +30,6 @@ class TwoModel(FromPairs):
         noise = paired_noise(batch, "independent")
         return regress_in_one_step(net, batch, noise, drop_rows(batch, self.label_dropout))
 
-    def sample(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> X:
+    def trajectory(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> Iterator[X]:
         check_num_steps(steps, self.max_steps)
-        return last(euler(net, noise, cond, [0.0, 1.0], guidance=guidance))
+        return euler(net, noise, cond, [0.0, 1.0], guidance=guidance)

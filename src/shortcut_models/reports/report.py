@@ -125,7 +125,7 @@ def samples(model: Model) -> dict[str, Any]:
     """Return pictures of what the same noises become in 1, 2, 4, ... steps."""
     num, columns = model.task.preview_grid
     steps = [2**k for k in range(model.objective.max_steps.bit_length())]
-    pictures = [model.task.draw(model.sample(num, steps=n), columns) for n in steps]
+    pictures = [model.draw(model.sample(num, steps=n), model.labels(num), columns) for n in steps]
     return {
         "wide": pictures[-1].width >= 3 * pictures[-1].height,
         "classes": model.classes,

@@ -85,7 +85,15 @@ class Digits(Task):
     def evaluate_real(self, num: int) -> dict[str, float]:
         return super().evaluate_real(num) | {"accuracy": float(_judge().score(*_split()["test"]))}
 
+    def to_pil(self, samples: np.ndarray) -> list[Image.Image]:
+        """Return pictures of 8 x 8 pixels, grey: 0 is white and 16 is black."""
+        return super().to_pil(_pixels(samples))
+
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
         from ..drawing.sheets import grid
 
-        return grid((255 - samples * 255 / 16).astype(np.uint8)[..., None], columns, scale=4)
+        return grid(_pixels(samples)[..., None], columns, scale=4)
+
+
+def _pixels(samples: np.ndarray) -> np.ndarray:
+    return (255 - samples * 255 / 16).astype(np.uint8)

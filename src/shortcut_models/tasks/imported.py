@@ -42,7 +42,15 @@ class ImportedModel(PictureTask):
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         return {}
 
+    def to_pil(self, samples: np.ndarray) -> list[Image.Image]:
+        """Return the first three channels as red, green and blue, or the first one as grey; -1 is black, 1 is white."""
+        return super().to_pil(_pixels(samples))
+
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
-        """Draw the first three channels as red, green and blue, or the first one as grey; -1 is black, 1 is white."""
-        shown = samples[:, : 3 if samples.shape[1] >= 3 else 1].transpose(0, 2, 3, 1)
-        return super().draw(((shown + 1) * 127.5).round().clip(0, 255).astype(np.uint8), columns)
+        """Draw the pictures of `to_pil` in rows; small ones are enlarged."""
+        return super().draw(_pixels(samples), columns)
+
+
+def _pixels(samples: np.ndarray) -> np.ndarray:
+    shown = samples[:, : 3 if samples.shape[1] >= 3 else 1].transpose(0, 2, 3, 1)
+    return ((shown + 1) * 127.5).round().clip(0, 255).astype(np.uint8)

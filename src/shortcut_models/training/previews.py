@@ -45,7 +45,8 @@ def picture(model: Model, path: Path, step_counts: Sequence[int], side: SideWork
             break
     if not side.state.processes.main:
         return None
-    drawn = [model.task.draw(samples, columns) for samples in made.values()]
+    labels = model.labels(num)
+    drawn = [model.draw(samples, labels, columns) for samples in made.values()]
     whole = stack([format_steps(steps) for steps in made], drawn)
     save_png(path, whole)
     return whole

@@ -146,7 +146,7 @@ def test_sampling_leaves_the_network_and_the_generator_alone(model: Model) -> No
         ({"label": 10}, "label must be a whole number from 0 to 9, not 10"),
         ({"label": -1}, "label must be a whole number from 0 to 9, not -1"),
         ({"label": 2.0}, "label must be a whole number from 0 to 9"),
-        ({"label": [1, 2]}, "label must be one number or 4 of them, not 2"),
+        ({"label": [1, 2]}, "label must be one class or 4 of them, not 2"),
         ({"label": [1, 2, 3, 11]}, "label must be a whole number from 0 to 9"),
     ],
 )

@@ -14,7 +14,8 @@ from shortcut_models.cli import main
 from shortcut_models.errors import UserError
 from shortcut_models.evaluation.results import merge_fid_results
 from shortcut_models.models.loading import load
-from shortcut_models.models.model import PRECISIONS, Model, Precision
+from shortcut_models.models.model import Model
+from shortcut_models.models.sampler import PRECISIONS, Precision
 from shortcut_models.recipes.commands import evaluate_command
 
 TRAINING = "--train-steps 12 --batch-size 64 --network.width 32 --network.depth 1 --sample-every 12"
