@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -22,12 +22,12 @@ from jaxtyping import Bool, Shaped
 from PIL import Image
 from torch import Tensor, nn
 
-from .batch import Batch, Cond, PairBatch, T, X
+from .batch import Batch, Cond, PairBatch, T, X, check_batch
 from .config import check
 
 __all__ = [
-    "Batch", "Cond", "Condition", "Dataset", "Frames", "Label", "Losses", "Network", "NetworkConfig", "Objective",
-    "PairBatch", "Requires", "T", "Task", "Vector", "X",
+    "Batch", "Cond", "Condition", "Dataset", "Frames", "Label", "Losses", "Mask", "Network", "NetworkConfig",
+    "Objective", "PairBatch", "Requires", "T", "Task", "Vector", "X",
 ]  # fmt: skip
 
 
@@ -55,7 +55,18 @@ class Frames:
     width: int
 
 
-Condition = Label | Vector | Frames
+@dataclass(frozen=True)
+class Mask:
+    """Which entries of the event exist, and which are padding: 1 or 0, float32 [b, *shape].
+
+    Its name among the conditions is "mask". The shape has as many axes as the event, and axes of 1 stand for all
+    entries. Padding is never dropped, and no loss counts it; see `networks.wrapped.MaskedNetwork`.
+    """
+
+    shape: tuple[int, ...]
+
+
+Condition = Label | Vector | Frames | Mask
 Requires = Literal["data", "teacher", "pairs"]
 """What a method begins with."""
 
@@ -136,6 +147,11 @@ class Objective(abc.ABC):
     pair_guidance: float = 1.0
     """The teacher's guidance weight for each of them; 1 is none."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "losses" in vars(cls):
+            cls.losses = _with_checked_batch(cls.losses)  # type: ignore[method-assign]
+
     def __post_init__(self) -> None:
         check(self)
 
@@ -174,6 +190,17 @@ class Objective(abc.ABC):
 
         guidance w: uncond + w (cond - uncond); 1 is conditional alone, 0 unconditional.
         """
+
+
+def _with_checked_batch(losses: Callable[..., Losses]) -> Callable[..., Losses]:
+    """Return `losses` of an objective with one line for a batch that no network could be trained on."""
+
+    @functools.wraps(losses)
+    def checked(self: Objective, net: Network, target_net: Network, batch: Batch, **context: Any) -> Losses:
+        check_batch(net, batch)
+        return losses(self, net, target_net, batch, **context)
+
+    return checked
 
 
 @runtime_checkable
@@ -248,9 +275,9 @@ class Task(abc.ABC):
         label = self.conditions.get("label")
         return {"label": torch.as_tensor(rows) % label.count} if isinstance(label, Label) else {}
 
-    @abc.abstractmethod
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Return named measures of decoded samples [n, ...] and the labels asked for [n] (-1: none)."""
+        """Return named measures of decoded samples [n, ...] and the labels asked for [n] (-1: none); {}: no measure."""
+        return {}
 
     def evaluate_real(self, num: int) -> dict[str, float]:
         """Return what `evaluate` says of `num` real training examples in place of samples: what is attainable.
@@ -266,6 +293,12 @@ class Task(abc.ABC):
         """Return what `evaluate` says of noise in place of samples: a network that returns 0 leaves it as it is."""
         return self.evaluate(self.decode(noise), labels)
 
-    @abc.abstractmethod
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
-        """Draw decoded samples as one picture, in rows of `columns` where the task has single pictures."""
+        """Draw decoded samples as one picture, in rows of `columns` where the task has single pictures.
+
+        By default: points [n, 2] of the plane, images [n, 1 or 3, height, width] or channels last, curves of signals
+        [n, channels, length] or [n, length], or a table of the first numbers of anything else.
+        """
+        from .drawing.samples import draw_samples
+
+        return draw_samples(samples, columns)

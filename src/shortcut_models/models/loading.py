@@ -7,10 +7,11 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..base import Network, NetworkConfig, Objective, Task
+from ..base import NetworkConfig, Objective, Task
 from ..errors import UserError
+from ..networks.wrapped import as_network
 from ..system.defaults import torch_defaults
 from . import checkpoint
 from .legacy import upgrade
@@ -36,7 +37,7 @@ def read_layout(folder: Path) -> checkpoint.Content:
 @torch_defaults(gradients=True)
 def assemble(
     weights: dict[str, Tensor], header: dict[str, Any], where: Path, *, device: str | torch.device,
-    network: Network | None = None, objective: Objective | None = None, task: Task | None = None,
+    network: nn.Module | None = None, objective: Objective | None = None, task: Task | None = None,
 ) -> Model:  # fmt: skip
     """Make a model from its weights and configuration; see `load`. where: what messages call it."""
     try:
@@ -45,6 +46,7 @@ def assemble(
         if network is None:
             config: NetworkConfig = rebuild("network", header["network"], None)
             network = config.build(task.shape, task.conditions)
+        network = as_network(network, task.conditions)
         model = Model(network, objective, task, int(header["step"]), str(header["recipe"]))
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
@@ -63,7 +65,7 @@ def load(
     path: Path | str,
     *,
     device: str | torch.device = "cpu",
-    network: Network | None = None,
+    network: nn.Module | None = None,
     objective: Objective | None = None,
     task: Task | None = None,
 ) -> Model:

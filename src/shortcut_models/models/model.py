@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from ..base import Cond, Label, Network, Objective, Task, X
+from ..batch import without_padding
 from ..errors import UserError
 from ..randomness import sample_noise
 from ..system.defaults import torch_defaults
@@ -62,7 +63,7 @@ class Model:
     def conditions(self, rows: Sequence[int], labels: np.ndarray | None = None) -> Cond:
         """Return the conditions of samples `rows` as the data set gives them; labels: none is the task's choice."""
         if self.classes and labels is not None:
-            return {"label": torch.as_tensor(labels)}
+            return {**self.task.default_cond(rows), "label": torch.as_tensor(labels)}
         return self.task.default_cond(rows)
 
     @torch_defaults()
@@ -93,6 +94,7 @@ class Model:
         in_bfloat16 = self.precision == "bf16"  # only then: a device without bfloat16 does not even open the context
         with torch.autocast(self.device.type, torch.bfloat16) if in_bfloat16 else contextlib.nullcontext():
             x = self.objective.sample(self.network, noise.to(self.device), cond, int(steps), guidance=guidance)
+        x = without_padding(x, cond)
         self.network.train(was_training)
         if not torch.isfinite(x).all():
             raise UserError("the samples are not finite: lower guidance, or use weights from before they diverged")
