@@ -4,6 +4,7 @@ from .base import Batch as Batch
 from .base import Frames as Frames
 from .base import Label as Label
 from .base import Losses as Losses
+from .base import Mask as Mask
 from .base import Network as Network
 from .base import NetworkConfig as NetworkConfig
 from .base import Objective as Objective
@@ -15,6 +16,7 @@ from .evaluation.evaluate import evaluate as evaluate
 from .models.loading import load as load
 from .models.model import Model as Model
 from .networks import DiTConfig, MLPConfig, UNet2dConfig
+from .networks.wrapped import as_network as as_network
 from .objectives import OBJECTIVES as OBJECTIVES
 from .objectives import FlowMatching as FlowMatching
 from .objectives import Shortcut as Shortcut
@@ -22,6 +24,7 @@ from .policies.policy import Policy as Policy
 from .recipes.library import RECIPES as RECIPES
 from .recipes.train import train as train
 from .tasks import Digits as Digits
+from .tasks import FromDataset as FromDataset
 from .tasks import Images as Images
 from .training.callbacks import Callback as Callback
 from .training.fit import fit as fit

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -22,41 +22,16 @@ from jaxtyping import Bool, Shaped
 from PIL import Image
 from torch import Tensor, nn
 
-from .batch import Batch, Cond, PairBatch, T, X
+from .batch import Batch, Cond, Condition, Frames, Label, Mask, PairBatch, T, Vector, X, check_batch
 from .config import check
 from .errors import UserError
 
 __all__ = [
-    "Batch", "Cond", "Condition", "Dataset", "Frames", "Label", "Losses", "Network", "NetworkConfig", "Objective",
-    "PairBatch", "Requires", "T", "Task", "Vector", "X",
+    "Batch", "Cond", "Condition", "Dataset", "Frames", "Label", "Losses", "Mask", "Network", "NetworkConfig",
+    "Objective", "PairBatch", "Requires", "T", "Task", "Vector", "X",
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Label:
-    """A class label, int64 [b] in [0, count)."""
-
-    count: int
-
-
-@dataclass(frozen=True)
-class Vector:
-    """A vector of features, float32 [b, size]."""
-
-    size: int
-
-
-@dataclass(frozen=True)
-class Frames:
-    """The last images of a camera, oldest first, float32 [b, history, channels, height, width] in [-1, 1]."""
-
-    history: int
-    channels: int
-    height: int
-    width: int
-
-
-Condition = Label | Vector | Frames
 Requires = Literal["data", "teacher", "pairs"]
 """What a method begins with."""
 
@@ -137,6 +112,11 @@ class Objective(abc.ABC):
     pair_guidance: float = 1.0
     """The teacher's guidance weight for each of them; 1 is none."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "losses" in vars(cls):
+            cls.losses = _with_checked_batch(cls.losses)  # type: ignore[method-assign]
+
     def __post_init__(self) -> None:
         check(self)
         if type(self).trajectory is Objective.trajectory and type(self).sample is Objective.sample:
@@ -194,6 +174,17 @@ class Objective(abc.ABC):
         for x in self.trajectory(net, noise, cond, steps, guidance=guidance):
             end = x
         return end
+
+
+def _with_checked_batch(losses: Callable[..., Losses]) -> Callable[..., Losses]:
+    """Return `losses` of an objective with one line for a batch that no network could be trained on."""
+
+    @functools.wraps(losses)
+    def checked(self: Objective, net: Network, target_net: Network, batch: Batch, **context: Any) -> Losses:
+        check_batch(net, batch)
+        return losses(self, net, target_net, batch, **context)
+
+    return checked
 
 
 @runtime_checkable
@@ -270,9 +261,9 @@ class Task(abc.ABC):
         label = self.conditions.get("label")
         return {"label": torch.as_tensor(rows) % label.count} if isinstance(label, Label) else {}
 
-    @abc.abstractmethod
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Return named measures of decoded samples [n, ...] and the labels asked for [n] (-1: none)."""
+        """Return named measures of decoded samples [n, ...] and the labels asked for [n] (-1: none); {}: no measure."""
+        return {}
 
     def evaluate_real(self, num: int) -> dict[str, float]:
         """Return what `evaluate` says of `num` real training examples in place of samples: what is attainable.
@@ -288,9 +279,15 @@ class Task(abc.ABC):
         """Return what `evaluate` says of noise in place of samples: a network that returns 0 leaves it as it is."""
         return self.evaluate(self.decode(noise), labels)
 
-    @abc.abstractmethod
     def draw(self, samples: np.ndarray, columns: int) -> Image.Image:
-        """Draw decoded samples as one picture, in rows of `columns` where the task has single pictures."""
+        """Draw decoded samples as one picture, in rows of `columns` where the task has single pictures.
+
+        By default: points [n, 2] of the plane, images [n, 1 or 3, height, width] or channels last, curves of signals
+        [n, channels, length] or [n, length], or a table of the first numbers of anything else.
+        """
+        from .drawing.samples import draw_samples
+
+        return draw_samples(samples, columns)
 
     def to_pil(self, samples: np.ndarray) -> list[Image.Image]:
         """Return decoded samples as pictures, pixel for pixel: uint8 [n, height, width] or [n, height, width, 1 or 3].

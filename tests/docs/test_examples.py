@@ -70,6 +70,33 @@ def test_my_objective_is_on_the_command_line(my_objective: ModuleType, tmp_path:
     assert [line.split()[0] for line in outcome.out.splitlines()] == ["steps", "chance", "real", "1", "3", "verdict:"]
 
 
+@pytest.mark.multiprocess
+def test_my_signals_compares_two_methods_at_equal_compute(tmp_path: Path) -> None:
+    said = example("my_signals.py", "--run", tmp_path / "run", "--train-steps", 8, cache=tmp_path)
+    found = re.findall(r"(\w+), (\d+) training steps: [\d.]+ off in (\d+) steps", said)
+    budgets = {"Shortcut": "8", "MeanFlow": "7"}  # 8 * 3.5 = 7 * 4 network evaluations an example
+    assert found == [(name, steps, count) for name, steps in budgets.items() for count in ("1", "4", "128")]
+    with pytest.raises(shortcut_models.UserError, match="SignalNet"):
+        shortcut_models.load(tmp_path / "run" / "Shortcut")
+
+
+def test_the_mean_flow_of_my_signals_is_exact_for_one_point() -> None:
+    """Its targets are those of the exact flow, as the derivative along the path is right."""
+    spec = importlib.util.spec_from_file_location("my_signals", EXAMPLES / "my_signals.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["my_signals"] = module
+    spec.loader.exec_module(module)
+    mean = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    # Of data that is one point: then the velocity of each path is the exact one.
+    oracle, data = GaussianOracle(mean, 1e-6), mean.expand(64, 2).clone()
+    losses = module.MeanFlow().losses(oracle, oracle, Batch(data))
+    assert losses.logs["error"].max() < 1e-6
+    losses = module.MeanFlow().losses(GaussianOracle(mean + 1, 1e-6), oracle, Batch(data))
+    assert losses.logs["error"].mean() > 1
+
+
 def test_my_objectives_targets_are_those_of_the_exact_flow(my_objective: ModuleType) -> None:
     mean = torch.tensor([1.0, -2.0], dtype=torch.float64)
     oracle, objective = GaussianOracle(mean, 0.3), my_objective.SplitMeanFlow()

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import pytest
+import torch
 
 from helpers.models import FLOWERS, model_of
 from helpers.original_maker import Original, write
@@ -118,6 +119,7 @@ def test_the_snippets_of_a_page_run(
     code = re.sub(r"\btrain_steps=\d+", "train_steps=3", "\n\n".join(blocks(page, "python")))
     code = re.sub(r"\bMLP(Config)?\(width=\d+", r"MLP\1(width=16", code)
     code = re.sub(r"(\btrain\(\S+ steps)=\d+", r"\1=3", code)
+    code = re.sub(r"\brange\(2000\)", "range(3)", code)
     path = tmp_path / "snippets.py"
     path.write_text(re.sub(r"\bnum=\d+", "num=20", code))
     (tmp_path / "runs").mkdir()
@@ -198,11 +200,32 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert anchor in map(slug, headings), f"{page.name}: {target}"
 
 
-@pytest.mark.parametrize("name", ["your-images", "your-network", "your-objective"])
+PAGES_OF_EXAMPLES = {
+    "my_images": "your-images", "my_network": "your-network", "my_objective": "your-objective",
+    "my_signals": "your-data",
+}  # fmt: skip
+
+
+def test_the_loop_of_ones_own_is_short_and_learns(tmp_path: Path) -> None:
+    [loop] = blocks(ROOT / "docs" / "your-own-loop.md", "python")
+    assert len(loop.splitlines()) < 30
+    ends = []
+    for steps in (1, 100):
+        path = tmp_path / f"loop_{steps}.py"
+        path.write_text(loop.replace("range(2000)", f"range({steps})").replace("MLP(width=128)", "MLP(width=32)"))
+        torch.manual_seed(0)
+        ends.append(load_file(path, "loop"))
+    assert ends[1].loss < 0.8 * ends[0].loss
+    assert ends[1].samples.shape == (16, 8, 8)
+    averages, values = (list(network.parameters()) for network in (ends[1].ema, ends[1].net))
+    assert not any(torch.equal(average, value) for average, value in zip(averages, values, strict=True))
+
+
+@pytest.mark.parametrize("name", PAGES_OF_EXAMPLES)
 def test_a_page_shows_its_example(name: str) -> None:
     hooks = load_file(ROOT / "docs" / "hooks.py", "hooks")
-    page = hooks.on_page_markdown((ROOT / "docs" / f"{name}.md").read_text())
-    assert (ROOT / "examples" / f"{name.replace('your', 'my').replace('-', '_')}.py").read_text() in page
+    page = hooks.on_page_markdown((ROOT / "docs" / f"{PAGES_OF_EXAMPLES[name]}.md").read_text())
+    assert (ROOT / "examples" / f"{name}.py").read_text() in page
 
 
 def test_the_command_line_page_has_every_command_and_option() -> None:

@@ -27,7 +27,7 @@ from tyro.constructors import (
 
 from ..config import UNIONS, check, closest, did_you_mean, kind_text, options, word
 from ..errors import UserError
-from ..suggestions import options_meant
+from ..recipes.suggestions import options_meant
 
 METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 SHOWN = 60  # characters of a wrong value that a message shows

@@ -41,7 +41,9 @@ def write_report(comparison: Comparison) -> list[Path]:
         "values": values,
     }
     write_json(out / "results.json", everything)
-    pictures = {"quality.png": against_steps(values, comparison.methods), "samples.png": samples(comparison)}
+    pictures = {"samples.png": samples(comparison)}
+    if values:
+        pictures = {"quality.png": against_steps(values, comparison.methods)} | pictures
     for name, picture in pictures.items():
         save_png(out / name, picture)
     return [out / name for name in (*texts, "results.json", *pictures)]
@@ -57,7 +59,7 @@ def collect(comparison: Comparison, found: dict[str, dict[str, Any]]) -> Values:
                 for measure, value in found[name]["steps"][str(steps)].items():
                     values[measure][steps][method].append(value)
     shown = [measure for measure in values if metric(measure).is_quality]
-    primary = comparison.recipe.task.primary_metric or shown[0]
+    primary = comparison.recipe.task.primary_metric or next(iter(shown), "")
     return {measure: values[measure] for measure in sorted(shown, key=lambda measure: measure != primary)}
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from ..base import Cond, Condition, Label, Task, Vector
+from ..base import Cond, Condition, Label, Mask, Task, Vector
 from ..config import closest, did_you_mean
 from ..errors import UserError
 from ..text import MAX_ENTRIES
@@ -91,6 +91,8 @@ def shape_of(kind: Condition) -> tuple[int, ...]:
     """Return the shape of a condition of one sample, as the network gets it."""
     if isinstance(kind, Label):
         return ()
+    if isinstance(kind, Mask):
+        return kind.shape
     return (kind.size,) if isinstance(kind, Vector) else (kind.history, kind.channels, kind.height, kind.width)
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..base import Network, NetworkConfig, Objective, Task
+from ..base import NetworkConfig, Objective, Task
 from ..errors import UserError
+from ..networks.wrapped import as_network
 from ..system.defaults import torch_defaults
 from . import checkpoint as checkpoints
 from .legacy import upgrade
@@ -32,7 +33,7 @@ def read_layout(folder: Path) -> checkpoints.Content:
 @torch_defaults(gradients=True)
 def assemble(
     weights: dict[str, Tensor], header: dict[str, Any], where: Path, *, device: str | torch.device,
-    network: Network | None = None, objective: Objective | None = None, task: Task | None = None,
+    network: nn.Module | None = None, objective: Objective | None = None, task: Task | None = None,
 ) -> Model:  # fmt: skip
     """Make a model from its weights and configuration; see `load`. where: what messages call it."""
     try:
@@ -41,6 +42,7 @@ def assemble(
         if network is None:
             config: NetworkConfig = rebuild("network", header["network"], None)
             network = config.build(task.shape, task.conditions)
+        network = as_network(network, task.conditions)
         precision = header.get("precision", "fp32")
         model = Model(network, objective, task, int(header["step"]), str(header["recipe"]), precision)
     except UserError as error:
@@ -61,7 +63,7 @@ def load(
     *,
     checkpoint: str | int | None = None,
     device: str | torch.device = "cpu",
-    network: Network | None = None,
+    network: nn.Module | None = None,
     objective: Objective | None = None,
     task: Task | None = None,
 ) -> Model:

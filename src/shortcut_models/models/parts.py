@@ -19,6 +19,7 @@ def describe(part: Any) -> dict[str, Any]:
     A part from outside the package has the name None, and its class for the reader's sake: it cannot be rebuilt
     from the file (a class named in a file is never imported), and is passed to `load` instead.
     """
+    part = getattr(part, "wrapped", part)  # the module inside a network, see `networks.wrapped`
     for registry in REGISTRIES.values():
         for name, cls in registry.items():
             if cls is type(part):

@@ -14,7 +14,8 @@ from ..system.files import locked, write_atomically, write_json
 from .legacy import upgrade_config
 
 FREE_TO_CHANGE = frozenset({"checkpoint_every", "keep", "keep_best", "log_every", "heldout_every", "evaluate_every"})
-FREE_TO_CHANGE |= {"sample_every", "side_share", "snapshots", "workers", "device", "parallel", "accumulate", "train_steps"}
+FREE_TO_CHANGE |= {"sample_every", "side_share", "snapshots"}  # of the run's records
+FREE_TO_CHANGE |= {"train_steps", "workers", "device", "parallel", "accumulate"}
 """Training options that may change when a run resumes: they do not affect the weights, or depend on the machines; what
 another number of train_steps means, `training.saving` knows"""
 OTHER_RUN = "choose another directory with --run"

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..base import Cond, Label, Network, Objective, Task, X
+from ..batch import without_padding
 from ..errors import UserError
 from ..path import check_num_steps
 from ..randomness import sample_noise
@@ -100,7 +101,7 @@ class Sampler:
         """
         with self._sampling(noise, steps, cond) as (start, prepared):
             x = self.objective.sample(self.network, start, prepared, int(steps), guidance=guidance)
-        return self._decoded(x, decode)
+        return self._decoded(without_padding(x, prepared), decode)
 
     @torch_defaults()
     def trajectory_from(
@@ -109,7 +110,7 @@ class Sampler:
         """Return noise [b, *shape] and every x after it, as the network sees data; see `sample_from`."""
         with self._sampling(noise, steps, cond) as (start, prepared):
             points = self.objective.trajectory(self.network, start, prepared, int(steps), guidance=guidance)
-            return [start, *points]
+            return [without_padding(x, prepared) for x in (start, *points)]
 
     @contextlib.contextmanager
     def _sampling(self, noise: X, steps: int, cond: Cond | None) -> Iterator[tuple[X, Cond]]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..base import Cond, Condition, Frames, Label, Network, T, X
+from ..base import Cond, Condition, Frames, Label, Mask, Network, T, X
 from ..errors import UserError
 from .observation import ImageEncoder, ObservationSizes, vector_encoder
 
@@ -32,6 +32,11 @@ class Sinusoids(nn.Module):
         return torch.cat([angles.cos(), angles.sin()], 1)
 
 
+def level_of(d: T) -> T:
+    """Return the level log2(1/d) of a step size; 16 of d = 0, the instantaneous velocity."""
+    return -torch.log2(d.float().clamp(min=2.0**-16))
+
+
 class TimeStepEmbedding(nn.Module):
     """t and d -> a vector [b, width].
 
@@ -52,8 +57,19 @@ class TimeStepEmbedding(nn.Module):
 
     def of_step_size(self, d: T) -> Float[Tensor, "b width"]:
         """Return the part that depends on d."""
-        level = -torch.log2(d.float().clamp(min=2.0**-16))
-        return self.level(self.level_features(level))
+        return self.level(self.level_features(level_of(d)))
+
+
+class StepSizeEmbedding(nn.Module):
+    """d -> a vector [b, width], by its level as in `TimeStepEmbedding`."""
+
+    def __init__(self, width: int, features: int = 128) -> None:
+        super().__init__()
+        self.features = Sinusoids(features, 64.0, 2.0)
+        self.mlp = vector_encoder(features, width)
+
+    def forward(self, d: T) -> Float[Tensor, "b width"]:
+        return self.mlp(self.features(level_of(d)))
 
 
 class OriginalTimeStepEmbedding(TimeStepEmbedding):
@@ -76,9 +92,9 @@ class OriginalTimeStepEmbedding(TimeStepEmbedding):
 class ConditionEmbedding(nn.Module):
     """Named conditions -> their sum as a vector [b, width], each with a learned null for dropped rows.
 
-    Labels have a table, vectors an MLP, images an encoder for each camera, of `sizes`. As each ends with a layer of
-    its own, the sum can do all that one layer on all of them together could. The label `count`, one more than the last
-    class, means the null too.
+    Labels have a table, vectors and masks an MLP, images an encoder for each camera, of `sizes`. As each ends with a
+    layer of its own, the sum can do all that one layer on all of them together could. The label `count`, one more than
+    the last class, means the null too.
     """
 
     def __init__(self, conditions: Mapping[str, Condition], width: int, sizes: ObservationSizes | None = None) -> None:
@@ -91,6 +107,8 @@ class ConditionEmbedding(nn.Module):
                 table = nn.Embedding(condition.count, width)
                 nn.init.normal_(table.weight, std=0.02)
                 self.embed[name] = table
+            elif isinstance(condition, Mask):
+                self.embed[name] = nn.Sequential(nn.Flatten(), vector_encoder(math.prod(condition.shape), width))
             elif isinstance(condition, Frames):
                 self.embed[name] = ImageEncoder(condition, sizes or ObservationSizes(), width)
             else:

@@ -21,6 +21,7 @@ from ..path import check_num_steps
 from ..randomness import generators_of
 from ..sampling import guided
 from ._shared import CommonOptions, drop_rows, squared_error
+from .pairing import paired_noise
 
 TIMESTEPS = 1000  # of the noise schedule that is trained on
 
@@ -64,7 +65,7 @@ class Diffusion(CommonOptions):
         self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None
     ) -> Losses:
         data, scheduler = batch.data, self.scheduler()
-        noise = torch.randn_like(data)
+        noise = paired_noise(batch, "independent")
         timesteps = torch.randint(TIMESTEPS, (len(batch),), device=data.device)
         x = scheduler.add_noise(data, noise, timesteps)
         target = scheduler.get_velocity(data, noise, timesteps) if self.prediction == "v" else noise

@@ -5,16 +5,20 @@ from typing import Literal
 import torch
 
 from ..base import Batch, Cond, PairBatch, X
+from ..batch import without_padding
 from ..errors import UserError
 
 Pairing = Literal["independent", "transport"]
 
 
 def paired_noise(batch: Batch, pairing: Pairing) -> X:
-    """Return standard normal noise for each example of a batch, paired with it as asked; of pairs, their own."""
+    """Return standard normal noise for each example, paired with it as asked; of pairs, their own.
+
+    In padding it is 0.
+    """
     if isinstance(batch, PairBatch):
-        return batch.noise
-    noise = torch.randn_like(batch.data)
+        return without_padding(batch.noise, batch.cond)
+    noise = without_padding(torch.randn_like(batch.data), batch.cond)
     return noise if pairing == "independent" else transport(noise, batch.data, batch.cond)
 
 

@@ -9,9 +9,9 @@ from ..config import choose, did_you_mean, options
 from ..errors import UserError
 from ..networks import NETWORKS
 from ..objectives import OBJECTIVES, with_shared_options
-from ..suggestions import options_meant
 from ..training.options import Training
 from .library import Recipe
+from .suggestions import options_meant
 
 PARTS: Mapping[str, type] = {"task": Task, "network": NetworkConfig, "objective": Objective, "training": Training}
 

@@ -2,6 +2,7 @@
 
 from ..base import Task
 from .digits import Digits
+from .from_dataset import FromDataset
 from .images import Images
 from .imitation import Imitation
 from .imported import ImportedModel
@@ -15,6 +16,7 @@ TASKS: dict[str, type[Task]] = {
     "latents": Latents,
     "imported": ImportedModel,
     "imitation": Imitation,
+    "dataset": FromDataset,
 }
 
-__all__ = ["TASKS", "Digits", "Images", "Imitation", "ImportedModel", "Latents", "Toy"]
+__all__ = ["TASKS", "Digits", "FromDataset", "Images", "Imitation", "ImportedModel", "Latents", "Toy"]

@@ -64,5 +64,5 @@ def _in_words(value: Any) -> str:
     if isinstance(value, (NetworkConfig, nn.Module, Objective, Task)):
         return f"{type(value).__name__}(...): the order is {', '.join(NOUNS)}"
     if hasattr(value, "__getitem__") and hasattr(value, "__len__") and not isinstance(value, (str, dict, list, tuple)):
-        return f"a data set ({type(value).__name__}): wrap it in a task"
+        return f"a data set ({type(value).__name__}): wrap it, FromDataset(...)"
     return f"{value!r:.60}"

@@ -18,6 +18,7 @@ from ..models.checkpoint import newest_step
 from ..models.model import Model
 from ..models.parts import describe
 from ..models.run import Run
+from ..networks.wrapped import as_network, try_out
 from ..randomness import seed_of
 from ..system.defaults import torch_defaults
 from ..system.distributed import Processes, process_group
@@ -129,13 +130,8 @@ def _build(network: NetworkConfig | nn.Module, task: Task, seed: int) -> Network
     """Return the network of a configuration, with the first weights of a seed, or the network given."""
     if isinstance(network, NetworkConfig):
         torch.manual_seed(seed_of(seed))  # of the first weights; the steps have other seeds
-        return network.build(task.shape, task.conditions)
-    return network if isinstance(network, Network) else _as_network(network)
-
-
-def _as_network(module: nn.Module) -> Network:
-    """Return any torch module as a network."""
-    raise UserError(f"network must be a shortcut_models.Network, not {type(module).__name__}: make it a subclass")
+        network = network.build(task.shape, task.conditions)
+    return as_network(network, task.conditions)
 
 
 def _train(job: _Job, processes: Processes, stop: StopRequest) -> Model:
@@ -218,6 +214,8 @@ def prepare(
         if any(parameter.is_inference() for parameter in network.parameters()):
             raise UserError("the network was made in torch.inference_mode: make it outside")
         network.float()  # it may be made under another default dtype of torch
+        of_one_size, drops = objective.conditioned_step_size is not None, objective.label_dropout > 0
+        try_out(network, task.shape, device=device, needs_step_size=not of_one_size, drops_conditions=drops)
         init_from_teacher(network, objective, task, teacher)
         if init is not None:
             load_initial_weights(network, objective, init)

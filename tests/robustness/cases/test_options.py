@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.runs import assert_refused, shortcut, train
-from shortcut_models.suggestions import options_meant
+from shortcut_models.recipes.suggestions import options_meant
 
 MEANT = {
     # the same option in another group

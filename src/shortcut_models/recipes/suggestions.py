@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Collection
 
-from .config import plain
+from ..config import plain
 
 OTHER_NAMES = {
     "lr": ("learning-rate",),
