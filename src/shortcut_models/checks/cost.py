@@ -60,7 +60,7 @@ def measure_cost(objective: Objective, shape: tuple[int, ...], conditions: Mappi
 def _cost_of_batch(
     objective: Objective, probes: Mapping[str, Probe], shape: tuple[int, ...], conditions: Mapping[str, Condition],
     progress: float,
-) -> float:  # fmt: skip
+) -> int:  # fmt: skip
     before = sum(probe.cost for probe in probes.values())
     batch = batch_of(ROWS, shape, conditions)
     losses_of(
@@ -75,7 +75,7 @@ def check_cost(objective: Objective, shape: tuple[int, ...], conditions: Mapping
     found, said = measure_cost(objective, shape, conditions), objective.nfe_per_example
     # A share of the rows that is not a whole number of them may be rounded: by a row, which passes a few times.
     if abs(found.mean - said) > 5 * found.error + 0.02 * max(found.mean, said):
-        fail("nfe_per_example", f"is {said:.4g}, and losses takes {found.mean:.4g} evaluations for an example (passes of "
-             f"a batch: {found.passes})", "count 1 for a pass, 3 for one with its backward pass, 2 more for one inside "
-             "torch.func.jvp, so that compare gives all methods the same; passes for targets belong into "
+        fail("nfe_per_example", f"is {said:.4g}, and losses takes {found.mean:.4g} evaluations for an example (passes "
+             f"of a batch: {found.passes})", "count 1 for a pass, 3 for one with its backward pass, 2 more for one "
+             "inside torch.func.jvp, so that compare gives all methods the same; passes for targets belong into "
              "torch.no_grad()")  # fmt: skip

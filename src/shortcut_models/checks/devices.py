@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..errors import UserError, first_line
-from .findings import fail
+from ..errors import UserError
+from .findings import fail, kind_of
 
 _MOVES = ("aten._to_copy", "aten.copy_", "aten.lift_fresh", "aten.set_")
 _INDEXING = ("aten.index.", "aten.index_put")  # a GPU's tensor may be indexed by the CPU's
@@ -56,7 +56,7 @@ def second_device(what: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, MixedDevicesError) or not any(part in str(error) for part in _UNREADABLE):
             change = "make tensors with device=x.device, and register constants of a module with register_buffer"
-            fail(what, f"raises {type(error).__name__}: {first_line(error)}", change)
+            fail(what, f"raises {kind_of(error)}", change)
 
 
 def require_device(what: str, found: Tensor, device: torch.device) -> None:
@@ -64,4 +64,3 @@ def require_device(what: str, found: Tensor, device: torch.device) -> None:
     if found.device.type != device.type:
         where = "the device of its input" if device.type == "meta" else str(device)
         fail(what, f"returns a tensor on {found.device}, not on {where}", "make tensors with device=x.device")
-

@@ -32,6 +32,12 @@ def doubt(message: str) -> None:
     warnings.warn(message, stacklevel=level)
 
 
+def kind_of(error: Exception) -> str:
+    """Return an exception's type and the first line of what it says."""
+    kind, said = type(error).__name__, first_line(error)
+    return kind if said == kind else f"{kind}: {said}"
+
+
 @contextlib.contextmanager
 def calling(what: str, change: str) -> Iterator[None]:
     """Turn an exception of the author's own code into a UserError that names the call; those with advice stay."""
@@ -40,7 +46,7 @@ def calling(what: str, change: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        fail(what, f"raises {type(error).__name__}: {first_line(error)}", change)
+        fail(what, f"raises {kind_of(error)}", change)
 
 
 @contextlib.contextmanager

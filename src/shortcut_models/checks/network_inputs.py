@@ -1,5 +1,6 @@
 """What a network's answer depends on: x, t, d and the conditions, unless these are dropped."""
 
+import itertools
 
 import torch
 from torch import Tensor
@@ -34,10 +35,10 @@ def check_inputs(subject: Subject, objective: Objective | None) -> None:
 
 def _check_step_sizes(subject: Subject, call: Call) -> None:
     found = [subject(call._replace(d=torch.full_like(call.d, d))) for d in STEP_SIZES]
-    same = [not differ(a, b, SEEN) for a, b in zip(found[:-1], found[1:], strict=True)]
+    same = [not differ(a, b, SEEN) for a, b in itertools.pairwise(found)]
     change = (
-        "add networks.layers.TimeStepEmbedding(width)(t, d) to what each layer gets; if it is only for a method with one "
-        "step size, pass it: check_network(..., objective=FlowMatching())"
+        "add networks.layers.TimeStepEmbedding(width)(t, d) to what each layer gets; if the network is for a method "
+        "with one step size alone, pass that: check_network(..., objective=FlowMatching())"
     )
     if all(same):
         fail("forward", "ignores d, the step size, so one step and 128 small ones follow the same velocity, and a "

@@ -22,7 +22,8 @@ class Call(NamedTuple):
 
     def _each(self, change: Any) -> "Call":
         cond = {name: change(value) for name, value in self.cond.items()}
-        return Call(*map(change, self[:3]), cond, None if self.drop is None else change(self.drop))
+        drop = None if self.drop is None else change(self.drop)
+        return Call(change(self.x), change(self.t), change(self.d), cond, drop)
 
     def to(self, device: torch.device) -> "Call":
         """Return the same call on another device."""
