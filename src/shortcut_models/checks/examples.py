@@ -1,6 +1,7 @@
 """What the checks call parts with: batches of any shape and conditions, and networks whose answers are known."""
 
 import copy
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from ..base import Batch, Cond, Condition, Frames, Label, Network, NetworkConfig, PairBatch, Task, Vector
 from ..errors import UserError
+from .findings import describe, fail
 
 Sizes = tuple[tuple[int, ...], Mapping[str, Condition]]
 
@@ -26,12 +28,25 @@ def sizes_of(
         if not isinstance(task, Task):
             raise UserError(f"task must be a Task, not {type(task).__name__}: or pass shape= and conditions=")
         task = task.resolve()
+        check_kinds(task.conditions)
         return task.shape, task.conditions
     if shape is None and conditions is None and default is not None:
         return default
     if shape is None:
         raise UserError("the shape of an example is not known: pass task=, or shape= such as (3, 32, 32)")
+    check_kinds(conditions or {})
     return tuple(shape), dict(conditions or {})
+
+
+def check_kinds(conditions: Any) -> None:
+    """Raise UserError where conditions are not names of kinds, each with sizes of at least 1."""
+    if not isinstance(conditions, Mapping):
+        fail("conditions", f"is {describe(conditions)}", 'give a dict, such as {"label": Label(10)}')
+    for name, kind in conditions.items():
+        if not isinstance(kind, (Label, Vector, Frames)):
+            fail(f"the condition {name!r}", f"is {describe(kind)}", "choose Label, Vector or Frames of shortcut_models")
+        if min(dataclasses.astuple(kind)) < 1:
+            fail(f"the condition {name!r}", f"is {kind}", "give sizes of at least 1")
 
 
 def values_of(kind: Condition, rows: int) -> Tensor:
@@ -135,7 +150,7 @@ class Probe(Network):
     """A network that keeps a record of how it is called.
 
     cost: network evaluations per row, as `Objective.nfe_per_example` counts them: 1 a pass, 3 with its backward pass;
-    2 more where the pass carries tangents (`torch.func.jvp`).
+    2 more where the pass carries tangents (`torch.func.jvp`). drops: those of the conditions that are trained on.
     """
 
     def __init__(self, network: Network) -> None:
@@ -143,16 +158,15 @@ class Probe(Network):
         self.network = network
         self.passes = 0
         self.cost = 0
-        self.with_gradient = 0
         self.drops: list[Tensor | None] = []
 
     def encode(self, cond: Cond, drop: Tensor | None = None) -> Any:
-        self.drops.append(drop)
+        if torch.is_grad_enabled():
+            self.drops.append(drop)
         return self.network.encode(cond, drop)
 
     def forward(self, x: Tensor, t: Tensor, d: Tensor, context: Any = None) -> Tensor:
         self.passes += 1
-        self.with_gradient += torch.is_grad_enabled()
         tangents = any(torch.autograd.forward_ad.unpack_dual(value).tangent is not None for value in (x, t, d))
         self.cost += len(x) * ((3 if torch.is_grad_enabled() else 1) + 2 * tangents)
         return self.network(x, t, d, context)

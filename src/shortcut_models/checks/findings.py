@@ -21,7 +21,7 @@ _OURS = (__name__.split(".")[0], "contextlib", "jaxtyping", "beartype")
 
 def fail(what: str, found: str, change: str) -> NoReturn:
     """Raise UserError: what was called, what came back, and what to change."""
-    raise UserError(f"{what} {found}: {change}")
+    raise UserError(" ".join(f"{what} {found}: {change}".split()))
 
 
 def doubt(message: str) -> None:
@@ -74,7 +74,15 @@ def describe(value: Any) -> str:
         return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}{where}"
     if isinstance(value, np.ndarray):
         return f"a NumPy array {value.dtype} {list(value.shape)}"
-    return "None" if value is None else f"{type(value).__name__} {value!r}"[:80]
+    if isinstance(value, (bool, int, float, str, np.generic)):
+        return (
+            f"{type(value).__name__} {str(value)[:40]!r}"
+            if isinstance(value, str)
+            else f"{type(value).__name__} {value}"
+        )
+    if isinstance(value, (tuple, list)):
+        return f"{type(value).__name__} of {names([describe(each) for each in value], 2) or 'nothing'}"
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def differ(a: Tensor, b: Tensor, share: float = PRECISION) -> bool:

@@ -216,7 +216,7 @@ def check_units(subject: Subject) -> None:
 
 def check_second_device(subject: Subject) -> None:
     """Check that all tensors follow the network to another device."""
+    away, call = copy.deepcopy(subject.network).to("meta"), calls(subject)[1].to(torch.device("meta"))
     with second_device("encode or forward"):
-        away = subject.of(copy.deepcopy(subject.network).to("meta"))
-        call = calls(subject)[1].to(torch.device("meta"))
-        require_device("forward", away(call), call.x.device)
+        context = away.encode(call.cond, call.drop)
+        require_device("forward", away(call.x, call.t, call.d, context), call.x.device)

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..base import Batch, Frames, Label, Task, Vector
+from ..base import Batch, Frames, Task
 from ..config import from_dict, to_dict
 from ..metrics.catalogue import metric
 from ..system.defaults import torch_defaults
 from ..tasks import TASKS
 from .devices import require_device, second_device
-from .examples import fits, in_words
+from .examples import check_kinds, fits, in_words
 from .findings import calling, describe, differ, doubt, fail, fixed_randomness
 from .task_data import check_data, check_splits
 
@@ -49,8 +49,9 @@ def check_task(task: Task) -> None:
         if not isinstance(resolved, Task):
             fail("resolve()", f"returns {describe(resolved)}", "return the task")
         check_sizes(resolved)
-        batch = check_data(resolved)
+        batch, held_out = check_data(resolved)
         check_splits(resolved)
+        check_encode(resolved, held_out)
         x = check_encode(resolved, batch)
         check_conditions(resolved, batch)
         samples = check_decode(resolved, batch, x)
@@ -68,14 +69,10 @@ def check_value(task: Task) -> None:
 
 def check_sizes(task: Task) -> None:
     """Check the shape of an example, and the kinds of conditions."""
-    shape, conditions = task.shape, task.conditions
+    shape = task.shape
     if not isinstance(shape, tuple) or not shape or not all(isinstance(n, int) and n > 0 for n in shape):
         fail("shape", f"is {describe(shape)}", "give a tuple of whole numbers, such as (3, 32, 32), without the batch")
-    if not isinstance(conditions, Mapping):
-        fail("conditions", f"is {describe(conditions)}", 'give a dict, such as {"label": Label(10)}')
-    for name, kind in conditions.items():
-        if not isinstance(kind, (Label, Vector, Frames)):
-            fail(f"the condition {name!r}", f"is {describe(kind)}", "choose Label, Vector or Frames of shortcut_models")
+    check_kinds(task.conditions)
 
 
 def check_encode(task: Task, batch: Batch) -> Tensor:
@@ -155,7 +152,7 @@ def check_decode(task: Task, batch: Batch, x: Tensor) -> np.ndarray:
         noise = task.decode(3 * torch.randn_like(x))
     if noise.shape != samples.shape or noise.dtype != samples.dtype:
         fail("decode(noise)", f"returns {describe(noise)}, and {describe(samples)} of data", "return the same kind")
-    if differ(x[:1], x[1:2]) and len({row.tobytes() for row in numbers}) == 1:
+    if differ(x[:1], x[1:2]) and (numbers == numbers[0]).all():
         fail("decode(x)", "returns the same for all examples", "let it follow x")
     raw = batch.data.double().reshape(rows, -1)
     if raw.shape[1] == numbers[0].size:

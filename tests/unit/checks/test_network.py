@@ -235,7 +235,7 @@ def test_a_network_without_parameters() -> None:
 def test_constants_that_are_plain_tensors_stay_behind() -> None:
     network = broken(lambda net, v, x, t, d: v * net.constant)
     network.constant = torch.tensor([1.0, 2.0])
-    with refusal("on another device than the CPU raises .*mul mixes .*register constants of a module with register_b"):
+    with refusal("on another device than the CPU raises .*mul mixes .*register_buffer a module's constants"):
         check(network)
     network = broken(lambda net, v, x, t, d: v * net.constant)
     network.register_buffer("constant", torch.tensor([1.0, 2.0]))
@@ -290,7 +290,11 @@ def test_shard_units_must_be_inside() -> None:
         (Good(), {}, "the shape of an example is not known: pass task=, or shape="),
         (Good(), {"task": Toy(), "shape": (2,)}, "pass either task=, or shape= and conditions="),
         (Good(), {"task": "digits"}, "task must be a Task, not str"),
-        (MLPConfig(width=16, depth=1), {"shape": (2,), "conditions": {"label": Label(0)}}, "build|Label|raises"),
+        (
+            MLPConfig(width=16, depth=1),
+            {"shape": (2,), "conditions": {"label": Label(0)}},
+            "condition 'label' is .*: give sizes of at least 1",
+        ),
     ],
 )
 def test_what_is_passed(network: Any, more: dict[str, Any], message: str) -> None:
@@ -299,7 +303,9 @@ def test_what_is_passed(network: Any, more: dict[str, Any], message: str) -> Non
 
 
 def test_a_network_for_another_shape() -> None:
-    with refusal(r"forward\(x float32 \[6, 1, 8, 8\], .* raises RuntimeError: .*: make it take these shapes"):
+    with refusal(r"forward\(x float32 \[6, 3\], .* raises RuntimeError: .*: make it take these shapes"):
+        check_network(Good(), shape=(3,), conditions=LABEL)
+    with refusal(r"encode\(\{label: int64 \[6\]\}, drop None\) raises IndexError: .*: make it take these conditions"):
         check_network(Good(), Digits())
 
 

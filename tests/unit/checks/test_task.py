@@ -188,6 +188,19 @@ def test_what_is_doubtful(members: dict[str, Any], message: str) -> None:
     assert found[0].filename == __file__
 
 
+def test_a_module_that_follows_the_data_keeps_its_weights() -> None:
+    """The simulated device would lose them."""
+    layer = torch.nn.Linear(2, 2).requires_grad_(False)
+
+    def encode(self: Task, raw: Tensor) -> Tensor:
+        return raw / 4 + 0 * layer.to(raw.device)(raw)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_task(changed(encode=encode))
+    assert layer.weight.device.type == "cpu"
+
+
 def test_what_is_passed() -> None:
     for task, message in ((Good, "Good is not a Task: .*pass an instance"), ("digits", "str is not a Task")):
         with refusal(message):

@@ -62,7 +62,7 @@ def test_the_best_must_be_better_than_each_other_one() -> None:
         ({}, None),
         ({"a": [0.9, 0.91, 0.92], "b": [math.nan] * 3}, None),  # nor where the others have no value
         ({"a": [0.9, 0.91, 0.92], "b": [math.nan] * 3, "c": [0.1, 0.11, 0.12]}, "a"),
-        ({"a": [0.9, 0.91, math.nan], "c": [0.1, 0.11, 0.12]}, None),  # one that sometimes fails is no winner
+        ({"a": [0.9, 0.91, math.nan], "c": [0.1, 0.11, 0.12]}, None),  # one that sometimes fails cannot be a winner
         ({"a": [0.9, 0.91, 0.92], "c": [0.1, 0.11, math.nan]}, "a"),
         ({"a": [0.9, 0.91, 0.92], "c": [0.1, math.nan, math.nan]}, None),  # one value shows no spread
         ({"a": [0.9, 0.91, 0.92], "c": [0.1]}, None),  # as with seeds that are missing
