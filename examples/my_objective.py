@@ -17,7 +17,7 @@ from shortcut_models.base import Batch, Cond, Losses, Network, Objective, X
 from shortcut_models.cli import main
 from shortcut_models.config import Fraction, PositiveInt
 from shortcut_models.objectives import OBJECTIVES
-from shortcut_models.path import broadcast, interpolate, step, velocity
+from shortcut_models.path import broadcast, interpolate, sampling_times, step, velocity
 from shortcut_models.sampling import euler
 
 
@@ -46,7 +46,7 @@ class SplitMeanFlow(Objective):
         return Losses(loss, {"split": loss[:n].detach(), "flow": loss[n:].detach()})
 
     def trajectory(self, net: Network, noise: X, cond: Cond, steps: int, *, guidance: float = 1.0) -> Iterator[X]:
-        return euler(net, noise, cond, [i / steps for i in range(steps + 1)], guidance=guidance)
+        return euler(net, noise, cond, sampling_times(steps, self.max_steps), guidance=guidance)
 
 
 OBJECTIVES["split"] = SplitMeanFlow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,9 @@ from helpers.oracle import GaussianOracle
 from helpers.paths import ROOT
 from helpers.runs import shortcut
 from shortcut_models.base import Batch
+from shortcut_models.checks import check_network, check_objective
 from shortcut_models.objectives import OBJECTIVES
+from shortcut_models.tasks import Digits
 
 EXAMPLES = ROOT / "examples"
 SPLIT = ("--objective", "split", "--network.width", 16, "--batch-size", 32, "--task.size", 500, "--snapshots", 0)
@@ -51,6 +54,13 @@ def my_objective(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_an_example_has_fewer_than_sixty_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) < 60
+
+
+def test_the_parts_of_the_examples_are_in_order(my_objective: ModuleType) -> None:
+    check_objective(my_objective.SplitMeanFlow(), straight_path=True)
+    names = runpy.run_path(str(EXAMPLES / "my_network.py"))
+    task = Digits()
+    check_network(names["ConvNet"](task.shape, task.conditions), task)
 
 
 @pytest.mark.multiprocess

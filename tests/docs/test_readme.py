@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -24,6 +24,7 @@ from helpers.paths import ROOT
 from helpers.runs import COMMANDS, shortcut, train
 from shortcut_models.cli import read
 from shortcut_models.cli.compare import Compare
+from shortcut_models.metrics.catalogue import METRICS
 from shortcut_models.networks import NETWORKS
 from shortcut_models.objectives import OBJECTIVES
 from shortcut_models.policies.environments import ENVIRONMENTS
@@ -77,12 +78,12 @@ def place(tmp_path_factory: pytest.TempPathFactory, digits_run: Path) -> Path:
 @pytest.fixture
 def registries() -> Iterator[None]:
     """Remove what a snippet adds to the package's dicts."""
-    dicts = (NETWORKS, OBJECTIVES, TASKS, RECIPES, ENVIRONMENTS)
+    dicts: tuple[Any, ...] = (NETWORKS, OBJECTIVES, TASKS, RECIPES, ENVIRONMENTS, METRICS)
     before = [dict(each) for each in dicts]
     yield
     for each, content in zip(dicts, before, strict=True):
         each.clear()
-        each.update(content)  # type: ignore[arg-type]
+        each.update(content)
 
 
 @pytest.mark.parametrize("command", commands(), ids=lambda command: f"{command.page}: {' '.join(command.words)}")

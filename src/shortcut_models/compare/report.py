@@ -3,7 +3,6 @@
 import csv
 import datetime
 import io
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from ..objectives import OBJECTIVES
 from ..system.files import write_atomically, write_json
 from ..text import format_name
 from .comparison import Comparison
+from .winner import ONE_SEED, RULE, winner
 
 SHEET = 16  # samples of a method at a number of steps on the sheet
 
@@ -39,6 +39,10 @@ def write_report(comparison: Comparison) -> list[Path]:
         "num": comparison.num,
         "cost": {name: evaluation["cost"] for name, evaluation in found.items()},
         "values": values,
+        "winners": {
+            measure: {steps: winner(measure, row) for steps, row in by_steps.items()}
+            for measure, by_steps in values.items()
+        },
     }
     write_json(out / "results.json", everything)
     pictures = {"samples.png": samples(comparison)}
@@ -63,19 +67,10 @@ def collect(comparison: Comparison, found: dict[str, dict[str, Any]]) -> Values:
     return {measure: values[measure] for measure in sorted(shown, key=lambda measure: measure != primary)}
 
 
-def _cell(numbers: Sequence[float], best: bool) -> str:
+def _cell(numbers: Sequence[float], *, bold: bool) -> str:
     mean = statistics.fmean(numbers)
     text = f"{mean:.3g}" if len(numbers) == 1 else f"{mean:.3g} ± {statistics.stdev(numbers):.1g}"
-    return f"**{text}**" if best else text
-
-
-def _best(measure: str, by_method: dict[str, list[float]]) -> str | None:
-    """Return the method with the best mean; None if the measure does not rank methods."""
-    about, means = metric(measure), {method: statistics.fmean(numbers) for method, numbers in by_method.items()}
-    finite = [method for method, mean in means.items() if math.isfinite(mean)]
-    if not finite or not about.better or not about.ranks_methods:
-        return None
-    return (min if about.better == "lower" else max)(finite, key=means.__getitem__)
+    return f"**{text}**" if bold else text
 
 
 def groups(methods: Sequence[str]) -> dict[str, list[str]]:
@@ -97,13 +92,15 @@ def markdown(comparison: Comparison, values: Values, found: dict[str, dict[str, 
     ]
     for measure, by_steps in values.items():
         direction = f" ({metric(measure).direction})" if metric(measure).better else ""
-        rows = []
+        rows, best = [], {steps: winner(measure, row) for steps, row in by_steps.items()}
         for group, methods in groups(comparison.methods).items():
             rows.append([f"*{group}*", *[""] * len(by_steps)])
             for method in methods:
-                cells = [_cell(row[method], _best(measure, row) == method) for row in by_steps.values()]
+                cells = [_cell(row[method], bold=best[steps] == method) for steps, row in by_steps.items()]
                 rows.append([method, *cells])
         lines += ["", f"## {format_name(measure)}{direction}", "", _table([f"{n}-step" for n in by_steps], rows)]
+        if metric(measure).better and metric(measure).ranks_methods and len(comparison.methods) > 1:
+            lines += ["", RULE if comparison.seeds > 1 else ONE_SEED]
     costs = _table(
         ["teacher", "pairs", "training", "evaluations in all", "seconds of its own"], _costs(comparison, found)
     )

@@ -52,9 +52,9 @@ class Diffusion(CommonOptions):
                 "nothing about the data"
             )
 
-    def scheduler(self) -> Any:
-        """Return a scheduler of diffusers, made once. Raise UserError where that library is missing."""
-        return _scheduler(self.schedule, self.prediction)
+    def scheduler(self, device: str = "cpu") -> Any:
+        """Return a scheduler of diffusers, made once a device. Raise UserError where that library is missing."""
+        return _scheduler(self.schedule, self.prediction, device)
 
     @staticmethod
     def time(timesteps: Int[Tensor, "b"]) -> T:
@@ -64,7 +64,7 @@ class Diffusion(CommonOptions):
     def losses(
         self, net: Network, target_net: Network, batch: Batch, *, progress: float = 0.0, teacher: Network | None = None
     ) -> Losses:
-        data, scheduler = batch.data, self.scheduler()
+        data, scheduler = batch.data, self.scheduler(str(batch.data.device))
         noise = paired_noise(batch, "independent")
         timesteps = torch.randint(TIMESTEPS, (len(batch),), device=data.device)
         x = scheduler.add_noise(data, noise, timesteps)
@@ -109,8 +109,11 @@ class Diffusion(CommonOptions):
 
 
 @functools.cache
-def _scheduler(schedule: str, prediction: str) -> Any:
-    """Return the scheduler, kept: a new one for each batch would compute its tables and send them again."""
+def _scheduler(schedule: str, prediction: str, device: str) -> Any:
+    """Return the scheduler, kept: a new one for each batch would compute its tables and send them again.
+
+    It moves its tables to the data's device and leaves them there, so each device has its own.
+    """
     try:
         from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
     except ImportError:

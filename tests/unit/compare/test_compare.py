@@ -91,8 +91,9 @@ def test_the_table_is_that_of_the_paper(nine: Path) -> None:
             assert {name: float(cell.strip("*")) for name, cell in found.items()} == {
                 name: float(f"{value:.3g}") for name, value in numbers.items()
             }
-            best = min(numbers, key=lambda name: numbers[name])
-            assert [name for name, cell in found.items() if "**" in cell] == [best]
+            assert not any("**" in cell for cell in found.values())
+        assert "\n\nOne seed does not show what is chance, so no winner is marked: pass --seeds 3 or more.\n" in section
+    assert read(nine)["winners"] == {"sliced_wasserstein": {"4": None, "1": None}}
 
 
 def test_every_value_is_there_and_is_that_of_the_evaluation(nine: Path) -> None:
