@@ -38,6 +38,7 @@ from .side_work import SideWork
 from .state import State
 from .teacher import describe_teacher, init_from_teacher
 from .trainer import Trainer
+from .trial import check_network
 from .warm_start import load_initial_weights
 
 
@@ -218,6 +219,8 @@ def prepare(
         if any(parameter.is_inference() for parameter in network.parameters()):
             raise UserError("the network was made in torch.inference_mode: make it outside")
         network.float()  # it may be made under another default dtype of torch
+        sharding = processes.world > 1 and training.parallel == "fsdp"  # whole, it might not fit on the device
+        check_network(network if sharding else network.to(device), task, torch.device("cpu") if sharding else device)
         init_from_teacher(network, objective, task, teacher)
         if init is not None:
             load_initial_weights(network, objective, init)
