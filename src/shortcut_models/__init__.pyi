@@ -1,4 +1,5 @@
 # The public names, and where each is defined: type checkers read this file, and `__init__.py` imports from it.
+from . import demonstrations as demonstrations
 from ._version import __version__ as __version__
 from .base import Batch as Batch
 from .base import Frames as Frames
@@ -10,6 +11,10 @@ from .base import NetworkConfig as NetworkConfig
 from .base import Objective as Objective
 from .base import Task as Task
 from .base import Vector as Vector
+from .checks import check_environment as check_environment
+from .checks import check_network as check_network
+from .checks import check_objective as check_objective
+from .checks import check_task as check_task
 from .errors import Stopped as Stopped
 from .errors import UserError as UserError
 from .evaluation.evaluate import evaluate as evaluate

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
@@ -27,6 +28,11 @@ class Label:
     """A class label, int64 [b] in [0, count)."""
 
     count: int
+    shape: ClassVar[tuple[int, ...]] = ()
+
+    def example(self, rows: int, device: Any = None) -> Tensor:
+        """Return classes in turn, from the last one down, which a table that is too small does not have."""
+        return (-1 - torch.arange(rows, device=device)) % self.count
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,11 @@ class Vector:
     """A vector of features, float32 [b, size]."""
 
     size: int
+    shape = property(lambda self: (self.size,))
+
+    def example(self, rows: int, device: Any = None) -> Tensor:
+        """Return standard normal numbers."""
+        return torch.randn(rows, self.size, device=device)
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,11 @@ class Frames:
     channels: int
     height: int
     width: int
+    shape = property(lambda self: (self.history, self.channels, self.height, self.width))
+
+    def example(self, rows: int, device: Any = None) -> Tensor:
+        """Return images of uniform noise."""
+        return 2 * torch.rand(rows, *self.shape, device=device) - 1
 
 
 @dataclass(frozen=True)
@@ -55,6 +71,10 @@ class Mask:
     """
 
     shape: tuple[int, ...]
+
+    def example(self, rows: int, device: Any = None) -> Tensor:
+        """Return masks without padding."""
+        return torch.ones(rows, *self.shape, device=device)
 
 
 Condition = Label | Vector | Frames | Mask

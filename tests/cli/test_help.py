@@ -154,7 +154,7 @@ LINES = {
                "--batch-size N examples of a step, over all processes, 1 to 1048576 (default: 512)",
                "--schedule {cosine,constant} after the warm-up: down to 0 along a half cosine, or constant (default: "
                "cosine)",
-               "--learning-rate X peak learning rate of AdamW, > 0 (default: 0.004)",
+               "--learning-rate X peak learning rate, > 0 (default: 0.004)",
                "--ema-warmup, --no-ema-warmup shorten both averages at the start, when the weights are random "
                "(default: True)",
                "--network.width N units of the residual stream, >= 1 (default: 128)",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..base import Batch, Cond, Condition, Frames, Label, Network, NetworkConfig, PairBatch, Task, Vector
+from ..base import Batch, Cond, Condition, Frames, Label, Mask, Network, NetworkConfig, PairBatch, Task
 from ..errors import UserError
 from .findings import describe, fail
 
@@ -43,29 +43,20 @@ def check_kinds(conditions: Any) -> None:
     if not isinstance(conditions, Mapping):
         fail("conditions", f"is {describe(conditions)}", 'give a dict, such as {"label": Label(10)}')
     for name, kind in conditions.items():
-        if not isinstance(kind, (Label, Vector, Frames)):
-            fail(f"the condition {name!r}", f"is {describe(kind)}", "choose Label, Vector or Frames of shortcut_models")
-        if min(dataclasses.astuple(kind)) < 1:
+        if not isinstance(kind, Condition):
+            fail(f"the condition {name!r}", f"is {describe(kind)}", "choose sm.Label, sm.Vector, sm.Frames or sm.Mask")
+        if min(kind.shape if isinstance(kind, Mask) else dataclasses.astuple(kind)) < 1:
             fail(f"the condition {name!r}", f"is {kind}", "give sizes of at least 1")
-
-
-def values_of(kind: Condition, rows: int) -> Tensor:
-    """Return a condition of so many rows: classes in turn, vectors of random numbers, random images in [-1, 1]."""
-    if isinstance(kind, Label):
-        return torch.arange(rows) % kind.count
-    if isinstance(kind, Vector):
-        return torch.randn(rows, kind.size)
-    return torch.rand(rows, kind.history, kind.channels, kind.height, kind.width) * 2 - 1
 
 
 def other_values(kind: Condition, value: Tensor) -> Tensor:
     """Return a condition that differs from another in each row; the same where there is one class alone."""
-    return (value + 1) % kind.count if isinstance(kind, Label) else values_of(kind, len(value)).to(value)
+    return (value + 1) % kind.count if isinstance(kind, Label) else kind.example(len(value)).to(value)
 
 
 def batch_of(rows: int, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> Batch:
     """Return a batch of standard normal numbers with its conditions."""
-    return Batch(torch.randn(rows, *shape), {name: values_of(kind, rows) for name, kind in conditions.items()})
+    return Batch(torch.randn(rows, *shape), {name: kind.example(rows) for name, kind in conditions.items()})
 
 
 def pairs_of(batch: Batch) -> PairBatch:
@@ -78,9 +69,7 @@ def in_words(kind: Condition, rows: int) -> str:
     """Return what a condition must be, in words."""
     if isinstance(kind, Label):
         return f"int64 [{rows}] in [0, {kind.count})"
-    if isinstance(kind, Vector):
-        return f"float32 [{rows}, {kind.size}]"
-    return f"float32 {[rows, kind.history, kind.channels, kind.height, kind.width]} in [-1, 1]"
+    return f"float32 {[rows, *kind.shape]}" + " in [-1, 1]" * isinstance(kind, Frames)
 
 
 def fits(kind: Condition, value: Any, rows: int) -> bool:
@@ -90,8 +79,7 @@ def fits(kind: Condition, value: Any, rows: int) -> bool:
     if isinstance(kind, Label):
         inside = value.dtype == torch.int64 and value.shape == (rows,)
         return inside and (not rows or bool((value >= 0).all() and (value < kind.count).all()))
-    size = (kind.history, kind.channels, kind.height, kind.width) if isinstance(kind, Frames) else (kind.size,)
-    return value.dtype == torch.float32 and value.shape == (rows, *size) and bool(value.isfinite().all())
+    return value.dtype == torch.float32 and value.shape == (rows, *kind.shape) and bool(value.isfinite().all())
 
 
 def built(network: Network | NetworkConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> Network:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from ..base import Cond, Condition, Label, Mask, Task, Vector
+from ..base import Cond, Condition, Label, Task, Vector
 from ..config import closest, did_you_mean
 from ..errors import UserError
 from ..text import MAX_ENTRIES
@@ -75,25 +75,16 @@ def _rows(task: Task, name: str, kind: Condition, value: Any, num: int) -> Shape
     found = found.float() if found.is_floating_point() else found
     # What a task that changes conditions takes, it alone knows.
     known = type(task).preprocess_cond is Task.preprocess_cond
-    if known and found.ndim == len(shape_of(kind)):
+    if known and found.ndim == len(kind.shape):
         found = found[None]  # one row, without the axis of a batch
     if found.ndim == 0 or len(found) not in (1, num):
-        shape = f"[{num}{''.join(f', {size}' for size in shape_of(kind))}]" if known else f"[{num}, ...]"
+        shape = f"[{num}{''.join(f', {size}' for size in kind.shape)}]" if known else f"[{num}, ...]"
         raise UserError(f"cond {name!r} has the shape {list(found.shape)}: pass {shape}, or 1 row for all samples")
     if found.is_floating_point() and not torch.isfinite(found).all():
         raise UserError(f"cond {name!r} holds a number that is not finite: check the values")
     if known and isinstance(kind, Vector):
         found = found.float()
     return found.expand(num, *found.shape[1:])
-
-
-def shape_of(kind: Condition) -> tuple[int, ...]:
-    """Return the shape of a condition of one sample, as the network gets it."""
-    if isinstance(kind, Label):
-        return ()
-    if isinstance(kind, Mask):
-        return kind.shape
-    return (kind.size,) if isinstance(kind, Vector) else (kind.history, kind.channels, kind.height, kind.width)
 
 
 def prepared_cond(task: Task, cond: Cond, rows: int, device: torch.device) -> Cond:
@@ -111,7 +102,7 @@ def prepared_cond(task: Task, cond: Cond, rows: int, device: torch.device) -> Co
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"the conditions do not fit ({reason}): pass them as the data set gives them") from None
     for name, kind in task.conditions.items():
-        value, shape = found[name], (rows, *shape_of(kind))
+        value, shape = found[name], (rows, *kind.shape)
         whole = not value.is_floating_point() and value.dtype != torch.bool
         if tuple(value.shape) != shape or whole != isinstance(kind, Label):
             numbers_of = "whole numbers" if isinstance(kind, Label) else "floats"

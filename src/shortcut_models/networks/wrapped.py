@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from ..base import Cond, Condition, Frames, Label, Mask, Network, T, Vector, X
+from ..base import Cond, Condition, Label, Mask, Network, T, X
 from ..batch import MASK, without_padding
 from ..errors import UserError, first_line
 
@@ -181,7 +181,7 @@ def try_out(
     with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(0)
         copied = copy.deepcopy(inner).to(device=device, dtype=torch.float32).eval()
-        cond = {name: _example(each, device) for name, each in inner.conditions.items()}
+        cond = {name: each.example(ROWS, device) for name, each in inner.conditions.items()}
         x, half = torch.randn(ROWS, *shape, device=device), torch.full((ROWS,), 0.5, device=device)
         kept = torch.zeros(ROWS, dtype=torch.bool, device=device)
         context = copied.encode(cond, kept)
@@ -218,16 +218,3 @@ def _call(network: ForeignNetwork, x: X, t: T, d: T, context: Any, advice: str =
     except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError) as error:
         given = ", ".join([f"x {list(x.shape)}", f"t {list(t.shape)}", f"d {list(d.shape)}", *network.takes])
         raise UserError(f"{network.name} cannot be called with {given}: {first_line(error)}{advice}") from error
-
-
-def _example(condition: Condition, device: torch.device) -> Tensor:
-    """Return what a network gets of a condition, for a few rows."""
-    if isinstance(condition, Label):
-        return torch.arange(ROWS, device=device) % condition.count
-    if isinstance(condition, Vector):
-        return torch.randn(ROWS, condition.size, device=device)
-    if isinstance(condition, Mask):
-        return torch.ones(ROWS, *condition.shape, device=device)
-    assert isinstance(condition, Frames)
-    size = (condition.history, condition.channels, condition.height, condition.width)
-    return 2 * torch.rand(ROWS, *size, device=device) - 1

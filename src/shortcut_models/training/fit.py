@@ -39,6 +39,7 @@ from .side_work import SideWork
 from .state import State
 from .teacher import describe_teacher, init_from_teacher
 from .trainer import Trainer
+from .trial import check_fits
 from .warm_start import load_initial_weights
 
 
@@ -216,6 +217,8 @@ def prepare(
         network.float()  # it may be made under another default dtype of torch
         of_one_size, drops = objective.conditioned_step_size is not None, objective.label_dropout > 0
         try_out(network, task.shape, device=device, needs_step_size=not of_one_size, drops_conditions=drops)
+        sharding = processes.world > 1 and training.parallel == "fsdp"  # whole, it might not fit on the device
+        check_fits(network if sharding else network.to(device), task, torch.device("cpu") if sharding else device)
         init_from_teacher(network, objective, task, teacher)
         if init is not None:
             load_initial_weights(network, objective, init)
