@@ -1,4 +1,4 @@
-"""What the first items of a data set say of all: shape, conditions and units."""
+"""What some items of a data set say of all: shape, conditions and units."""
 
 import contextlib
 import random
@@ -13,7 +13,7 @@ from ..batch import MASK
 from ..errors import UserError
 from .items import DATA, LABEL, Items
 
-FIRST = 1024  # items that facts are found in, where items are read one by one
+EXAMINED = 1024  # items that facts are found in, where not all are in memory
 IN_MEMORY = 2**30  # bytes of arrays up to which all rows are looked at
 AT_ONCE = 64  # items that are read together
 TAKEN = ("x", "t", "d", "drop")  # names of other arguments of a network
@@ -36,14 +36,14 @@ class Facts(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def find_facts(items: Items, first: int, classes: int | None, *, standardise: bool) -> Facts:
-    """Read the first items, or all of an array that is not large.
+def find_facts(items: Items, examined: int, classes: int | None, *, standardise: bool) -> Facts:
+    """Read the first item and random others, or all of arrays that are not large.
 
     Items that are random, as with augmentation, are read with the same random numbers every time.
 
     Args:
         items: the data set.
-        first: the number of items that are read, where they are read one by one.
+        examined: the number of items that are read, where not all are in memory.
         classes: the number of classes of the condition "label"; None: found.
         standardise: whether mean and deviation are found; otherwise they are 0 and 1.
 
@@ -51,7 +51,8 @@ def find_facts(items: Items, first: int, classes: int | None, *, standardise: bo
         UserError: an item, a condition, or its name is not one that a network can have.
     """
     is_whole = items.nbytes is not None and items.nbytes <= IN_MEMORY
-    count = len(items) if is_whole else min(len(items), first)
+    count = len(items) if is_whole else min(len(items), examined)
+    places = _places(len(items), count)
     shapes: dict[str, tuple[int, ...]] = {}
     kinds: dict[str, str] = {}
     labels: dict[str, set[int]] = {}
@@ -59,8 +60,7 @@ def find_facts(items: Items, first: int, classes: int | None, *, standardise: bo
     whole_numbers = ""
     with _same_randomness():
         for begin in range(0, count, AT_ONCE):
-            rows = range(begin, min(begin + AT_ONCE, count))
-            parts = items.tensors(rows, shapes or None)
+            parts = items.tensors(places[begin : begin + AT_ONCE], shapes or None)
             if not shapes:
                 data = parts[DATA]
                 shapes = {name: tuple(values.shape[1:]) for name, values in parts.items()}
@@ -71,10 +71,14 @@ def find_facts(items: Items, first: int, classes: int | None, *, standardise: bo
                 units[name].add(_numbers(name, parts))
             for name in (name for name, kind in kinds.items() if kind == "label"):
                 labels.setdefault(name, set()).update(parts[name].unique().tolist())
+    if items.columns is not None:  # where all labels can be looked at
+        labels = {name: items.values_of(name) for name in labels}
     names = tuple(kinds)
     class_names = _class_names(items.source)
     counts = {
-        name: _count(name, found, count, classes, class_names, is_whole=is_whole or count == len(items))
+        name: _count(
+            name, found, count, classes, class_names, is_whole=items.columns is not None or count == len(items)
+        )
         for name, found in labels.items()
     }
     if LABEL not in counts:
@@ -89,6 +93,14 @@ def find_facts(items: Items, first: int, classes: int | None, *, standardise: bo
         tuple(fits.get(name, ((), ()))[0] for name in names), tuple(fits.get(name, ((), ()))[1] for name in names),
         class_names[: counts.get(LABEL, 0)],
     )  # fmt: skip
+
+
+def _places(items: int, count: int) -> list[int]:
+    """Return the first item and random others, in order. Evenly spaced ones could all be of one class."""
+    if count == 1:
+        return [0]
+    others = np.random.default_rng(0).choice(items - 1, count - 1, replace=False)
+    return [0, *(np.sort(others) + 1).tolist()]
 
 
 def _numbers(name: str, parts: Mapping[str, Tensor]) -> np.ndarray:

@@ -116,6 +116,11 @@ class Items:
             raise UserError(f"{where} has no {missing[0]!r} among {', '.join(map(str, rest)) or 'nothing'}: add it")
         return {name: rest[name] for name in self.names} if self.names else rest
 
+    def values_of(self, name: str) -> set[int]:
+        """Return the whole numbers in a column of arrays."""
+        assert self.columns is not None
+        return set(as_tensor(self.columns[name], "the dataset", name).unique().tolist())
+
     def parts(self, rows: Sequence[int]) -> list[Parts]:
         """Return the raw parts of items."""
         rows = [int(row) for row in rows]

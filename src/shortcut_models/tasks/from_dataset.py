@@ -16,8 +16,8 @@ from torch import Tensor
 from ..base import Batch, Cond, Condition, Frames, Label, Mask, Task, Vector, X
 from ..config import DERIVED, PositiveInt
 from ..data.demonstrations.preprocessing import tensor_of
-from ..data.facts import FIRST, find_facts
-from ..data.items import DATA, ItemRows, Items
+from ..data.facts import EXAMINED, find_facts
+from ..data.items import DATA, LABEL, ItemRows, Items
 from ..errors import UserError
 from ..metrics import sliced_wasserstein
 
@@ -39,7 +39,7 @@ class FromDataset(Task):
     - images, [channels, height, width] or with an axis of time before: `Frames`, uint8 or floats in [-1, 1];
     - the one named "mask": which entries of the data exist, 1 or 0, for items that are padded to one shape; `Mask`.
 
-    The first items decide the shape, the conditions and the units: the network sees data of mean 0 and deviation 1, and
+    The items decide the shape, the conditions and the units: the network sees data of mean 0 and deviation 1, and
     samples are turned back. Whole numbers are rounded, and uint8 is kept within 0 to 255. In padding, samples have the
     mean.
 
@@ -64,8 +64,8 @@ class FromDataset(Task):
     """show the network data and vectors of mean 0 and deviation 1; otherwise as they are"""
     validation_fraction: Annotated[float, at.Gt(0), at.Lt(1)] = 0.1
     """share of the items held out, at most 5,000 of them, where no other data set is"""
-    read_first: PositiveInt = FIRST
-    """items that shape, conditions and units are found in, where items are read one by one"""
+    examined: PositiveInt = EXAMINED
+    """items that conditions and units are found in, where not all are in memory; always the same random ones"""
     shape: tuple[int, ...] = field(default=(), metadata=DERIVED)
     """of the data of an item: filled in"""
     whole_numbers: str = field(default="", metadata=DERIVED)
@@ -92,7 +92,7 @@ class FromDataset(Task):
         if source is None:
             return
         kept = self._open(source, test)
-        facts = find_facts(kept["train"], self.read_first, self.classes, standardise=self.standardise)
+        facts = find_facts(kept["train"], self.examined, self.classes, standardise=self.standardise)
         for name, value in facts._asdict().items():
             object.__setattr__(self, name, value)
         vars(self).update({"source": source, "test": test, KEPT: kept})
@@ -156,12 +156,13 @@ class FromDataset(Task):
         for name, kind, count in zip(self.condition_names, self.kinds, self.counts, strict=True):
             value = parts[name]
             if kind == "label":
-                wrong = (value.is_floating_point() or (value < 0) | (value >= count)) & torch.ones(len(value)).bool()
+                wrong = (value < 0) | (value >= count) | (value != value.long())
                 if wrong.any():
                     row = int(wrong.nonzero()[0])
+                    advice = "pass classes=, their number" if name == LABEL else "pass a larger examined="
                     raise UserError(
-                        f"item {rows[row]} has {name} {value[row].item()}, and the first items have 0 to {count - 1}: "
-                        f"number the classes from 0, or pass classes="
+                        f"item {rows[row]} has {name} {value[row].item()}, and those examined have 0 to {count - 1}: "
+                        f"number the classes from 0, or {advice}"
                     )
                 cond[name] = value.long()
             elif kind == "vector":

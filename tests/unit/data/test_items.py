@@ -246,3 +246,15 @@ def test_a_batch_of_a_data_set_of_the_package_is_taken_apart() -> None:
             return Batch(X[indices], {"label": LABELS[indices]})
 
     assert Items(Rows([0] * 6)).tensors([2])["label"].tolist() == [2]
+
+
+def test_items_that_are_sorted_are_looked_at_from_end_to_end() -> None:
+    """Of items read one by one, random ones; of arrays, all labels, however large the data is."""
+    items = Items(listed(lambda i: (torch.full((2,), float(i // 10)), i // 10), 100))
+    facts = find_facts(items, 50, None, standardise=True)
+    assert facts.counts == (10,)
+    assert facts.mean == pytest.approx(4.5, abs=0.7)
+    data, labels = np.zeros((3000, 2)), np.repeat(np.arange(1500), 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shortcut_models.data.facts.IN_MEMORY", 100)
+        assert find_facts(Items((data, labels)), 10, None, standardise=True).counts == (1500,)

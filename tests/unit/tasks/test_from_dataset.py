@@ -104,18 +104,21 @@ def test_mistakes(make: Any, message: str) -> None:
         make()
 
 
-def test_a_label_that_the_first_items_do_not_have_is_named() -> None:
+def test_a_label_that_the_examined_items_do_not_have_is_named() -> None:
     class Late(Signals):
         def __getitem__(self, index: int) -> Any:
             return torch.zeros(2), 7 if index == 50 else index % 3
 
-    task = sm.FromDataset(Late(), read_first=20)
+    task = sm.FromDataset(Late(), examined=20)
     rows = next(place for place, row in enumerate(task.dataset("train").rows) if row == 50)
-    with pytest.raises(sm.UserError, match="item 50 has label 7, and the first items have 0 to 2"):
+    with pytest.raises(
+        sm.UserError,
+        match="item 50 has label 7, and those examined have 0 to 2: number the classes from 0, or pass classes=",
+    ):
         task.dataset("train").__getitems__([rows])
     with pytest.raises(sm.UserError, match="item 50 has label 7"):  # from the training, too
         sm.fit(NETWORK, Shortcut(max_steps=4), task, training=dataclasses.replace(TRAINING, batch_size=54), quiet=True)
-    assert sm.FromDataset(Late(), read_first=20, classes=8).conditions == {"label": Label(8)}
+    assert sm.FromDataset(Late(), examined=20, classes=8).conditions == {"label": Label(8)}
 
 
 def test_what_is_stored_is_json_and_rebuilds_the_task() -> None:
