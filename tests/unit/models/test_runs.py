@@ -26,6 +26,8 @@ from shortcut_models.training.options import Training
 
 TRAINING = Training(train_steps=100, accumulate=2, batch_size=32)
 OTHER_VALUES: dict[str, Any] = {
+    "optimizer": "muon",
+    "keep_best": "heldout_loss",
     "device": "cpu",
     "schedule": "constant",
     "precision": "bf16",
