@@ -72,7 +72,8 @@ def fit(
 ) -> Model:  # fmt: skip
     """Train a network, or continue a run that was stopped: to resume, call it again with the same arguments.
 
-    All processes that torchrun started call it, and train one network together.
+    All processes that torchrun started call it, and train one network together. The state of torch's global generator
+    is the same after it as before.
 
     Args:
         network: a configuration, whose network is built for the task, with first weights that follow from
@@ -130,8 +131,9 @@ def _resolved(task: Task, processes: Processes) -> Task:
 def _build(network: NetworkConfig | nn.Module, task: Task, seed: int) -> Network:
     """Return the network of a configuration, with the first weights of a seed, or the network given."""
     if isinstance(network, NetworkConfig):
-        torch.manual_seed(seed_of(seed))  # of the first weights; the steps have other seeds
-        network = network.build(task.shape, task.conditions)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed_of(seed))  # of the first weights; the steps have other seeds
+            network = network.build(task.shape, task.conditions)
     return as_network(network, task.conditions)
 
 
@@ -142,6 +144,7 @@ def _train(job: _Job, processes: Processes, stop: StopRequest) -> Model:
     data = prepare(network, objective, job.task, training, teacher, job.init, device, processes)
     config = job.config | {"data": job.task.describe_data()}
     with ExitStack() as held:
+        held.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))  # steps seed it
         if files is not None:
             processes.run_on_main(lambda: held.enter_context(files.hold(config, overwrite=job.overwrite)))
         teacher_network = None if teacher is None else teacher.network

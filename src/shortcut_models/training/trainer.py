@@ -29,7 +29,7 @@ class Trainer:
     figures: dict[str, Tensor]
     """what the step just taken measured, on the device: its loss, the norm of its gradient, ..."""
     saving: bool  # whether a checkpoint is saved after this step; set it in `on_step` to ask for one
-    stopping: bool  # whether training ends after this step; see `stop`
+    stopping: bool  # whether training ends after this step for a signal; to end it, call `stop`
     run: Run | None  # the run's files; None where the training is in memory
     signal_number: int  # of the signal that training stops for; 0 is none
 
@@ -46,7 +46,7 @@ class Trainer:
         self.side = side
         self.figures, self.saving, self.stopping, self.signal_number = {}, False, False, 0
         self._heldout: float | None = None
-        self._save = save
+        self._save, self._stop_asked = save, False
 
     @property
     def step(self) -> int:
@@ -71,10 +71,12 @@ class Trainer:
                 self.figures = train_step(self.state, batch, self.model.task, self.training)
                 self.state.seconds = earlier + side.clock() - start - side.seconds
                 self.model.step = self.step
-                self.saving, self._heldout = self.is_due(self.training.checkpoint_every), None
+                self.saving = self._stop_asked or self.is_due(self.training.checkpoint_every)
+                self._heldout = None
                 for callback in self.callbacks:
                     callback.on_step(self)
-                if self.stopping:
+                # Weights that may be bad must not replace a checkpoint: the next good step ends it then.
+                if self.stopping or (self._stop_asked and not int(self.state.bad_steps_in_a_row)):
                     break
         for callback in self.callbacks:
             callback.on_end(self)
@@ -83,8 +85,11 @@ class Trainer:
             raise Stopped(f"stopped at step {self.step} of {self.training.train_steps}, {kept}", self.signal_number)
 
     def stop(self) -> None:
-        """End training after this step, with a checkpoint; called in `on_step`, by all processes."""
-        self.saving = self.stopping = True
+        """End training with a checkpoint of this step; called in `on_step`, by all processes.
+
+        Where the loss or the gradient of this step was not finite, the next step with finite ones is the last.
+        """
+        self.saving = self._stop_asked = True
 
     def save(self) -> bool | None:
         """Write a checkpoint of the step just taken, before an error ends the training.

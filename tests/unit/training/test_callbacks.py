@@ -86,6 +86,28 @@ def test_a_callback_ends_training_with_a_checkpoint(tmp_path: Path) -> None:
     assert go(tmp_path).step == 12  # without it, the run continues
 
 
+class StopAtABadStep(EarlyStop):
+    def on_step(self, trainer: Trainer) -> None:
+        super().on_step(trainer)
+        if trainer.step == 7:
+            trainer.state.bad_steps_in_a_row.fill_(1)  # as after a loss that was not finite
+
+
+def test_weights_that_may_be_bad_end_no_training(tmp_path: Path) -> None:
+    recorder = Recorder()
+    model = go(tmp_path, StopAtABadStep(), recorder)
+    saved = load(tmp_path, network=Scale(), objective=Regress(), task=Line())
+    assert model.step == saved.step == 8
+    assert recorder.seen[-2:] == [("save", 8), ("end", 8)]
+    assert same(model.network.state_dict(), saved.network.state_dict())
+
+
+def test_the_random_numbers_of_the_caller_are_left_alone(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    go(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 class Interrupt(Callback):
     def on_step(self, trainer: Trainer) -> None:
         if trainer.step == 7:

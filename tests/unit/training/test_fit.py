@@ -145,7 +145,7 @@ def test_in_memory_callbacks_log_and_end_training_and_nothing_is_saved() -> None
         ((TINY, Shortcut(), Digits), {}, r"not the class Digits: call it, Digits\(\)"),
         ((TINY, Shortcut(), "digits"), {}, "task must be a task, such as Digits"),
         ((TINY, Shortcut(), TensorDataset(torch.zeros(3, 2))), {}, r"a data set \(TensorDataset\): wrap it, FromD"),
-        ((nn.Linear(2, 2), Shortcut(), TASK), {}, "network must be a shortcut_models.Network, not Linear"),
+        ((nn.Linear(2, 2), Shortcut(), TASK), {}, "Linear.forward must take x, t and d, "),
         ((TINY, Shortcut(), TASK, Training(), "runs/mine"), {}, "and all else by name"),
         ((TINY, Shortcut(), TASK), {"training": {"train_steps": 3}}, "training must be a Training"),
         ((TINY, Shortcut(), TASK), {"run": 3}, "run must be a directory"),
