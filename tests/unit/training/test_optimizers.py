@@ -67,7 +67,8 @@ OPTIMIZERS = [
     "adamw", "muon", momentum, backwards, functools.partial(torch.optim.Adam, lr=0.01, fused=True),
     pytest.param("schedule-free", marks=needs_extra), pytest.param(schedule_free_sgd, marks=needs_extra),
 ]  # fmt: skip
-each_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda each: getattr(each, "__name__", "partial") if callable(each) else each)
+NAMES = ["adamw", "muon", "momentum", "backwards", "adam", "schedule-free", "schedule-free sgd"]
+each_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=NAMES)
 
 
 def go(run: Path | None, optimizer: Any, *, network: Any = TINY, callbacks: Any = (), **options: Any) -> Any:
