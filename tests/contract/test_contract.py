@@ -24,6 +24,7 @@ from helpers.contract import (
     fitting,
     idle,
     losses_of,
+    networks_of_methods,
     pair,
 )
 from helpers.objective_variants import ONE_STEP, VARIANTS
@@ -64,7 +65,7 @@ def test_the_shapes_fit_what_they_should() -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 @every_objective
-@every_network
+@networks_of_methods
 @every_condition
 def test_losses(
     objective: Objective,
@@ -96,7 +97,7 @@ def test_objectives(objective: Objective) -> None:
 
 
 @every_objective
-@every_network
+@networks_of_methods
 def test_losses_in_bfloat16(objective: Objective, config: NetworkConfig, shape: tuple[int, ...]) -> None:
     network, target_net = pair(config, shape, CONDITIONS["label"])
     batch = batch_of(32, shape, CONDITIONS["label"])
@@ -112,7 +113,7 @@ def test_losses_in_bfloat16(objective: Objective, config: NetworkConfig, shape: 
 
 @pytest.mark.parametrize("device", DEVICES)
 @every_objective
-@every_network
+@networks_of_methods
 @every_condition
 def test_samples(
     objective: Objective,

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from shortcut_models.base import Batch, Condition, Frames, Label, Losses, Network, NetworkConfig, Objective, Vector
 from shortcut_models.errors import UserError
@@ -60,20 +59,17 @@ def fitting() -> list[Any]:
 
 
 every_network = pytest.mark.parametrize(("config", "shape"), fitting())
+QUICK = {"mlp-2", "dit-3x8x8", "chunk-dit-5x3"}
+networks_of_methods = pytest.mark.parametrize(
+    ("config", "shape"),
+    [pytest.param(*each.values, id=each.id, marks=[] if each.id in QUICK else pytest.mark.long) for each in fitting()],
+)
+"""every network again, for tests of all methods with all networks: methods do not look into them"""
 
 
 def batch_of(rows: int, shape: tuple[int, ...], conditions: Mapping[str, Condition], device: str = "cpu") -> Batch:
-    made = {name: values_of(kind, rows) for name, kind in conditions.items()}
+    made = {name: kind.example(rows) for name, kind in conditions.items()}
     return Batch(torch.randn(rows, *shape), made).to(device)
-
-
-def values_of(kind: Condition, rows: int) -> Tensor:
-    """Classes in turn, vectors of random numbers, random images in [-1, 1]."""
-    if isinstance(kind, Label):
-        return torch.arange(rows) % kind.count
-    if isinstance(kind, Vector):
-        return torch.randn(rows, kind.size)
-    return torch.rand(rows, kind.history, kind.channels, kind.height, kind.width) * 2 - 1
 
 
 def pair(
