@@ -27,7 +27,8 @@ from stopwatch import Row, Stopwatch
 
 from shortcut_models.base import Batch, Network
 from shortcut_models.evaluation.inception import AT_ONCE, PACKAGE, SIDE, Inception
-from shortcut_models.models.model import Model, Precision
+from shortcut_models.models.model import Model
+from shortcut_models.models.sampler import Precision
 from shortcut_models.networks import SIZES, DiTConfig
 from shortcut_models.objectives import FlowMatching
 from shortcut_models.training.options import Training

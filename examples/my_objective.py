@@ -54,7 +54,6 @@ OBJECTIVES["split"] = SplitMeanFlow
 if __name__ == "__main__":
     if sys.argv[1:]:
         sys.exit(main())
-    run = tempfile.mkdtemp()
     short = ["--train-steps", "500", "--batch-size", "256", "--network.width", "128", "--snapshots", "0"]
-    main(["train", "four-gaussians", "--objective", "split", "--run", run, *short])
+    main(["train", "four-gaussians", "--objective", "split", "--run", run := tempfile.mkdtemp(), *short])
     main(["evaluate", run, "--steps", "1", "2", "4", "--num", "250"])

@@ -158,7 +158,7 @@ def test_evaluate_finds_images_that_were_moved(tmp_path: Path, monkeypatch: pyte
     assert shortcut(*words).code == 0
     before = json.loads(Path("run/evaluation.json").read_text())["steps"]
     os.renames("here.npz", "there/here.npz")
-    assert "here.npz does not exist: pass --data" in shortcut(*words).complaint
+    assert "here.npz does not exist: choose a folder" in shortcut(*words).complaint
     assert shortcut(*words, "--data", "there/here.npz").code == 0
     after = json.loads(Path("run/evaluation.json").read_text())["steps"]
     assert [row | {"seconds": 0} for row in after.values()] == [row | {"seconds": 0} for row in before.values()]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 
 from helpers.demonstrations import make_native
 from helpers.image_files import make_folder, make_npz, pictures, some_labels
@@ -16,7 +17,7 @@ from shortcut_models.base import Task
 from shortcut_models.checks import check_environment, check_task
 from shortcut_models.errors import UserError
 from shortcut_models.policies.environments import ENVIRONMENTS
-from shortcut_models.tasks import TASKS, Digits, Images, Imitation, ImportedModel, Latents, Toy
+from shortcut_models.tasks import TASKS, Digits, FromDataset, Images, Imitation, ImportedModel, Latents, Toy
 from shortcut_models.tasks.toy import Distribution
 
 TRIED: dict[str, Callable[[Path], Task]] = {
@@ -25,6 +26,7 @@ TRIED: dict[str, Callable[[Path], Task]] = {
     "images": lambda path: Images(make_folder(path / "images", pictures(60), some_labels(60))),
     "images-colour": lambda path: Images(make_npz(path, pictures(60, colour=True), None)),
     "latents": lambda path: Latents(photos(path / "photos"), vae=save_tiny(path / "vae")),
+    "dataset": lambda _: FromDataset((5 + torch.rand(300, 2) * torch.tensor([1.0, 4.0]), torch.arange(300) % 3)),
     "imitation": lambda path: Imitation(data=str(make_native(path)), chunk=4, execute=2),
 }
 

@@ -24,6 +24,7 @@ from ..metrics import sliced_wasserstein
 MOST_HELD_OUT = 5000  # items held out at most, where the share is taken from the data itself
 REFERENCE = 2048  # held-out items that samples are measured against, and that conditions are taken from
 KEPT = "_items"
+LARGEST = 1e38  # a float32, nearly
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,9 @@ class FromDataset(Task):
     """shape of each condition in an item: filled in"""
     counts: tuple[int, ...] = field(default=(), metadata=DERIVED)
     """number of classes of each condition; 0 for those that are not labels: filled in"""
-    mean: float = field(default=0.0, metadata=DERIVED)
+    mean: Annotated[float, at.Ge(-LARGEST), at.Le(LARGEST)] = field(default=0.0, metadata=DERIVED)
     """what is taken off the data before it is divided by its deviation: filled in"""
-    deviation: float = field(default=1.0, metadata=DERIVED)
+    deviation: Annotated[float, at.Gt(0), at.Le(LARGEST)] = field(default=1.0, metadata=DERIVED)
     """as mean"""
     centres: tuple[tuple[float, ...], ...] = field(default=(), metadata=DERIVED)
     """of each condition, by number: seen = (raw - centre) / scale; empty for those that are not vectors: filled in"""

@@ -128,7 +128,7 @@ class Empty:
         ({"shape": [2]}, "shape is list .*: give a tuple"),
         ({"shape": ()}, "shape is tuple"),
         ({"conditions": ["label"]}, "conditions is list .*: give a dict"),
-        ({"conditions": {"label": 10}}, "the condition 'label' is int 10: choose Label, Vector or Frames"),
+        ({"conditions": {"label": 10}}, "the condition 'label' is int 10: choose sm.Label, sm.Vector"),
         ({"conditions": {"label": Vector(3)}}, r"gives 'label' as int64 .*, not float32 \[256, 3\]"),
         ({"conditions": {"label": Frames(1, 3, 8, 8)}}, r"not float32 \[256, 1, 3, 8, 8\] in \[-1, 1\]"),
         ({"resolve": lambda self: None}, r"resolve\(\) returns None: return the task"),

@@ -152,7 +152,7 @@ def test_a_model_is_trained_resumed_loaded_and_sampled_without_its_data(tmp_path
     cond = {name: values[:2] for name, values in task.dataset("test").__getitems__([0, 1]).cond.items()}
     noise = torch.randn(2, 1, 16)
     assert np.array_equal(loaded.sample_from(noise, 1, cond), model.sample_from(noise, 1, cond))
-    with pytest.raises(sm.UserError, match="the samples need 'height', which is not among"):
+    with pytest.raises(sm.UserError, match="the condition 'height' is missing: pass it in cond"):
         loaded.sample_from(noise, 1, {"label": torch.zeros(2, dtype=torch.int64)})
     with pytest.raises(sm.UserError, match="came without its data"):
         sm.evaluate(loaded, [1], num=4, quiet=True)

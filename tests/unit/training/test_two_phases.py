@@ -128,7 +128,7 @@ def test_weights_are_taken_by_networks_of_the_same_configuration_alone() -> None
     for objective in (ProgressiveDistillation(), Reflow()):
         begin(student := dit(checkpointing=True), objective, teacher)
         assert same(student.state_dict(), teacher.state_dict())
-    with pytest.raises(UserError, match="the teacher's network has heads 2, not 4, and the student takes its"):
+    with pytest.raises(UserError, match="the teacher's network has heads 2, not 4, but the student replaces it"):
         begin(dit(heads=4), ProgressiveDistillation(), teacher)
     student = dit(heads=4)
     before = {name: value.clone() for name, value in student.state_dict().items()}
