@@ -15,6 +15,8 @@ from .checks import check_environment as check_environment
 from .checks import check_network as check_network
 from .checks import check_objective as check_objective
 from .checks import check_task as check_task
+from .errors import CallbackError as CallbackError
+from .errors import PeerLost as PeerLost
 from .errors import Stopped as Stopped
 from .errors import UserError as UserError
 from .evaluation.evaluate import evaluate as evaluate

@@ -256,10 +256,10 @@ class Task(abc.ABC):
         """
         return cond
 
-    def default_cond(self, rows: Sequence[int]) -> Cond:
-        """Return conditions, as the dataset gives them, for samples `rows` without any: classes in turn."""
+    def default_cond(self, rows: Sequence[int], labels: Sequence[int] | None = None) -> Cond:
+        """Return conditions, as the dataset gives them, for samples `rows` of these labels; None: classes in turn."""
         label = self.conditions.get("label")
-        return {"label": torch.as_tensor(rows) % label.count} if isinstance(label, Label) else {}
+        return {"label": torch.as_tensor(labels or rows) % label.count} if isinstance(label, Label) else {}
 
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Return named measures of decoded samples [n, ...] and the labels asked for [n] (-1: none); {}: no measure."""

@@ -7,20 +7,21 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from ..policies.environments import Box, Environment, open_environment
+from ..policies.environments import Box, Environment, GymEnvironment, open_environment
 from .findings import calling, describe, doubt, fail, fixed_randomness, kind_of, seed_all
 
 FRAMES = 8
 
 
-def check_environment(environment: Environment | type[Environment] | str) -> None:
+def check_environment(environment: Any) -> None:
     """Check an environment of your own; return None if all is well.
 
     It plays a few short episodes and a whole one, and looks at: what `reset` and `step` return; whether an episode
     follows from its seed alone; bounds of actions; the metric, the time limit and the picture.
 
     Args:
-        environment: an environment, which is left open; or its class, or its name, which is opened and closed.
+        environment: an `Environment` or a `gymnasium.Env`, which is left open; or the class of an `Environment`, or a
+            name, which is opened and closed.
 
     Raises:
         UserError: what is wrong, and what to change. What is only doubtful is a warning.
@@ -33,6 +34,8 @@ def check_environment(environment: Environment | type[Environment] | str) -> Non
         if not issubclass(environment, Environment):
             fail(environment.__name__, "is not an Environment", "derive it from policies.environments.Environment")
         make = environment
+    elif hasattr(environment, "observation_space"):  # of Gymnasium
+        environment = GymEnvironment(environment)
     with fixed_randomness(), contextlib.ExitStack() as opened:
 
         def new(observations: Any) -> Any:

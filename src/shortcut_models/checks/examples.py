@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..base import Batch, Cond, Condition, Frames, Label, Mask, Network, NetworkConfig, PairBatch, Task
 from ..errors import UserError
+from ..networks.wrapped import as_network
 from .findings import describe, fail
 
 Sizes = tuple[tuple[int, ...], Mapping[str, Condition]]
@@ -82,16 +83,14 @@ def fits(kind: Condition, value: Any, rows: int) -> bool:
     return value.dtype == torch.float32 and value.shape == (rows, *kind.shape) and bool(value.isfinite().all())
 
 
-def built(network: Network | NetworkConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> Network:
+def built(network: nn.Module | NetworkConfig, shape: tuple[int, ...], conditions: Mapping[str, Condition]) -> Network:
     """Return the network, or a new one of the configuration. Raise UserError where it is neither."""
     if isinstance(network, NetworkConfig):
         network = network.build(shape, conditions)
-    if not isinstance(network, Network):
+    if not isinstance(network, nn.Module):
         kind = network.__name__ if isinstance(network, type) else type(network).__name__
-        raise UserError(
-            f"{kind} is not a Network: derive it from shortcut_models.Network, and pass an instance, or a NetworkConfig"
-        )
-    return network
+        raise UserError(f"{kind} is not a network: pass an instance of a torch.nn.Module, or a NetworkConfig")
+    return as_network(network, conditions)
 
 
 def perturbed(network: Network) -> Network:

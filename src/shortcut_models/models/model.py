@@ -111,7 +111,7 @@ class Model(Sampler):
     @torch_defaults()
     def interpolate(
         self, pairs: int | tuple[X, X] = 8, points: int = 9, *, steps: int = 1, label: Labels | None = None,
-        seed: int = 0, guidance: float = 1.0, batch_size: int = 250,
+        cond: Mapping[str, Any] | None = None, seed: int = 0, guidance: float = 1.0, batch_size: int = 250,
     ) -> np.ndarray:  # fmt: skip
         """Return samples [pairs, points, ...] of the noises on the way from one noise to another, for each pair.
 
@@ -122,7 +122,7 @@ class Model(Sampler):
             pairs: how many, from the noises of `seed`; or the two ends (z0, z1), each [pairs, *shape], for example the
                 noises of `reconstruct`.
             points: samples for each pair, both ends among them, at least 2.
-            label: as for `sample`, with one class for each pair.
+            label, cond: as for `sample`, with one class or condition for each pair.
             steps, seed, guidance, batch_size: as for `sample`.
 
         Raises:
@@ -147,10 +147,12 @@ class Model(Sampler):
             z1, z0 = sample_noise(seed, range(2 * count), shape).view(count, 2, *shape).unbind(1)
         n = torch.linspace(0, 1, points, device=z0.device).view(points, *[1] * len(shape))
         noise = (n * z1[:, None] + (1 - n**2).sqrt() * z0[:, None]).flatten(0, 1)
-        labels = self.labels(count, label).repeat(points)
-        parts = [range(len(noise))[begin : begin + batch_size] for begin in range(0, len(noise), batch_size)]
+        labels, found = self.resolve(count, label, cond)
+        each = self.conditions(range(count), labels) if found is None else found
+        whole = {name: value.repeat_interleave(points, 0) for name, value in each.items()}
+        parts = [slice(begin, begin + batch_size) for begin in range(0, len(noise), batch_size)]
         made = [
-            self.sample_from(noise[part.start : part.stop], steps, self.conditions(part, labels[part]), guidance)
+            self.sample_from(noise[part], steps, {name: value[part] for name, value in whole.items()}, guidance)
             for part in parts
         ]
         return np.concatenate(made).reshape(count, points, *made[0].shape[1:])

@@ -69,7 +69,7 @@ class Sampler:
         """Return the conditions of samples `rows` as the data set gives them; labels: none is the task's choice."""
         if not self.classes or labels is None:
             return self.task.default_cond(rows)
-        others = self.task.default_cond(rows) if len(self.task.conditions) > 1 else {}
+        others = self.task.default_cond(rows, labels.tolist()) if len(self.task.conditions) > 1 else {}
         return {**others, "label": torch.as_tensor(labels)}
 
     @overload

@@ -1,10 +1,11 @@
 """Models of Hugging Face's diffusers as networks: what they lack is the step size."""
 
+import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from ..base import Cond, Condition, Label, Network, T, X
@@ -53,21 +54,26 @@ def from_diffusers(model: nn.Module, conditions: Mapping[str, Condition] | None 
 class SilentStepSize(nn.Module):
     """An embedding of d that a hook adds to the output of other embeddings; 0 at the start."""
 
-    value: Float[Tensor, "b width"] | None
-
     def __init__(self, width: int) -> None:
         super().__init__()
         self.embed = StepSizeEmbedding(width)
         for parameter in list(self.embed.mlp.parameters())[-2:]:  # of its last layer
             nn.init.zeros_(parameter)
-        self.value = None
+        self.passes = threading.local()  # the embedding of the pass that a thread is in
+        self.last: Tensor | None = None  # that of the last pass, for gradient checkpointing, which repeats it elsewhere
 
     def add(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
         """Return the output with the embedding of the step size of this pass; a hook of `module`."""
-        return None if self.value is None else output + self.value.to(output.dtype)
+        value = getattr(self.passes, "value", self.last)
+        return None if value is None else output + value.to(output.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"value": None}  # of a pass, which a copy has no part in
+        kept = {name: value for name, value in self.__dict__.items() if name != "passes"}
+        return kept | {"last": None}  # a copy is within no pass
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.passes = threading.local()
 
 
 class DiffusersNetwork(ForeignNetwork):
@@ -134,12 +140,13 @@ class DiffusersNetwork(ForeignNetwork):
         elif context is not None or KINDS[self.name].how == "class":
             nothing = torch.full((len(x),), self.classes, device=x.device)
             options["class_labels"] = nothing if context is None else context
-        self.step_size.value = self.step_size.embed(d)
+        step_size = self.step_size
+        step_size.passes.value = step_size.embed(d)
+        step_size.last = step_size.passes.value if getattr(self.model, "is_gradient_checkpointing", False) else None
         try:
             velocity = self.model(x, TIMESTEPS * (1 - t), return_dict=False, **options)[0]
         finally:
-            if not getattr(self.model, "is_gradient_checkpointing", False):  # which needs it once more
-                self.step_size.value = None
+            del step_size.passes.value
         if velocity.shape != x.shape:
             found, wanted = list(velocity.shape), list(x.shape)
             raise UserError(f"the {self.name} returns {found} for x {wanted}: build it for data of this size")

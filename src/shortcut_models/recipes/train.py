@@ -29,7 +29,7 @@ from .options import check_guidance, with_options, with_parts, with_places
 
 
 def train(
-    recipe: str | Recipe, *, run: Path | str, steps: int | None = None,
+    recipe: str | Recipe, *, run: Path | str | None = None, steps: int | None = None,
     data: Path | str | None = None, vae: Path | str | None = None,
     network: str | NetworkConfig | Mapping[str, Any] | None = None,
     objective: str | Objective | Mapping[str, Any] | None = None,
@@ -44,7 +44,7 @@ def train(
 
     Args:
         recipe: its name, one of `RECIPES`, or a recipe of your own.
-        run: the run's directory; made where it does not exist.
+        run: the run's directory; made where it does not exist. None: `runs/NAME`, as on the command line.
         steps: optimiser steps, in place of the recipe's.
         data: your own data, for recipes that take it: a path, or hf:NAME.
         vae: folder or Hub name of the VAE, for recipes on latents.
@@ -71,10 +71,12 @@ def train(
         check_guidance(found.objective)
     places = {each: None if place is None else str(place) for each, place in (("data", data), ("vae", vae))}
     found = dataclasses.replace(found, task=with_places(found.task, **places, recipe=name or "of your own"))
+    if run is None and not name:
+        raise UserError("a recipe of your own has no name for a directory: pass run")
     path = lambda place: None if place is None else Path(place)
     return train_recipe(
-        name, found, Path(run), path(teacher), init_from=path(init_from), overwrite=overwrite, minutes=minutes,
-        keep=keep, callbacks=callbacks, loggers=loggers, quiet=quiet,
+        name, found, Path("runs", name) if run is None else Path(run), path(teacher), init_from=path(init_from),
+        overwrite=overwrite, minutes=minutes, keep=keep, callbacks=callbacks, loggers=loggers, quiet=quiet,
     )  # fmt: skip
 
 

@@ -121,7 +121,10 @@ class FromDataset(Task):
     @property
     def _kept(self) -> dict[str, Items]:
         if KEPT not in vars(self):
-            raise UserError("this model came without its data: set model.task = model.task.with_dataset(dataset)")
+            raise UserError(
+                "this FromDataset has no data: pass the data set, FromDataset(dataset), or to the task of a model that "
+                "was loaded, model.task = model.task.with_dataset(dataset)"
+            )
         return vars(self)[KEPT]
 
     def describe_data(self) -> str:
@@ -215,14 +218,15 @@ class FromDataset(Task):
         each = [(rows.get(label, places), turn) for label, turn in zip(labels, turns, strict=True)]
         return torch.stack([some[turn % len(some)] for some, turn in each])
 
-    def default_cond(self, rows: Sequence[int]) -> Cond:
-        """Return conditions for samples `rows`: those of held-out examples, classes in turn.
+    def default_cond(self, rows: Sequence[int], labels: Sequence[int] | None = None) -> Cond:
+        """Return conditions for samples `rows`: those of held-out examples of the labels, or of classes in turn.
 
         Without the data, vectors are the mean, images grey, and nothing is padding.
         """
         label = self.conditions.get("label")
         count = label.count if isinstance(label, Label) else 0
-        labels, turns = [row % count if count else -1 for row in rows], [row // max(count, 1) for row in rows]
+        turns = [row // max(count, 1) for row in rows]
+        labels = [row % count if count else -1 for row in rows] if labels is None or not count else [*labels]
         if KEPT in vars(self):
             found = dict(self._held_out[self._alike(labels, turns)].cond)
         else:

@@ -258,7 +258,7 @@ class Imitation(Task):
                 found[name] = seen + self.jitter * torch.randn_like(seen) if training and self.jitter else seen
         return found
 
-    def default_cond(self, rows: Sequence[int]) -> Cond:
+    def default_cond(self, rows: Sequence[int], labels: Sequence[int] | None = None) -> Cond:
         return self._windows(rows).cond
 
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """The best model of a run so far, by one figure of the log, kept beside the newest checkpoints."""
 
 import math
-import warnings
 from typing import Any
 
 from ..base import Task
@@ -63,7 +62,8 @@ class KeepBest(Callback):
         if value is None:
             measured = [name for name in line if name.startswith("evaluate/")]
             if measured and self.figure != HELDOUT_LOSS:
-                warnings.warn(f"keep-best: {self.figure} is not among {', '.join(measured)}", stacklevel=2)
+                names = ", ".join(measured)
+                raise UserError(f"keep-best: {self.figure} is not measured for this task: choose one of {names}")
             return
         if not math.isfinite(value) or self.sign * (value - self.best) <= 0:
             return

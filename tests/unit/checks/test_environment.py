@@ -182,3 +182,10 @@ def test_names_and_instances() -> None:
         check_environment("nowhere")
     with refusal("int is not an Environment: derive it"):
         check_environment(3)  # type: ignore[arg-type]
+
+
+def test_an_environment_of_gymnasium() -> None:
+    gymnasium = pytest.importorskip("gymnasium", reason="needs the extra gymnasium")
+    world = gymnasium.make("Pendulum-v1", render_mode="rgb_array", max_episode_steps=20)
+    check_environment(world)
+    world.close()

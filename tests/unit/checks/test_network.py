@@ -285,8 +285,9 @@ def test_shard_units_must_be_inside() -> None:
 @pytest.mark.parametrize(
     ("network", "more", "message"),
     [
-        (nn.Linear(2, 2), {"shape": (2,)}, "Linear is not a Network: derive it from shortcut_models.Network"),
-        (Good, {"shape": (2,)}, "Good is not a Network: .*pass an instance"),
+        (3, {"shape": (2,)}, "int is not a network: pass an instance of a torch.nn.Module"),
+        (nn.Linear(2, 2), {"shape": (2,)}, "Linear"),
+        (Good, {"shape": (2,)}, "Good is not a network: pass an instance"),
         (Good(), {}, "the shape of an example is not known: pass task=, or shape="),
         (Good(), {"task": Toy(), "shape": (2,)}, "pass either task=, or shape= and conditions="),
         (Good(), {"task": "digits"}, "task must be a Task, not str"),
@@ -312,3 +313,20 @@ def test_a_network_for_another_shape() -> None:
 def test_a_task_gives_the_sizes() -> None:
     task: Task = Toy()
     check_network(MLPConfig(width=16, depth=1), task)
+
+
+class Plain(nn.Module):
+    """Not a `Network`, but called as one."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times, self.layers = times, nn.Sequential(nn.Linear(2 + times, 16), nn.SiLU(), nn.Linear(16, 2))
+
+    def forward(self, x: Tensor, t: Tensor, d: Tensor) -> Tensor:
+        return self.layers(torch.cat([x, torch.stack([t, d], 1)[:, : self.times]], 1))
+
+
+def test_any_module_is_checked_as_fit_takes_it() -> None:
+    check_network(Plain(2), shape=(2,))
+    with refusal("ignores d"):
+        check_network(Plain(1), shape=(2,))

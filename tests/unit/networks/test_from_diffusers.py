@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,16 @@ def test_it_is_trained_saved_loaded_and_sampled(tmp_path: Path) -> None:
     assert {name.removeprefix("model.") for name in model.network.state_dict() if name.startswith("model.")} == set(
         build().state_dict()
     )
+
+
+def test_threads_do_not_see_the_step_sizes_of_one_another() -> None:
+    network = from_diffusers(unet(), {})
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    model = sm.Model(network, Shortcut(max_steps=16), sm.FromDataset(torch.randn(8, 1, 8, 8)))
+    steps = [1, 2, 4, 8] * 3
+    expected = [model.sample(2, steps=n, seed=n) for n in steps]
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda n: model.sample(2, steps=n, seed=n), steps))
+    assert all(np.array_equal(a, b) for a, b in zip(made, expected, strict=True))

@@ -17,6 +17,7 @@ from shortcut_models.base import Frames, Label, Mask, Vector
 from shortcut_models.config import from_dict, to_dict
 from shortcut_models.networks import MLPConfig
 from shortcut_models.objectives import Shortcut
+from shortcut_models.randomness import sample_noise
 from shortcut_models.tasks import TASKS
 
 NETWORK = MLPConfig(width=8, depth=1, condition_width=8, image_width=4, image_stages=1, keypoints=3)
@@ -96,7 +97,7 @@ def test_held_out_items_are_never_trained_on() -> None:
         (lambda: sm.FromDataset(torch.zeros(4, 2), test=torch.zeros(4, 3)), r"item 0 has shape \[3\], and it must be"),
         (lambda: sm.FromDataset(torch.zeros(4, 2), classes=3), "the items have no label, and classes is 3"),
         (lambda: sm.FromDataset(torch.zeros(4, 2), validation_fraction=1.0), "validation-fraction must be < 1"),
-        (lambda: sm.FromDataset().dataset("train"), "this model came without its data: set model.task = model.task"),
+        (lambda: sm.FromDataset().dataset("train"), "this FromDataset has no data: pass the data set"),
     ],
 )
 def test_mistakes(make: Any, message: str) -> None:
@@ -154,7 +155,7 @@ def test_a_model_is_trained_resumed_loaded_and_sampled_without_its_data(tmp_path
     assert np.array_equal(loaded.sample_from(noise, 1, cond), model.sample_from(noise, 1, cond))
     with pytest.raises(sm.UserError, match="the condition 'height' is missing: pass it in cond"):
         loaded.sample_from(noise, 1, {"label": torch.zeros(2, dtype=torch.int64)})
-    with pytest.raises(sm.UserError, match="came without its data"):
+    with pytest.raises(sm.UserError, match="this FromDataset has no data"):
         sm.evaluate(loaded, [1], num=4, quiet=True)
     loaded.task = loaded.task.with_dataset(Signals())
     assert sm.evaluate(loaded, [1], num=4, quiet=True)["steps"]["1"]["sliced_wasserstein"] > 0
@@ -217,3 +218,32 @@ def test_tensor_data_sets_go_to_a_gpu_with_room_as_a_whole() -> None:
     task = sm.FromDataset(TensorDataset(torch.zeros(10, 4)))
     assert task.dataset("train").nbytes == 9 * 16
     assert not hasattr(sm.FromDataset(Signals()).dataset("train"), "nbytes")
+
+
+class Graded(Dataset[Any]):
+    """The speed of an item says which class it is of."""
+
+    def __len__(self) -> int:
+        return 90
+
+    def __getitem__(self, index: int) -> Any:
+        return torch.randn(4), {"label": index % 3, "speed": torch.tensor([10.0 * (index % 3)])}
+
+
+def test_other_conditions_are_those_of_the_label_that_is_asked_for() -> None:
+    task = sm.FromDataset(Graded())
+    model = sm.fit(NETWORK, Shortcut(max_steps=4), task, training=TRAINING, quiet=True)
+    cond = model.conditions(range(5), model.labels(5, 2))
+    assert cond["label"].tolist() == [2] * 5
+    assert cond["speed"].flatten().tolist() == [20.0] * 5
+    assert model.conditions(range(3))["speed"].flatten().tolist() == [0.0, 10.0, 20.0]
+
+
+def test_a_pair_is_interpolated_under_one_condition() -> None:
+    model = sm.fit(NETWORK, Shortcut(max_steps=4), sm.FromDataset(Graded()), training=TRAINING, quiet=True)
+    given = {"label": [1, 2], "speed": torch.tensor([[10.0], [20.0]])}
+    whole = model.interpolate(2, 3, cond=given)
+    assert np.array_equal(whole, model.interpolate(2, 3, cond=given, batch_size=1))
+    noise = sample_noise(0, range(4), task_shape := (4,)).view(2, 2, *task_shape)
+    one = {name: torch.as_tensor(value)[:1] for name, value in given.items()}
+    np.testing.assert_array_equal(whole[0, [0, 2]], [model.sample_from(z[None], 1, one)[0] for z in noise[0].flip(0)])

@@ -164,7 +164,7 @@ def test_a_figure_that_cannot_be_compared_is_refused(options: dict[str, Any], me
 
 def test_a_measure_that_the_task_does_not_have_is_named(tmp_path: Path) -> None:
     training = replace(EVERY, keep_best="fid", train_steps=4)
-    with pytest.warns(UserWarning, match="keep-best: evaluate/1/fid is not among evaluate/1/mean, evaluate/4/mean"):
+    with refusal("keep-best: evaluate/1/fid is not measured for this task: choose one of evaluate/1/mean, evaluate/4/"):
         fit(Scale(), Regress(), Line(), run=tmp_path, training=training, quiet=True)
     with pytest.raises(UserError, match="does not have a checkpoint 'best'"):
         best(tmp_path)
