@@ -43,5 +43,5 @@ class Steered(Toy):
     def conditions(self) -> dict[str, Condition]:
         return {"label": Label(3), "state": Vector(4)}
 
-    def default_cond(self, rows: Any) -> dict[str, torch.Tensor]:
+    def default_cond(self, rows: Any, labels: Any = None) -> dict[str, torch.Tensor]:
         return {**super().default_cond(rows), "state": torch.zeros(len(rows), 4)}
