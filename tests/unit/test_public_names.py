@@ -67,4 +67,4 @@ def test_type_checkers_know_the_names(tmp_path: Path) -> None:
     assert "Any" not in out.splitlines()[0]
     out, _, code = mypy.run([*options, str(tmp_path / "bad.py")])
     assert code == 1
-    assert [line.split(":")[1] for line in out.splitlines()] == ["2", "3", "4"]
+    assert sorted({line.split(":")[1] for line in out.splitlines() if ": error:" in line}) == ["2", "3", "4"]
