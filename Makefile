@@ -13,7 +13,7 @@ PROSE := $(PAGES) src tests examples benchmarks Makefile
 # One thread each: threads of several processes would wait for one another.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-.PHONY: install demo test test-all cases robomimic-tests proofs lint words bench docs clean
+.PHONY: install demo test test-all cases robomimic-tests proofs lint words bench docs tutorials clean
 
 install: $(VENV)/.installed
 
@@ -84,6 +84,10 @@ bench: $(VENV)/.installed
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
+
+# Executes the notebooks and stores their outputs in them, a few minutes. Use an idle machine.
+tutorials: $(VENV)/.docs
+	$(BIN)/jupyter execute --inplace docs/tutorials/*.ipynb
 
 clean:
 	rm -rf $(VENV) $(ROBOMIMIC) site

@@ -1,4 +1,4 @@
-"""Insert help texts and example files into the pages when the documentation is built, so that they are current."""
+"""Insert help texts and example files into the pages when the documentation is built, and link notebooks to pages."""
 
 from __future__ import annotations
 
@@ -34,3 +34,15 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         return f'```python title="{what}"\n{(ROOT / what).read_text()}```'
 
     return re.sub(r"^\{\{ (help|file): ?(.*?) ?\}\}$", block, markdown, flags=re.MULTILINE)
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Let the links of a notebook lead to pages of the site: mkdocs-jupyter leaves those to files as they are."""
+    if not page.file.src_uri.endswith(".ipynb"):
+        return html
+
+    def link(found: re.Match[str]) -> str:
+        folder, name, anchor = found.groups("")
+        return f'href="../{folder}{"" if name == "index" else name + "/"}{anchor}"'
+
+    return re.sub(r'href="((?:\.\./)*)([\w-]+)\.(?:md|ipynb)(#[\w-]+)?"', link, html)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import os
 import re
 import shlex
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
@@ -22,6 +19,7 @@ from helpers.models import FLOWERS, model_of
 from helpers.original_maker import Original, write
 from helpers.paths import ROOT
 from helpers.runs import COMMANDS, shortcut, train
+from helpers.snippets import load_file, shortened
 from shortcut_models.cli import read
 from shortcut_models.cli.compare import Compare
 from shortcut_models.metrics.catalogue import METRICS
@@ -31,7 +29,7 @@ from shortcut_models.policies.environments import ENVIRONMENTS
 from shortcut_models.recipes.library import RECIPES
 from shortcut_models.tasks import TASKS
 
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 
@@ -55,16 +53,6 @@ def commands() -> list[Command]:
 def slug(heading: str) -> str:
     """Return the anchor of a heading, as Markdown's table of contents makes it."""
     return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
-
-
-def load_file(path: Path, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -117,12 +105,8 @@ def test_the_snippets_of_a_page_run(
     page: Path, place: Path, registries: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:  # fmt: skip
-    code = re.sub(r"\btrain_steps=\d+", "train_steps=3", "\n\n".join(blocks(page, "python")))
-    code = re.sub(r"\bMLP(Config)?\(width=\d+", r"MLP\1(width=16", code)
-    code = re.sub(r"(\btrain\(\S+ steps)=\d+", r"\1=3", code)
-    code = re.sub(r"\brange\(2000\)", "range(3)", code)
     path = tmp_path / "snippets.py"
-    path.write_text(re.sub(r"\bnum=\d+", "num=20", code))
+    path.write_text(shortened("\n\n".join(blocks(page, "python"))))
     (tmp_path / "runs").mkdir()
     os.symlink(place / "runs" / "digits", tmp_path / "runs" / "digits")
     monkeypatch.chdir(tmp_path)
