@@ -17,6 +17,7 @@ from helpers.contract import (
     DEVICES,
     SMALL,
     batch_of,
+    conditions_of_methods,
     every_condition,
     every_network,
     every_objective,
@@ -66,7 +67,7 @@ def test_the_shapes_fit_what_they_should() -> None:
 @pytest.mark.parametrize("device", DEVICES)
 @every_objective
 @networks_of_methods
-@every_condition
+@conditions_of_methods
 def test_losses(
     objective: Objective,
     config: NetworkConfig,
@@ -114,7 +115,7 @@ def test_losses_in_bfloat16(objective: Objective, config: NetworkConfig, shape: 
 @pytest.mark.parametrize("device", DEVICES)
 @every_objective
 @networks_of_methods
-@every_condition
+@conditions_of_methods
 def test_samples(
     objective: Objective,
     config: NetworkConfig,

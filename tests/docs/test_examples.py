@@ -63,6 +63,7 @@ def test_the_parts_of_the_examples_are_in_order(my_objective: ModuleType) -> Non
     check_network(names["ConvNet"](task.shape, task.conditions), task)
 
 
+@pytest.mark.long
 @pytest.mark.multiprocess
 def test_my_network_is_trained_saved_and_loaded(tmp_path: Path) -> None:
     said = example("my_network.py", "--run", tmp_path / "run", "--train-steps", 3, cache=tmp_path)
@@ -71,6 +72,7 @@ def test_my_network_is_trained_saved_and_loaded(tmp_path: Path) -> None:
         shortcut_models.load(tmp_path / "run")
 
 
+@pytest.mark.long
 @pytest.mark.multiprocess
 def test_my_objective_is_on_the_command_line(my_objective: ModuleType, tmp_path: Path) -> None:
     """In a process, which has only the file; and in this one, which has loaded it."""
@@ -80,6 +82,7 @@ def test_my_objective_is_on_the_command_line(my_objective: ModuleType, tmp_path:
     assert [line.split()[0] for line in outcome.out.splitlines()] == ["steps", "chance", "real", "1", "3", "verdict:"]
 
 
+@pytest.mark.long
 @pytest.mark.multiprocess
 def test_my_signals_compares_two_methods_at_equal_compute(tmp_path: Path) -> None:
     said = example("my_signals.py", "--run", tmp_path / "run", "--train-steps", 10, cache=tmp_path)

@@ -70,6 +70,7 @@ def mkdocs_nav() -> str:
     return (ROOT / "mkdocs.yml").read_text().partition("nav:")[2].partition("validation:")[0]
 
 
+@pytest.mark.long
 @each_notebook
 def test_the_cells_run_in_order(path: Path, nothing_left: None, tmp_path: Path) -> None:
     joined = "\n\n\n".join(f"# {path.name}: {cell['id']}\n{source(cell)}" for cell in cells(path, "code"))

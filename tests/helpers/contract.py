@@ -42,6 +42,13 @@ every_variant = pytest.mark.parametrize("objective", [pytest.param(value, id=nam
 every_condition = pytest.mark.parametrize(
     "conditions", [pytest.param(value, id=name) for name, value in CONDITIONS.items()]
 )
+conditions_of_methods = pytest.mark.parametrize(
+    "conditions",
+    [
+        pytest.param(value, id=name, marks=[] if name in ("none", "label") else pytest.mark.long)
+        for name, value in CONDITIONS.items()
+    ],
+)
 
 
 def fitting() -> list[Any]:

@@ -101,7 +101,7 @@ def test_a_run_killed_at_every_single_change_of_a_file(tmp_path: Path, whole: Pa
     assert number > 40
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))])
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=pytest.mark.long) for seed in range(3)])
 def test_a_run_killed_at_a_random_moment(tmp_path: Path, whole: Path, seed: int) -> None:
     run, said = tmp_path / "run", tmp_path / "said"
     process = fork((*RUN, "--run", run), said=said)
@@ -114,6 +114,7 @@ def test_a_run_killed_at_a_random_moment(tmp_path: Path, whole: Path, seed: int)
     check_equal(run, whole)
 
 
+@pytest.mark.long
 def test_a_checkpoint_that_was_torn_all_the_same(tmp_path: Path, whole: Path) -> None:
     """As by a disk that loses what it says it has written: the checkpoint before is used, with a warning."""
     run, said = tmp_path / "run", tmp_path / "said"

@@ -74,6 +74,7 @@ def wait_until(true: Callable[[], bool], process: BaseProcess) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.long
 def test_processes_that_read_do_not_outlive_the_trainer(tmp_path: Path) -> None:
     """After a kill they hold no lock and print nothing; a signal to all, as from a terminal, does not stop them."""
     words = (*DIGITS, "--run", tmp_path / "run", "--train-steps", 100_000, "--log-every", 1, "--workers", 2)

@@ -219,7 +219,9 @@ def test_processes_that_cannot_meet_are_one_line(monkeypatch: pytest.MonkeyPatch
         rendezvous_store()
 
 
-@pytest.mark.parametrize("name", ["SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2"])
+@pytest.mark.parametrize(
+    "name", ["SIGHUP", *(pytest.param(name, marks=pytest.mark.long) for name in ("SIGXCPU", "SIGUSR1", "SIGUSR2"))]
+)
 def test_signals_of_terminals_and_schedulers_save(tmp_path: Path, name: str) -> None:
     number = signal.Signals[name]
     words = (*DIGITS, "--train-steps", 100_000, "--log-every", 1, "--workers", 1, "--run", tmp_path / "run")
@@ -236,6 +238,7 @@ def _ignore_hangup() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
+@pytest.mark.long
 def test_nohup_keeps_a_training_alive(tmp_path: Path) -> None:
     process = fork((*DIGITS, "--train-steps", 300, "--log-every", 1, "--run", tmp_path / "run"), _ignore_hangup)
     _wait_for_log(tmp_path / "run", process)

@@ -253,7 +253,7 @@ def finish(process: Any) -> int | None:
 
 
 @pytest.mark.multiprocess
-@pytest.mark.parametrize("event", [1, 6, 17])
+@pytest.mark.parametrize("event", [6, *(pytest.param(event, marks=pytest.mark.long) for event in (1, 17))])
 def test_a_killed_evaluation_goes_on(place: Path, run: Path, event: int) -> None:
     words = words_of(place, run)
     assert finish(fork(words, functools.partial(die_at, event, str(run / "fid")))) == -9

@@ -79,7 +79,7 @@ def test_an_environment_that_cannot_be_opened_is_reported_before_any_episode(tmp
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_crash_is_recorded_with_its_reason_and_the_other_episodes_are_played(tmp_path: Path, workers: int) -> None:
     trouble = {101: "raise", 103: "die", 104: "exit", 105: "nan", 106: "reset", 102: "vanish", 107: "quit"}
     found = outcomes(roll_out(factory(trouble), Records(tmp_path), STEPS, SEEDS, workers=workers, quiet=True))
@@ -130,7 +130,7 @@ def test_the_reason_of_a_crash_is_kept_when_the_environment_cannot_be_reopened(t
     assert ends == {100: "done", 101: "crashed: ZeroDivisionError: two lines of complaint", 102: None, 103: None}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
 def test_an_interrupted_rollout_continues_with_the_missing_episodes(
     tmp_path: Path, whole: tuple[Path, list[Episode]], number: int
 ) -> None:

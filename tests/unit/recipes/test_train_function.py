@@ -33,6 +33,7 @@ def test_a_recipe_is_trained_as_by_the_command(tmp_path: Path) -> None:
     assert same(model.network.state_dict(), again.network.state_dict())  # it was trained already
 
 
+@pytest.mark.long
 def test_names_and_instances_of_parts_are_those_of_the_command(tmp_path: Path) -> None:
     words = ("--train-steps", 4, "--objective", "flow", "--network", "mlp", "--task.size", 300)
     train(tmp_path / "command", *words, options=POINTS)

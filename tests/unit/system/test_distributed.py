@@ -33,7 +33,7 @@ from shortcut_models.training import sharded_checkpoint, state
 from shortcut_models.training.fit import fit
 from shortcut_models.training.options import Training
 
-pytestmark = pytest.mark.multiprocess
+pytestmark = [pytest.mark.multiprocess, pytest.mark.long]  # two processes train each method
 
 TRAINING = Training(
     train_steps=5,

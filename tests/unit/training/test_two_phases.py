@@ -83,6 +83,7 @@ def test_the_student_takes_the_snapshots_that_were_asked_for(tmp_path: Path) -> 
     assert not Run(tmp_path / "run-teacher").snapshots.exists()
 
 
+@pytest.mark.long
 def test_other_steps_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
     """With a constant schedule, too, where the teacher would be trained further, and the message name the warm-up."""
     words = (*PAIRS, "--schedule", "constant")
@@ -102,6 +103,7 @@ def test_other_steps_are_refused_before_anything_is_trained(tmp_path: Path) -> N
     assert steps_of(tmp_path / "run")[-1] == 9
 
 
+@pytest.mark.long
 def test_a_run_of_another_teacher_or_other_options_is_refused_before_one_is_trained(tmp_path: Path) -> None:
     train(tmp_path / "flow", "--objective", "flow", options=POINTS)
     train(tmp_path / "run", *PAIRS, "--objective.pair-steps", 2, "--teacher", tmp_path / "flow", options=POINTS)

@@ -105,6 +105,7 @@ def test_several_processes_write_what_one_writes(place: Path, tmp_path: Path) ->
     assert tree(shared) == tree(whole)
 
 
+@pytest.mark.long
 @pytest.mark.multiprocess
 def test_one_that_was_killed_goes_on(place: Path, tmp_path: Path) -> None:
     whole, out = encoded(place, tmp_path / "whole"), tmp_path / "killed"
