@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 import annotated_types as at
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..base import Batch, Cond, Condition, Frames, Label, Mask, Task, Vector, X
@@ -247,6 +248,12 @@ class FromDataset(Task):
         real = self.decode(self.encode(self._held_out[self._alike(labels.tolist(), turns)].data))
         seen_as = lambda values: values.reshape(len(values), -1).astype(np.float64) / self.deviation
         return {"sliced_wasserstein": sliced_wasserstein(seen_as(samples), seen_as(real))}
+
+    def to_pil(self, samples: np.ndarray) -> list[Image.Image]:
+        """Return samples as pictures, also where the channels come first, as in items made of PIL pictures."""
+        if samples.ndim == 4 and samples.shape[1] in (1, 3):
+            samples = samples.transpose(0, 2, 3, 1)
+        return super().to_pil(samples)
 
 
 def _condition(kind: str, size: tuple[int, ...], count: int) -> Condition:

@@ -247,3 +247,12 @@ def test_a_pair_is_interpolated_under_one_condition() -> None:
     noise = sample_noise(0, range(4), task_shape := (4,)).view(2, 2, *task_shape)
     one = {name: torch.as_tensor(value)[:1] for name, value in given.items()}
     np.testing.assert_array_equal(whole[0, [0, 2]], [model.sample_from(z[None], 1, one)[0] for z in noise[0].flip(0)])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_with_the_channels_first_are_pictures(channels: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (20, channels, 6, 9), np.uint8)
+    task = sm.FromDataset(images)
+    for picture, image in zip(task.to_pil(images), images, strict=True):
+        assert picture.size == (9, 6)
+        assert np.array_equal(np.asarray(picture), image[0] if channels == 1 else image.transpose(1, 2, 0))
