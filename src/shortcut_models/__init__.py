@@ -12,17 +12,22 @@ from .system.threads import prepare as _prepare_threads
 
 _prepare_threads()  # before any module imports torch
 
-_IMPORTS: dict[str, tuple[str, str]] = {}  # a name of the stub: the module that defines it, and its name there
-_PLACES: dict[str, tuple[str, str]] = {}  # those that are public
-for _node in ast.parse(Path(__file__).with_suffix(".pyi").read_text()).body:
-    if isinstance(_node, ast.ImportFrom):
-        for _name in _node.names:
-            _IMPORTS[_name.name] = f"{'.' * _node.level}{_node.module or _name.name}", _name.name * bool(_node.module)
-            if _name.asname:
-                _PLACES[_name.asname] = _IMPORTS[_name.name]
-    elif isinstance(_node, ast.Assign) and isinstance(_node.value, ast.Name):
-        _PLACES |= {target.id: _IMPORTS[_node.value.id] for target in _node.targets if isinstance(target, ast.Name)}
 
+def _read_stub() -> dict[str, tuple[str, str]]:
+    """Return the public names, each with the module that defines it and its name there; "": the module itself."""
+    imported, public = dict[str, tuple[str, str]](), dict[str, tuple[str, str]]()
+    for node in ast.parse(Path(__file__).with_suffix(".pyi").read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            for each in node.names:
+                imported[each.name] = f"{'.' * node.level}{node.module or each.name}", each.name * bool(node.module)
+                if each.asname:
+                    public[each.asname] = imported[each.name]
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
+            public |= {target.id: imported[node.value.id] for target in node.targets if isinstance(target, ast.Name)}
+    return public
+
+
+_PLACES = _read_stub()
 __all__ = list(_PLACES)
 
 

@@ -258,8 +258,8 @@ class Task(abc.ABC):
 
     def default_cond(self, rows: Sequence[int], labels: Sequence[int] | None = None) -> Cond:
         """Return conditions, as the dataset gives them, for samples `rows` of these labels; None: classes in turn."""
-        label = self.conditions.get("label")
-        return {"label": torch.as_tensor(labels or rows) % label.count} if isinstance(label, Label) else {}
+        label, each = self.conditions.get("label"), rows if labels is None else labels
+        return {"label": torch.as_tensor(each) % label.count} if isinstance(label, Label) else {}
 
     def evaluate(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Return named measures of decoded samples [n, ...] and the labels asked for [n] (-1: none); {}: no measure."""

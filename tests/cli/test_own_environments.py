@@ -152,7 +152,7 @@ WRONG = {
     "unknown": ("rollout mine --environment Pendulumm-v1", "there is no environment 'Pendulumm-v1': did you mean Pend"),
     "no module": (
         "race mine --environment robot:make --video a.gif",
-        "there is no module 'robot', for the environment",
+        "the module 'robot' of the environment",
     ),
     "other actions": (
         f"rollout mine --environment {WORLD}:WideReach",
@@ -162,7 +162,7 @@ WRONG = {
         f"rollout mine --environment {WORLD}:LongReach",
         "mine does not fit helpers.gym_worlds:LongReach: state is float32 [2, 2]",
     ),
-    "no state": ("rollout mine --environment MODULE:Blind", "there is no module 'MODULE'"),
+    "no state": ("rollout mine --environment MODULE:Blind", "the module 'MODULE' of the environment"),
     "discrete": ("rollout mine --environment CartPole-v1", "an action of CartPole-v1 is Discrete(2), and a policy's"),
     "score": (
         f"rollout mine --environment {REACH} --score reward",
@@ -180,7 +180,7 @@ WRONG = {
     "not a picture": ("plot-chunks mine --out a.jpg", "the name of a.jpg must end in .png"),
     "no episode": (
         "plot-chunks mine --out a.png --episode 4",
-        "there is no episode 4 in demos: choose one from 0 to 3",
+        "episode 4 does not exist in demos: choose one from 0 to 3",
     ),
     "no data": ("plot-chunks mine --out a.png --data nowhere", "nowhere: this does not exist: use"),
     "steps": ("plot-chunks mine --out a.png --steps 300", "--steps must be whole numbers from 1 to 128, not 300"),

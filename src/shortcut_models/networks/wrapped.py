@@ -15,7 +15,7 @@ from ..batch import MASK, without_padding
 from ..errors import UserError, first_line
 
 ROWS = 2  # of the batch that a module is tried out with
-LEVEL = 6  # frames from a warning to the caller of `fit`
+LEVEL = 7  # frames from a warning to the caller of `fit`
 
 
 def as_network(module: nn.Module, conditions: Mapping[str, Condition] | None = None) -> Network:
@@ -152,13 +152,24 @@ class WrappedNetwork(ForeignNetwork):
         return velocity.to(x.dtype)
 
 
+def foreign_inside(network: Network) -> ForeignNetwork | None:
+    """Return the network around a module from elsewhere that this one is or holds, if it does."""
+    inner = network.wrapped if isinstance(network, MaskedNetwork) else network
+    return inner if isinstance(inner, ForeignNetwork) else None
+
+
 def try_out(
-    network: Network, shape: tuple[int, ...], *, device: torch.device, needs_step_size: bool, drops_conditions: bool
+    inner: ForeignNetwork,
+    shape: tuple[int, ...],
+    *,
+    device: torch.device,
+    needs_step_size: bool,
+    drops_conditions: bool,
 ) -> None:
-    """Call a module from elsewhere on random numbers before it is trained; other networks are left alone.
+    """Call a module from elsewhere on random numbers before it is trained.
 
     Args:
-        network: as `as_network` returns it; its weights, buffers and mode stay as they are.
+        inner: as `foreign_inside` returns it; its weights, buffers and mode stay as they are.
         shape: of an event.
         device: where it is to train.
         needs_step_size: warn if the network ignores d. Its weights are varied for that, as the last layer of a
@@ -168,9 +179,6 @@ def try_out(
     Raises:
         UserError: the module cannot be called, or returns something else than a velocity.
     """
-    inner = network.wrapped if isinstance(network, MaskedNetwork) else network
-    if not isinstance(inner, ForeignNetwork):
-        return
     if not any(parameter.requires_grad for parameter in inner.parameters()):
         raise UserError(f"{inner.name} has no parameters to train: give it some, and keep requires_grad set")
     unused = [name for name in inner.conditions if name not in inner.takes and name != MASK]

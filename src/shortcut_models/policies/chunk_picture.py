@@ -46,7 +46,7 @@ def draw_chunks(
     if episode is None:
         episode = task.split(found)[1][0] if data is None else 0
     if not 0 <= episode < len(found):
-        raise UserError(f"there is no episode {episode} in {where}: choose one from 0 to {len(found) - 1}")
+        raise UserError(f"episode {episode} does not exist in {where}: choose one from 0 to {len(found) - 1}")
     rows = slice(int(found.begins[episode]), int(found.ends[episode]))
     begins = range(0, rows.stop - rows.start, policy.execute)
     predicted = {n: _predict(policy.copy(), found, rows, n, seed) for n in dict.fromkeys(steps)}

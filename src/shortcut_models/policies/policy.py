@@ -216,7 +216,7 @@ class Policy:
             steps, guidance: as for `act`.
 
         Raises:
-            UserError: as `act`; there is no observation yet.
+            UserError: as `act`; the policy has not seen an observation yet.
         """
         self.model.check_guidance(guidance)
         seen = [state.seen for state in self._states] if observation is None else self._seen_with(observation)

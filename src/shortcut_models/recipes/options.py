@@ -23,7 +23,7 @@ def with_parts(recipe: Recipe, **parts: Any) -> tuple[Recipe, set[str]]:
     options of its own, or None.
 
     Raises:
-        UserError: there is no part or option of a name; a value is wrong.
+        UserError: a part or option of a name does not exist; a value is wrong.
     """
     names = {part: given for part, given in parts.items() if isinstance(given, str)}
     for part in names.keys() - {"network", "objective"}:

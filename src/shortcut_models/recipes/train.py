@@ -58,7 +58,7 @@ def train(
         quiet: no progress bar, and no plan of what it will do and how long that takes.
 
     Raises:
-        UserError: there is no recipe, part or option of a name; and as `fit`.
+        UserError: a recipe, part or option of a name does not exist; and as `fit`.
         Stopped, PeerLost: as `fit`.
     """
     name, found = (recipe, choose("recipe", recipe, RECIPES)) if isinstance(recipe, str) else (_name_of(recipe), recipe)

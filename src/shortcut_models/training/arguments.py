@@ -26,7 +26,7 @@ class _Kind(NamedTuple):
 _NOTHING = type(None)
 _MODEL = _Kind((Model, _NOTHING), "a trained Model, as load(PATH) returns it")
 _KINDS = {
-    "network": _Kind((NetworkConfig, nn.Module), "a configuration, such as MLPConfig(width=256), or a torch.nn.Module"),
+    "network": _Kind((NetworkConfig, nn.Module), "a configuration, such as sm.MLP(width=256), or a torch.nn.Module"),
     "objective": _Kind((Objective,), "a method, such as Shortcut()"),
     "task": _Kind((Task,), "a task, such as Digits()"),
     "training": _Kind((Training, _NOTHING), "a Training, such as Training(train_steps=2000)"),

@@ -18,7 +18,7 @@ from ..models.checkpoint import newest_step
 from ..models.model import Model
 from ..models.parts import describe
 from ..models.run import Run
-from ..networks.wrapped import as_network, try_out
+from ..networks.wrapped import as_network
 from ..randomness import seed_of
 from ..system.defaults import torch_defaults
 from ..system.distributed import Processes, process_group
@@ -39,7 +39,7 @@ from .side_work import SideWork
 from .state import State
 from .teacher import describe_teacher, init_from_teacher
 from .trainer import Trainer
-from .trial import check_fits
+from .trial import try_network
 from .warm_start import load_initial_weights
 
 
@@ -218,10 +218,9 @@ def prepare(
         if any(parameter.is_inference() for parameter in network.parameters()):
             raise UserError("the network was made in torch.inference_mode: make it outside")
         network.float()  # it may be made under another default dtype of torch
-        of_one_size, drops = objective.conditioned_step_size is not None, objective.label_dropout > 0
-        try_out(network, task.shape, device=device, needs_step_size=not of_one_size, drops_conditions=drops)
         sharding = processes.world > 1 and training.parallel == "fsdp"  # whole, it might not fit on the device
-        check_fits(network if sharding else network.to(device), task, torch.device("cpu") if sharding else device)
+        place = torch.device("cpu") if sharding else device
+        try_network(network.to(place), objective, task, place)
         init_from_teacher(network, objective, task, teacher)
         if init is not None:
             load_initial_weights(network, objective, init)

@@ -190,7 +190,7 @@ def open_loggers(given: Sequence[Any]) -> "list[Guarded]":
     """Return loggers from names and objects, none of which has started yet.
 
     Raises:
-        UserError: there is no logger of a name; its extra is missing; an object has no method `log`.
+        UserError: a logger of a name does not exist; its extra is missing; an object has no method `log`.
     """
     return [Guarded(each) for place, each in enumerate(given) if not (isinstance(each, str) and each in given[:place])]
 

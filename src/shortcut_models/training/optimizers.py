@@ -95,7 +95,7 @@ def copy_averaged(optimizer: Any, network: nn.Module, average: nn.Module) -> Non
     """Copy the weights that a schedule-free optimiser averages into another module; the network stays as it is."""
     pairs = list(zip(network.parameters(), average.parameters(), strict=True))
     weights = [mine.detach().clone() for mine, _ in pairs]
-    if any(optimizer.state.values()):  # before its first step there is no average
+    if any(optimizer.state.values()):  # its average begins with its first step
         optimizer.eval()
     for mine, other in pairs:
         other.copy_(mine)

@@ -3,11 +3,26 @@
 import torch
 from torch import Tensor
 
-from ..base import Network, Task
+from ..base import Network, Objective, Task
 from ..errors import UserError, first_line
+from ..networks.wrapped import ROWS, foreign_inside, try_out
 
-ROWS = 2
 _FAULTS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
+
+
+def try_network(network: Network, objective: Objective, task: Task, device: torch.device) -> None:
+    """Call a network on a few rows before it trains, as the objective will; it stays as it is.
+
+    Raises:
+        UserError: it does not take the events and conditions of the task, or returns something else than a velocity.
+    """
+    foreign = foreign_inside(network)
+    if foreign is None:
+        check_fits(network, task, device)
+    else:
+        one_size = objective.conditioned_step_size is not None
+        drops = objective.label_dropout > 0
+        try_out(foreign, task.shape, device=device, needs_step_size=not one_size, drops_conditions=drops)
 
 
 def check_fits(network: Network, task: Task, device: torch.device) -> None:

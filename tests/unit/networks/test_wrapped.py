@@ -15,7 +15,7 @@ import shortcut_models as sm
 from helpers.oracle import wake
 from shortcut_models.base import Condition, Label, Mask, Vector
 from shortcut_models.networks import MLPConfig
-from shortcut_models.networks.wrapped import MaskedNetwork, WrappedNetwork, try_out
+from shortcut_models.networks.wrapped import MaskedNetwork, WrappedNetwork, foreign_inside, try_out
 from shortcut_models.objectives import FlowMatching, Shortcut
 from shortcut_models.tasks import Digits
 
@@ -50,15 +50,15 @@ class Recording(Plain):
 
 
 def check(module: nn.Module, conditions: dict[str, Condition], *, varies: bool = True, drops: bool = True) -> None:
-    try_out(
-        sm.as_network(module, conditions), (4,), device=CPU, needs_step_size=varies, drops_conditions=drops
-    )  # fmt: skip
+    inner = foreign_inside(sm.as_network(module, conditions))
+    assert inner is not None
+    try_out(inner, (4,), device=CPU, needs_step_size=varies, drops_conditions=drops)
 
 
 def test_a_network_stays_as_it_is() -> None:
     network = MLPConfig(width=8).build((2,), {})
     assert sm.as_network(network, {}) is network
-    check(network, {})
+    assert foreign_inside(network) is None
 
 
 def test_the_module_is_called_with_x_t_and_d() -> None:
@@ -181,6 +181,7 @@ def test_trying_out_leaves_everything_as_it_was() -> None:
     module.norm = nn.BatchNorm1d(4)  # type: ignore[assignment]
     network = sm.as_network(module.train(), {})
     state, random = copy.deepcopy(network.state_dict()), torch.random.get_rng_state()
+    assert isinstance(network, WrappedNetwork)
     try_out(network, (4,), device=CPU, needs_step_size=True, drops_conditions=True)
     assert network.training
     assert torch.equal(torch.random.get_rng_state(), random)

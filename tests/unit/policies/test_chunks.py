@@ -266,7 +266,7 @@ def test_a_picture_of_chunks_shows_what_was_predicted(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"episode": 5}, "there is no episode 5 in .*demos: choose one from 0 to 4"),
+        ({"episode": 5}, "episode 5 does not exist in .*demos: choose one from 0 to 4"),
         ({"data": "nowhere"}, "nowhere: this does not exist: use"),
         ({"steps": ()}, "steps must be at least one number"),
         ({"steps": (0,)}, "steps must be"),

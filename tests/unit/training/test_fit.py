@@ -137,7 +137,7 @@ def test_in_memory_callbacks_log_and_end_training_and_nothing_is_saved() -> None
 @pytest.mark.parametrize(
     ("arguments", "named", "message"),
     [
-        (("mlp", Shortcut(), TASK), {}, "network must be a configuration, such as MLPConfig"),
+        (("mlp", Shortcut(), TASK), {}, "network must be a configuration, such as sm.MLP"),
         ((MLPConfig, Shortcut(), TASK), {}, r"not the class MLPConfig: call it, MLPConfig\(\)"),
         ((Shortcut(), TINY, TASK), {}, "the order is network, objective, task"),
         ((TINY, Shortcut, TASK), {}, r"not the class Shortcut: call it, Shortcut\(\)"),

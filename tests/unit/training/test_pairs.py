@@ -21,6 +21,7 @@ from shortcut_models.errors import Stopped, UserError
 from shortcut_models.models.model import Model
 from shortcut_models.models.run import Run
 from shortcut_models.networks import MLPConfig
+from shortcut_models.networks.wrapped import ROWS
 from shortcut_models.objectives import FlowMatching, Reflow, TwoModel
 from shortcut_models.randomness import sample_noise
 from shortcut_models.system.signals import StopRequest
@@ -29,7 +30,6 @@ from shortcut_models.training import pairs as distillation
 from shortcut_models.training.fit import fit
 from shortcut_models.training.options import Training
 from shortcut_models.training.pairs import make_pairs
-from shortcut_models.training.trial import ROWS
 
 TRAINING = Training(
     train_steps=9, batch_size=16, warmup=2, checkpoint_every=99, heldout_every=99, sample_every=99, precision="fp32",

@@ -54,7 +54,7 @@ def _array(name: str, array: np.ndarray) -> str:
 def draw_episode(demonstrations: Demonstrations, episode: int = 0) -> Image.Image:
     """Draw an episode, by number: frames of each camera over time, and curves of its vectors and actions."""
     if not 0 <= episode < len(demonstrations):
-        raise UserError(f"there is no episode {episode}: choose one from 0 to {len(demonstrations) - 1}")
+        raise UserError(f"episode {episode} does not exist: choose one from 0 to {len(demonstrations) - 1}")
     rows = slice(int(demonstrations.begins[episode]), int(demonstrations.ends[episode]))
     arrays = {name: array[rows] for name, array in demonstrations.observations.items()}
     cameras = {name: np.asarray(array) for name, array in arrays.items() if array.ndim == 4}

@@ -80,8 +80,8 @@ def _import(module: str, name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name and f"{module}.".startswith(f"{error.name}."):
             raise UserError(
-                f"there is no module {error.name!r}, for the environment {name}: run the command in the folder that "
-                f"holds it, or install it"
+                f"the module {error.name!r} of the environment {name} does not exist: run the command in the folder "
+                f"that holds it, or install it"
             ) from None
         raise UserError(f"{module} cannot be imported, for the environment {name}: {first_line(error)}") from None
     except Exception as error:  # of the user's own code

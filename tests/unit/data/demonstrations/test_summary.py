@@ -53,7 +53,7 @@ def test_a_picture_of_an_episode_shows_its_frames_and_its_numbers() -> None:
     last = np.asarray(draw_episode(found, 1))
     assert not (last == [255, 0, 0]).all(-1).any()
     for episode in (-1, 2):
-        with refusal(f"there is no episode {episode}: choose one from 0 to 1"):
+        with refusal(f"episode {episode} does not exist: choose one from 0 to 1"):
             draw_episode(found, episode)
 
 

@@ -183,7 +183,7 @@ def test_an_episode_is_drawn_from_a_path_or_from_what_was_read(tmp_path: Path) -
     wanted = draw_episode(found, 2)
     for data in (where, str(where), found):
         assert np.array_equal(demonstrations.draw(data, 2), wanted)
-    with refusal("there is no episode 3: choose one from 0 to 2"):
+    with refusal("episode 3 does not exist: choose one from 0 to 2"):
         demonstrations.draw(where, 3)
 
 

@@ -232,8 +232,11 @@ WRONG = {
     "an id without its version": ("Pendulum", "there is no environment 'Pendulum': did you mean Pendulum-v1"),
     "ours misspelt": ("car_racing", "there is no environment 'car_racing': did you mean car-racing"),
     "discrete actions": ("CartPole-v1", r"an action of CartPole-v1 is Discrete\(2\), and a policy's actions are con"),
-    "no module": ("no_such:make", "there is no module 'no_such', for the environment no_such:make: run the command in"),
-    "no module in a package": ("helpers.no_such:make", "there is no module 'helpers.no_such', for the environment"),
+    "no module": (
+        "no_such:make",
+        "the module 'no_such' of the environment no_such:make does not exist: run the command",
+    ),
+    "no module in a package": ("helpers.no_such:make", "the module 'helpers.no_such' of the environment"),
     "a path": ("envs/reach.py:make", "environment 'envs/reach.py:make' is not MODULE:FACTORY as Python imports it"),
     "nothing before": (":make", "environment ':make' is not MODULE:FACTORY"),
     "nothing after": (f"{MODULE}:", f"{MODULE} does not have '': choose one of"),
