@@ -4,9 +4,12 @@ Nothing random is carried along, so a run resumes without a saved generator stat
 on the batch it was made in.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,3 +46,23 @@ def sample_noise(seed: int, indices: Sequence[int], shape: tuple[int, ...]) -> T
     for row, index in zip(noise, indices, strict=True):
         row.normal_(generator=generator(seed, index))
     return noise
+
+
+def seed_all(seed: int) -> None:
+    """Seed the global generators of torch and NumPy."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+
+
+@contextlib.contextmanager
+def fixed_randomness(seed: int = 0) -> Iterator[None]:
+    """Seed the global generators, Python's too, for a while, and give all of them the state back that they had."""
+    earlier = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        seed_all(seed)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(earlier[0])
+            np.random.set_state(earlier[1])  # noqa: NPY002

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 
 from ..base import Batch, Condition, Losses, Network, Objective
+from ..randomness import seed_all
 from .examples import Probe, ScaleNetwork, batch_of, pairs_of
-from .findings import calling, fail, seed_all
+from .findings import calling, fail
 
 ROWS = 50
 PROGRESS = 28

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..errors import UserError
 from ..policies.environments import Box, Environment, GymEnvironment, open_environment
-from .findings import calling, describe, doubt, fail, fixed_randomness, kind_of, seed_all
+from ..randomness import fixed_randomness, seed_all
+from .findings import calling, describe, doubt, fail, kind_of
 
 FRAMES = 8
 

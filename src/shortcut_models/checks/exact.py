@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import torch
 
 from ..base import Batch, Condition, Objective
+from ..randomness import seed_all
 from .cost import losses_of
 from .examples import PointNetwork, batch_of
-from .findings import fail, seed_all
+from .findings import fail
 
 ROWS = 64
 POINT = 0.25

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..errors import UserError, first_line
@@ -47,24 +46,6 @@ def calling(what: str, change: str) -> Iterator[None]:
         raise
     except Exception as error:
         fail(what, f"raises {kind_of(error)}", change)
-
-
-@contextlib.contextmanager
-def fixed_randomness(seed: int = 0) -> Iterator[None]:
-    """Seed torch and NumPy for a while, and give both the state back that they had."""
-    earlier = np.random.get_state()  # noqa: NPY002  # the generator that a user's own code may draw from
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        seed_all(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(earlier)  # noqa: NPY002
-
-
-def seed_all(seed: int) -> None:
-    """Seed the global generators of torch and NumPy."""
-    torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
 
 
 def describe(value: Any) -> str:

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from ..base import Condition, Network, NetworkConfig, Objective, Task
+from ..randomness import fixed_randomness, seed_all
 from ..system.defaults import torch_defaults
 from .devices import require_device, second_device
 from .examples import batch_of, built, perturbed, sizes_of
-from .findings import calling, describe, differ, doubt, fail, fixed_randomness, names, seed_all
+from .findings import calling, describe, differ, doubt, fail, names
 from .network_inputs import check_conditions, check_inputs
 from .subject import Call, Subject
 

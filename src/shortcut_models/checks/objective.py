@@ -11,12 +11,13 @@ from torch import Tensor
 
 from ..base import Batch, Condition, Label, Losses, Network, NetworkConfig, Objective, Task
 from ..networks import MLPConfig
+from ..randomness import fixed_randomness, seed_all
 from ..system.defaults import torch_defaults
 from .cost import check_cost, losses_of
 from .devices import require_device, second_device
 from .exact import check_exact
 from .examples import Probe, batch_of, built, other_values, pairs_of, perturbed, sizes_of
-from .findings import describe, differ, fail, fixed_randomness, seed_all
+from .findings import describe, differ, fail
 from .objective_flags import check_dropout, check_flags, check_progress
 from .objective_sampling import check_sampling
 

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from ..base import Batch, Network, Objective
+from ..randomness import seed_all
 from .cost import losses_of
 from .examples import Probe, pairs_of, perturbed
-from .findings import doubt, fail, seed_all
+from .findings import doubt, fail
 
 DRAWS = 60
 

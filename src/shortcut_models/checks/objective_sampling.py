@@ -7,9 +7,10 @@ from torch import Tensor
 
 from ..base import Batch, Condition, Network, Objective
 from ..errors import UserError
+from ..randomness import seed_all
 from .devices import require_device
 from .examples import Probe, ScaleNetwork
-from .findings import calling, describe, differ, fail, seed_all
+from .findings import calling, describe, differ, fail
 
 ROWS = 4
 

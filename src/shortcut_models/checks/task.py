@@ -13,11 +13,12 @@ from torch import Tensor
 from ..base import Batch, Frames, Task
 from ..config import from_dict, to_dict
 from ..metrics.catalogue import metric
+from ..randomness import fixed_randomness
 from ..system.defaults import torch_defaults
 from ..tasks import TASKS
 from .devices import require_device, second_device
 from .examples import check_kinds, fits, in_words
-from .findings import calling, describe, differ, doubt, fail, fixed_randomness
+from .findings import calling, describe, differ, doubt, fail
 from .task_data import check_data, check_splits
 
 CLEARLY = 0.25

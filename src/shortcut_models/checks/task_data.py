@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ..base import Batch, Dataset, Task
-from .findings import calling, describe, doubt, fail, seed_all
+from ..randomness import seed_all
+from .findings import calling, describe, doubt, fail
 
 ROWS = 256
 """examples that the task is tried with; fewer where they are large"""

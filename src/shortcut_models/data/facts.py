@@ -1,16 +1,14 @@
 """What some items of a data set say of all: shape, conditions and units."""
 
-import contextlib
-import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from ..batch import MASK
 from ..errors import UserError
+from ..randomness import fixed_randomness
 from .items import DATA, LABEL, Items
 
 EXAMINED = 1024  # items that facts are found in, where not all are in memory
@@ -50,15 +48,17 @@ def find_facts(items: Items, examined: int, classes: int | None, *, standardise:
     Raises:
         UserError: an item, a condition, or its name is not one that a network can have.
     """
+    from sklearn.preprocessing import StandardScaler  # slow to import
+
     is_whole = items.nbytes is not None and items.nbytes <= IN_MEMORY
     count = len(items) if is_whole else min(len(items), examined)
     places = _places(len(items), count)
     shapes: dict[str, tuple[int, ...]] = {}
     kinds: dict[str, str] = {}
     labels: dict[str, set[int]] = {}
-    units: dict[str, _Units] = {}
+    units: dict[str, Any] = {}
     whole_numbers = ""
-    with _same_randomness():
+    with fixed_randomness():
         for begin in range(0, count, AT_ONCE):
             parts = items.tensors(places[begin : begin + AT_ONCE], shapes or None)
             if not shapes:
@@ -66,9 +66,12 @@ def find_facts(items: Items, examined: int, classes: int | None, *, standardise:
                 shapes = {name: tuple(values.shape[1:]) for name, values in parts.items()}
                 kinds = {name: kind_of(name, values) for name, values in parts.items() if name != DATA}
                 whole_numbers = "" if data.is_floating_point() else str(data.dtype).removeprefix("torch.")
-                units = {name: _Units() for name in (DATA, *(n for n, kind in kinds.items() if kind == "vector"))}
+                units = {
+                    name: StandardScaler() for name in (DATA, *(n for n, kind in kinds.items() if kind == "vector"))
+                }
             for name in units:
-                units[name].add(_numbers(name, parts))
+                if len(numbers := _numbers(name, parts)):
+                    units[name].partial_fit(numbers)
             for name in (name for name, kind in kinds.items() if kind == "label"):
                 labels.setdefault(name, set()).update(parts[name].unique().tolist())
     if items.columns is not None:  # where all labels can be looked at
@@ -85,7 +88,7 @@ def find_facts(items: Items, examined: int, classes: int | None, *, standardise:
         class_names = ()
         if classes is not None:
             raise UserError(f"the items have no label, and classes is {classes}: leave it out, or add labels")
-    fits = {name: unit.fit() if standardise else ((), ()) for name, unit in units.items()}
+    fits = {name: _fit(unit) if standardise else ((), ()) for name, unit in units.items()}
     (mean,), (deviation,) = fits[DATA] if standardise else ((0.0,), (1.0,))
     return Facts(
         shapes[DATA], whole_numbers, names, tuple(kinds.values()), tuple(shapes[name] for name in names),
@@ -113,27 +116,14 @@ def _numbers(name: str, parts: Mapping[str, Tensor]) -> np.ndarray:
     return values.reshape(-1, 1).numpy()
 
 
-class _Units:
-    """Mean and deviation of numbers that come in parts (Chan, Golub and LeVeque 1983), in float64."""
-
-    def __init__(self) -> None:
-        self.count, self.mean, self.squares = 0, np.zeros(1), np.zeros(1)
-
-    def add(self, values: np.ndarray) -> None:
-        if not len(values):
-            return
-        mean, total = values.mean(0), self.count + len(values)
-        gap = mean - self.mean
-        self.squares = self.squares + np.square(values - mean).sum(0) + gap**2 * (self.count * len(values) / total)
-        self.mean = self.mean + gap * (len(values) / total)
-        self.count = total
-
-    def fit(self) -> tuple[Numbers, Numbers]:
-        """Return mean and deviation as float32 holds them; a deviation of 1 for numbers that do not vary."""
-        deviation = np.sqrt(self.squares / max(self.count, 1))
-        constant = deviation <= 1e-6 * np.abs(self.mean)
-        found = (self.mean, np.where(constant, 1.0, deviation))
-        return tuple(map(_as_numbers, found))  # type: ignore[return-value]
+def _fit(scaler: Any) -> tuple[Numbers, Numbers]:
+    """Return mean and deviation as float32 holds them; a deviation of 1 for numbers that do not vary."""
+    if not hasattr(scaler, "mean_"):  # all is padding
+        return (0.0,), (1.0,)
+    mean, deviation = scaler.mean_, np.sqrt(scaler.var_)
+    constant = deviation <= 1e-6 * np.abs(mean)
+    found = (mean, np.where(constant, 1.0, deviation))
+    return tuple(map(_as_numbers, found))  # type: ignore[return-value]
 
 
 def _as_numbers(values: np.ndarray) -> Numbers:
@@ -185,18 +175,3 @@ def _class_names(source: Any) -> tuple[str, ...]:
     feature = features.get(LABEL) if isinstance(features, Mapping) else None
     names = getattr(feature, "names", None) or getattr(source, "classes", None)
     return tuple(names) if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names) else ()
-
-
-@contextlib.contextmanager
-def _same_randomness() -> Iterator[None]:
-    """Seed the global generators within, and leave them as they were."""
-    before = random.getstate(), np.random.get_state()  # noqa: NPY002  # the one that data sets use
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        random.seed(0)
-        np.random.seed(0)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            random.setstate(before[0])
-            np.random.set_state(before[1])  # noqa: NPY002
