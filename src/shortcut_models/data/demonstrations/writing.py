@@ -1,7 +1,5 @@
 """Writing demonstrations that are in memory, in our own format."""
 
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ import numpy as np
 
 from ...config import choose
 from ...errors import UserError
+from ...system.files import absolute_path, writing_folder
 from .native import prepare_folder, write_episode
 
 _KEYS = ("observations", "actions", "score", "seed")
@@ -57,7 +56,7 @@ def write(
     Raises:
         UserError: the folder is not empty, or an episode is not as above; the message has its number, from 0.
     """
-    folder = Path(os.path.abspath(os.path.expanduser(path)))
+    folder = Path(absolute_path(path))
     if fps is not None and not (np.isfinite(fps) and fps > 0):
         raise UserError(f"fps must be None or a number above 0, not {fps}")
     if isinstance(episodes, (str, Mapping, Episode)) or not isinstance(episodes, Iterable):
@@ -65,14 +64,9 @@ def write(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{path} exists and is not an empty folder: choose another one, or remove it first")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as made:
-            inside = Path(made) / folder.name
+        with writing_folder(folder) as inside:
             prepare_folder(inside, environment, {}, fps)
             _write_all(inside, episodes)
-            if folder.is_dir():
-                folder.rmdir()  # it is empty
-            os.replace(inside, folder)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}: choose another folder") from None
     return folder
